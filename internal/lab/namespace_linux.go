@@ -1,0 +1,127 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// A Namespace is a network namespace that lives as long as it is open.
+type Namespace struct {
+	ns     netns.NsHandle
+	handle *netlink.Handle
+}
+
+// NewNamespace makes an empty network namespace with loopback up.
+func NewNamespace() (*Namespace, error) {
+	type result struct {
+		ns  netns.NsHandle
+		err error
+	}
+	c := make(chan result)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		var ns netns.NsHandle
+		if err == nil {
+			ns, err = netns.Get()
+		}
+		c <- result{ns, err}
+	}()
+	r := <-c
+	if r.err != nil {
+		return nil, fmt.Errorf("make a network namespace: %w", r.err)
+	}
+	handle, err := netlink.NewHandleAt(r.ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, errors.Join(err, r.ns.Close())
+	}
+	return &Namespace{ns: r.ns, handle: handle}, handle.LinkSetUp(byName("lo"))
+}
+
+// Host returns the namespace this process runs in.
+func Host() (*Namespace, error) {
+	ns, err := netns.Get()
+	if err != nil {
+		return nil, err
+	}
+	handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, errors.Join(err, ns.Close())
+	}
+	return &Namespace{ns: ns, handle: handle}, nil
+}
+
+// Do runs f on a thread inside the namespace. Sockets that f opens stay there.
+func (n *Namespace) Do(f func() error) error {
+	c := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: a thread moved elsewhere is not used again
+		if err := netns.Set(n.ns); err != nil {
+			c <- err
+			return
+		}
+		c <- f()
+	}()
+	return <-c
+}
+
+// Close lets the namespace go; with the last reference the kernel removes it.
+func (n *Namespace) Close() {
+	n.handle.Close()
+	_ = n.ns.Close()
+}
+
+// Sysctl writes a setting, its name with slashes.
+func (n *Namespace) Sysctl(name, value string) error {
+	return n.Do(func() error { return os.WriteFile("/proc/sys/"+name, []byte(value), 0) })
+}
+
+// Wire joins name here with peerName in the namespace other, both up.
+func (n *Namespace) Wire(name string, other *Namespace, peerName string) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: peerName, PeerNamespace: netlink.NsFd(other.ns)}
+	if err := n.handle.LinkAdd(veth); err != nil {
+		return fmt.Errorf("make the wire %s-%s: %w", name, peerName, err)
+	}
+	if err := n.handle.LinkSetUp(byName(name)); err != nil {
+		return err
+	}
+	return other.handle.LinkSetUp(byName(peerName))
+}
+
+// Address gives an interface an address.
+func (n *Namespace) Address(name string, prefix netip.Prefix) error {
+	err := n.handle.AddrReplace(byName(name), &netlink.Addr{IPNet: ipNet(prefix)})
+	if err != nil {
+		return fmt.Errorf("address %s on %s: %w", prefix, name, err)
+	}
+	return nil
+}
+
+// SetLink sets an interface up or down.
+func (n *Namespace) SetLink(name string, up bool) error {
+	if up {
+		return n.handle.LinkSetUp(byName(name))
+	}
+	return n.handle.LinkSetDown(byName(name))
+}
+
+// DeleteLink removes an interface, and so the wire it is an end of.
+func (n *Namespace) DeleteLink(name string) error { return n.handle.LinkDel(byName(name)) }
+
+func byName(name string) netlink.Link {
+	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: name}}
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

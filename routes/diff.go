@@ -1,0 +1,213 @@
+package routes
+
+import (
+	"fmt"
+	"slices"
+)
+
+// A Plan is the ordered operations that make the kernel match, and what stands
+// in their way. A plan without operations means: in sync.
+type Plan struct {
+	Ops       []Op
+	Conflicts []Conflict
+}
+
+// A Conflict is a foreign object where one of ours belongs. It is left alone.
+type Conflict struct {
+	Want   string `json:"want"`
+	Have   string `json:"have"`
+	Remedy string `json:"remedy"`
+}
+
+// Diff returns the plan that leads from have to want. It is pure.
+//
+// The order is what keeps traffic flowing when the plan stops after any of its
+// operations: what others rest upon comes first (links, sysctls, addresses,
+// each uplink's table, the rules that lead there, the default route), what is
+// no longer wanted goes last and in reverse, so that nothing is ever taken away
+// while something still points to it.
+func Diff(want Set, have State) Plan {
+	d := differ{want: want, have: have}
+	puts := slices.Concat(d.linkPuts(), d.sysctlPuts(), d.addressPuts(),
+		d.routePuts(want.Tables), d.rulePuts(), d.routePuts(want.Default))
+	plan := Plan{Ops: puts, Conflicts: d.conflicts}
+	if want.Prune {
+		plan.Ops = slices.Concat(puts, d.ruleDeletes(), d.routeDeletes(), d.addressDeletes(),
+			d.sysctlDeletes(), d.linkDeletes())
+	}
+	return plan
+}
+
+// Cleanup returns the plan that gives back everything that is ours: the routes,
+// rules, addresses and sysctls found in have, and nothing foreign.
+func Cleanup(owner Owner, have State) Plan {
+	return Diff(Set{Owner: owner, Prune: true}, have)
+}
+
+type differ struct {
+	want      Set
+	have      State
+	conflicts []Conflict
+}
+
+func (d *differ) linkPuts() (ops []Op) {
+	for _, name := range d.want.Links {
+		if l, ok := d.have.Link(name); ok && !l.Up {
+			ops = append(ops, SetLinkUp{Interface: name})
+		}
+	}
+	return ops
+}
+
+func (d *differ) linkDeletes() (ops []Op) {
+	for _, name := range d.have.RaisedUp {
+		if !slices.Contains(d.want.Observe, name) && !d.inUseByOthers(name) {
+			ops = append(ops, SetLinkDown{Interface: name})
+		}
+	}
+	return ops
+}
+
+// inUseByOthers reports whether someone has meanwhile put an address on a link
+// that we once set up; then it is no longer ours to set down. Link-local
+// addresses come by themselves.
+func (d *differ) inUseByOthers(name string) bool {
+	return slices.ContainsFunc(d.have.Addresses, func(a Address) bool {
+		return a.Interface == name && !d.want.Owner.OwnsAddress(a) && !a.Prefix.Addr().IsLinkLocalUnicast()
+	})
+}
+
+func (d *differ) sysctlPuts() (ops []Op) {
+	for _, w := range d.want.Sysctls {
+		// No value: there is no such setting now, as its interface is absent.
+		if value, ok := d.have.sysctl(w.Name); ok && value != w.Value {
+			ops = append(ops, WriteSysctl{Sysctl: w})
+		}
+	}
+	return ops
+}
+
+func (d *differ) sysctlDeletes() (ops []Op) {
+	for _, saved := range d.have.Saved {
+		if !slices.ContainsFunc(d.want.Sysctls, func(w Sysctl) bool { return w.Name == saved.Name }) {
+			ops = append(ops, RestoreSysctl{Saved: saved})
+		}
+	}
+	return ops
+}
+
+func (d *differ) addressPuts() (ops []Op) {
+	for _, w := range d.want.Addresses {
+		if _, ok := d.have.Link(w.Interface); !ok {
+			continue
+		}
+		i := slices.IndexFunc(d.have.Addresses, w.same)
+		if i >= 0 {
+			h := d.have.Addresses[i]
+			// An address someone else put there serves as well and stays theirs.
+			if !d.want.Owner.OwnsAddress(h) || lifetimeFits(h.Until, w.Until, d.have.At) {
+				continue
+			}
+		}
+		ops = append(ops, PutAddress{Address: w, Now: d.have.At})
+	}
+	return ops
+}
+
+func (d *differ) addressDeletes() (ops []Op) {
+	for _, h := range d.have.Addresses {
+		if d.want.Owner.OwnsAddress(h) && !slices.ContainsFunc(d.want.Addresses, h.same) {
+			ops = append(ops, DeleteAddress{Address: h})
+		}
+	}
+	return ops
+}
+
+func (d *differ) routePuts(want []Route) (ops []Op) {
+	for _, w := range want {
+		if w, ok := d.usable(w); ok {
+			if op := d.routeOp(w); op != nil {
+				ops = append(ops, op)
+			}
+		}
+	}
+	return ops
+}
+
+func (d *differ) routeDeletes() (ops []Op) {
+	wanted := map[RouteKey]bool{}
+	for _, w := range d.want.Routes() {
+		if w, ok := d.usable(w); ok {
+			wanted[w.RouteKey] = true
+		}
+	}
+	for _, h := range d.have.Routes {
+		if d.want.Owner.OwnsRoute(h) && !wanted[h.RouteKey] {
+			ops = append(ops, DeleteRoute{Route: h})
+		}
+	}
+	return ops
+}
+
+// usable returns the route without the nexthops that the kernel would refuse
+// now, and whether any is left. One member whose link is down makes the kernel
+// refuse a whole multipath route (fib_check_nh, ENETDOWN), so a link that went
+// down a moment ago must not keep the others from being changed.
+func (d *differ) usable(r Route) (Route, bool) {
+	if r.Type != Unicast {
+		return r, true
+	}
+	hops := make([]NextHop, 0, len(r.NextHops))
+	for _, hop := range r.NextHops {
+		link, ok := d.have.Link(hop.Interface)
+		if ok && (link.Up || slices.Contains(d.want.Links, hop.Interface)) {
+			hops = append(hops, hop)
+		}
+	}
+	r.NextHops = hops
+	return r, len(hops) > 0
+}
+
+// routeOp returns what makes the kernel hold w, or nil when it does or may not.
+func (d *differ) routeOp(w Route) Op {
+	var foreign *Route
+	for i := range d.have.Routes {
+		h := &d.have.Routes[i]
+		switch {
+		case h.RouteKey != w.RouteKey:
+		case !d.want.Owner.OwnsRoute(*h):
+			foreign = h
+		case h.Equal(w):
+			return nil
+		default:
+			return ReplaceRoute{Route: w}
+		}
+	}
+	if foreign == nil {
+		return AddRoute{Route: w}
+	}
+	d.conflicts = append(d.conflicts, Conflict{
+		Want: w.String(), Have: foreign.String(),
+		Remedy: fmt.Sprintf("remove it where it is configured (ifupdown, networkd, NetworkManager), or by hand: "+
+			"ip route del default table %s metric %d", tableName(foreign.Table), foreign.Metric),
+	})
+	return nil
+}
+
+func (d *differ) rulePuts() (ops []Op) {
+	for _, w := range d.want.Rules {
+		if !slices.ContainsFunc(d.have.Rules, w.same) {
+			ops = append(ops, AddRule{Rule: w})
+		}
+	}
+	return ops
+}
+
+func (d *differ) ruleDeletes() (ops []Op) {
+	for _, h := range d.have.Rules {
+		if d.want.Owner.OwnsRule(h) && !slices.ContainsFunc(d.want.Rules, h.same) {
+			ops = append(ops, DeleteRule{Rule: h})
+		}
+	}
+	return ops
+}

@@ -1,0 +1,50 @@
+package routes
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrConflict is what adding a route gives when a foreign route stands on its
+// key. It is shown and never overwritten.
+var ErrConflict = errors.New("a route that is not ours stands on the same table, destination and metric")
+
+// ErrGone is what an operation gives when its interface does not exist (any
+// more). The event that follows leads to another plan.
+var ErrGone = errors.New("the interface does not exist")
+
+// A Scope says what to read: all that is ours, and what else might matter.
+type Scope struct {
+	Owner   Owner
+	Links   []string // their state, addresses
+	Tables  []uint32 // foreign default routes in these
+	Sysctls []string
+}
+
+// A Kernel is the routing state of one network namespace. Both calls block for
+// a few netlink messages and end early when ctx does.
+type Kernel interface {
+	// Read returns all that is in scope, in one consistent pass: a dump that the
+	// kernel calls interrupted is read again.
+	Read(ctx context.Context, scope Scope) (State, error)
+
+	// Do carries out one operation and returns when the kernel has answered.
+	// Every operation but AddRoute may be repeated without harm.
+	Do(ctx context.Context, op Op) error
+}
+
+// ScopeOf returns what has to be read to compare the kernel with want.
+func ScopeOf(want Set) Scope {
+	scope := Scope{Owner: want.Owner, Links: want.Observe}
+	seen := map[uint32]bool{}
+	for _, r := range want.Routes() {
+		if !seen[r.Table] {
+			seen[r.Table] = true
+			scope.Tables = append(scope.Tables, r.Table)
+		}
+	}
+	for _, s := range want.Sysctls {
+		scope.Sysctls = append(scope.Sysctls, s.Name)
+	}
+	return scope
+}

@@ -1,0 +1,46 @@
+package kernel
+
+import (
+	"net"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
+)
+
+func (k *Kernel) putAddress(a routes.Address, now time.Time) error {
+	index, err := k.linkIndex(a.Interface)
+	if err != nil {
+		return err
+	}
+	if err := k.ledger.addAddress(index, a.Prefix); err != nil {
+		return err
+	}
+	request := netlink.Addr{IPNet: ipNet(a), Protocol: int(a.Protocol)}
+	if !a.Until.IsZero() {
+		seconds := int(routes.LifetimeSeconds(a.Until, now))
+		request.ValidLft, request.PreferedLft = seconds, seconds
+	}
+	return k.handle.AddrReplace(linkWithIndex(index), &request)
+}
+
+func (k *Kernel) deleteAddress(a routes.Address) error {
+	index, err := k.linkIndex(a.Interface)
+	if err != nil {
+		return ignore(err, unix.ENODEV)
+	}
+	err = k.handle.AddrDel(linkWithIndex(index), &netlink.Addr{IPNet: ipNet(a)})
+	if err := ignore(err, unix.EADDRNOTAVAIL, unix.ENODEV); err != nil {
+		return err
+	}
+	return k.ledger.removeAddress(index, a.Prefix)
+}
+
+func ipNet(a routes.Address) *net.IPNet {
+	return &net.IPNet{
+		IP:   a.Prefix.Addr().AsSlice(),
+		Mask: net.CIDRMask(a.Prefix.Bits(), a.Prefix.Addr().BitLen()),
+	}
+}

@@ -1,0 +1,164 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
+)
+
+// answerTimeout bounds the wait for one answer of the kernel. It answers in
+// microseconds unless the rtnl lock is held, by a driver for instance.
+const answerTimeout = 5 * time.Second
+
+// A Kernel reads and changes one network namespace. It is for one goroutine.
+type Kernel struct {
+	handle *netlink.Handle
+	rules  map[int]*nl.SocketHandle // the library's rule code loses fields; ours needs a socket of its own
+	ledger *ledger
+	index  map[string]int // of every link, as of the last Read
+}
+
+var _ routes.Kernel = (*Kernel)(nil)
+
+// Open returns the Kernel of the calling thread's network namespace. stateDir
+// is where it keeps what has to be given back; it is made on the first change
+// that needs it. Close frees the sockets.
+func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
+	nl.EnableErrorMessageReporting = true // errors then carry the kernel's own words
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	socket, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		handle.Close()
+		return nil, fmt.Errorf("open a netlink socket for rules: %w", err)
+	}
+	k := &Kernel{
+		handle: handle,
+		rules:  map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}},
+		ledger: newLedger(stateDir, log),
+	}
+	if err := k.boundWaits(socket); err != nil {
+		k.Close()
+		return nil, fmt.Errorf("bound the netlink sockets' waits: %w", err)
+	}
+	return k, nil
+}
+
+func (k *Kernel) boundWaits(socket *nl.NetlinkSocket) error {
+	timeout := unix.NsecToTimeval(answerTimeout.Nanoseconds())
+	return errors.Join(k.handle.SetSocketTimeout(answerTimeout),
+		socket.SetSendTimeout(&timeout), socket.SetReceiveTimeout(&timeout), socket.SetExtAck(true))
+}
+
+// Close frees the sockets.
+func (k *Kernel) Close() {
+	k.handle.Close()
+	for _, socket := range k.rules {
+		_ = socket.Close()
+	}
+}
+
+// Do implements routes.Kernel.
+func (k *Kernel) Do(ctx context.Context, op routes.Op) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := k.do(op)
+	switch {
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return fmt.Errorf("%w (%w)", routes.ErrGone, err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: uplinkd needs to be root or to have CAP_NET_ADMIN", err)
+	}
+	return err
+}
+
+func (k *Kernel) do(op routes.Op) error {
+	switch op := op.(type) {
+	case routes.SetLinkUp:
+		return k.setLinkUp(op.Interface)
+	case routes.SetLinkDown:
+		return k.setLinkDown(op.Interface)
+	case routes.WriteSysctl:
+		return k.writeSysctl(op.Sysctl)
+	case routes.RestoreSysctl:
+		return k.restoreSysctl(op.Saved)
+	case routes.PutAddress:
+		return k.putAddress(op.Address, op.Now)
+	case routes.DeleteAddress:
+		return k.deleteAddress(op.Address)
+	case routes.AddRoute:
+		return k.addRoute(op.Route)
+	case routes.ReplaceRoute:
+		return k.replaceRoute(op.Route)
+	case routes.DeleteRoute:
+		return k.deleteRoute(op.Route)
+	case routes.AddRule:
+		return k.addRule(op.Rule)
+	case routes.DeleteRule:
+		return k.deleteRule(op.Rule)
+	}
+	return fmt.Errorf("kernel: unknown operation %T", op)
+}
+
+// linkIndex returns the index of a link, from the last Read when it was there.
+func (k *Kernel) linkIndex(name string) (int, error) {
+	if index, ok := k.index[name]; ok {
+		return index, nil
+	}
+	link, err := k.handle.LinkByName(name)
+	if err != nil {
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			return 0, fmt.Errorf("%s: %w", name, unix.ENODEV)
+		}
+		return 0, fmt.Errorf("look up interface %s: %w", name, err)
+	}
+	return link.Attrs().Index, nil
+}
+
+func linkWithIndex(index int) netlink.Link {
+	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+}
+
+func (k *Kernel) setLinkUp(name string) error {
+	index, err := k.linkIndex(name)
+	if err != nil {
+		return err
+	}
+	if err := k.ledger.raise(name, index); err != nil {
+		return err
+	}
+	return k.handle.LinkSetUp(linkWithIndex(index))
+}
+
+func (k *Kernel) setLinkDown(name string) error {
+	index, err := k.linkIndex(name)
+	if err == nil && k.ledger.raised(name, index) {
+		err = k.handle.LinkSetDown(linkWithIndex(index))
+	}
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return err
+	}
+	return k.ledger.lower(name)
+}
+
+// ignore returns nil for an error that says the wanted state is already there.
+func ignore(err error, harmless ...error) error {
+	for _, h := range harmless {
+		if errors.Is(err, h) {
+			return nil
+		}
+	}
+	return err
+}

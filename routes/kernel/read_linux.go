@@ -1,0 +1,151 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
+)
+
+// Read implements routes.Kernel. It sends four dump requests, plus one a family
+// beyond the first, and reads one file a sysctl.
+func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, error) {
+	if err := ctx.Err(); err != nil {
+		return routes.State{}, err
+	}
+	saved, raised, err := k.ledger.read()
+	if err != nil {
+		return routes.State{}, err
+	}
+	state := routes.State{At: time.Now(), Saved: saved}
+	names, err := k.readLinks(&state, append(slices.Clone(scope.Links), mapKeys(raised)...))
+	if err != nil {
+		return routes.State{}, fmt.Errorf("read interfaces: %w", err)
+	}
+	for name, index := range raised {
+		if k.index[name] == index {
+			state.RaisedUp = append(state.RaisedUp, name)
+		}
+	}
+	slices.Sort(state.RaisedUp)
+	for _, family := range families {
+		if err := k.readAddresses(&state, scope, family, names); err != nil {
+			return routes.State{}, fmt.Errorf("read addresses: %w", err)
+		}
+		if err := k.readRoutes(&state, scope, family, names); err != nil {
+			return routes.State{}, fmt.Errorf("read routes: %w", err)
+		}
+		if err := k.readRules(&state, family); err != nil {
+			return routes.State{}, fmt.Errorf("read rules: %w", err)
+		}
+	}
+	return state, k.readSysctls(&state, scope)
+}
+
+func mapKeys(m map[string]int) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// readLinks adds the links of those names, and returns the names of all.
+func (k *Kernel) readLinks(state *routes.State, wanted []string) (map[int]string, error) {
+	links, err := k.dumpLinks()
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[int]string, len(links))
+	k.index = make(map[string]int, len(links))
+	for _, l := range links {
+		a := l.Attrs()
+		names[a.Index] = a.Name
+		k.index[a.Name] = a.Index
+		if !slices.Contains(wanted, a.Name) {
+			continue
+		}
+		state.Links = append(state.Links, routes.Link{
+			Name: a.Name, Index: a.Index, MAC: a.HardwareAddr.String(),
+			Up: a.RawFlags&unix.IFF_UP != 0,
+			// Both: LOWER_UP is the wire, RUNNING also what sits on it (802.1X, a modem's call).
+			Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0,
+		})
+	}
+	return names, nil
+}
+
+func (k *Kernel) readAddresses(state *routes.State, scope routes.Scope, family int, names map[int]string) error {
+	list, err := k.dumpAddresses(family)
+	if err != nil {
+		return err
+	}
+	for _, a := range list {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if !ok {
+			continue
+		}
+		ones, _ := a.Mask.Size()
+		address := routes.Address{
+			Interface: names[a.LinkIndex], Prefix: netip.PrefixFrom(ip.Unmap(), ones), Protocol: uint8(a.Protocol),
+		}
+		if a.ValidLft > 0 && uint32(a.ValidLft) != forever {
+			address.Until = state.At.Add(time.Duration(a.ValidLft) * time.Second)
+		}
+		// Before Linux 5.18 an address carries no tag; then the ledger tells.
+		if address.Protocol == 0 && k.ledger.hasAddress(a.LinkIndex, address.Prefix) {
+			address.Protocol = scope.Owner.Protocol
+		}
+		if slices.Contains(scope.Links, address.Interface) || scope.Owner.OwnsAddress(address) ||
+			slices.Contains(state.RaisedUp, address.Interface) {
+			state.Addresses = append(state.Addresses, address)
+		}
+	}
+	return nil
+}
+
+// forever is the lifetime of an address that has none (INFINITY_LIFE_TIME).
+const forever = 1<<32 - 1
+
+func (k *Kernel) readRoutes(state *routes.State, scope routes.Scope, family int, names map[int]string) error {
+	list, err := k.dumpRoutes(family, func(r *netlink.Route) bool {
+		if uint8(r.Protocol) == scope.Owner.Protocol {
+			return true
+		}
+		ones := 0
+		if r.Dst != nil {
+			ones, _ = r.Dst.Mask.Size()
+		}
+		return ones == 0 && r.Tos == 0 && slices.Contains(scope.Tables, uint32(r.Table))
+	})
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		state.Routes = append(state.Routes, fromNetlink(&list[i], family, names))
+	}
+	return nil
+}
+
+func (k *Kernel) readRules(state *routes.State, family int) error {
+	messages, err := k.dumpRules(family)
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		rule, err := parseRule(m)
+		if err != nil {
+			return err
+		}
+		if rule.Protocol != unix.RTPROT_KERNEL {
+			state.Rules = append(state.Rules, rule)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
+)
+
+const procSys = "/proc/sys"
+
+func readSysctl(name string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(procSys, name))
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+func (k *Kernel) readSysctls(state *routes.State, scope routes.Scope) error {
+	seen := map[string]bool{}
+	add := func(name string) error {
+		if seen[name] {
+			return nil
+		}
+		seen[name] = true
+		value, err := readSysctl(name)
+		// The setting goes and comes with its interface, and some kernels lack some.
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read sysctl %s: %w", name, err)
+		}
+		state.Sysctls = append(state.Sysctls, routes.Sysctl{Name: name, Value: value})
+		return nil
+	}
+	for _, name := range scope.Sysctls {
+		if err := add(name); err != nil {
+			return err
+		}
+	}
+	for _, saved := range state.Saved {
+		if err := add(saved.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) writeSysctl(s routes.Sysctl) error {
+	was, err := readSysctl(s.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", s.Name, routes.ErrGone)
+	}
+	if err != nil {
+		return err
+	}
+	// First on disk, then in the kernel: killed between the two, the next
+	// process still knows what to give back.
+	if err := k.ledger.save(s, was); err != nil {
+		return err
+	}
+	return putSysctl(s)
+}
+
+func (k *Kernel) restoreSysctl(saved routes.Saved) error {
+	now, err := readSysctl(saved.Name)
+	// What someone has changed since is theirs.
+	if err == nil && now == saved.Set {
+		err = putSysctl(saved.Sysctl)
+	}
+	if err := ignore(err, fs.ErrNotExist); err != nil {
+		return err
+	}
+	return k.ledger.forget(saved.Name)
+}
+
+// putSysctl opens without creating: a missing file must stay missing.
+func putSysctl(s routes.Sysctl) error {
+	f, err := os.OpenFile(filepath.Join(procSys, s.Name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(s.Value)
+	return errors.Join(err, f.Close())
+}

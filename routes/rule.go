@@ -1,0 +1,63 @@
+package routes
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// A Rule sends the packets it matches to a table.
+type Rule struct {
+	Priority uint32
+	V6       bool // the family: a rule that matches by mark alone has no address to tell it by
+	From     netip.Prefix
+	Mark     uint32
+	Mask     uint32 // 0: the mark is not looked at
+	Table    uint32
+
+	// SuppressDefault leaves the table's routes of prefix length 0 unseen, so
+	// that only more specific ones answer (suppress_prefixlength 0).
+	SuppressDefault bool
+
+	// Foreign matches that no rule of ours has (iif, ports, uid, goto, ...). A
+	// rule with one is never equal to a rule of ours.
+	Foreign bool
+
+	Protocol uint8
+}
+
+// same reports whether two rules match the same and lead to the same. Whose
+// they are does not count: the kernel refuses a second one (rule_exists in
+// net/core/fib_rules.c).
+func (r Rule) same(other Rule) bool {
+	r.Protocol, other.Protocol = 0, 0
+	return r == other
+}
+
+// String returns the rule as arguments of `ip rule`.
+func (r Rule) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "pref %d", r.Priority)
+	if r.From.IsValid() {
+		fmt.Fprintf(&b, " from %s", hostOrPrefix(r.From))
+	}
+	if r.Mask != 0 {
+		fmt.Fprintf(&b, " fwmark %#x/%#x", r.Mark, r.Mask)
+	}
+	b.WriteString(" lookup " + tableName(r.Table))
+	if r.SuppressDefault {
+		b.WriteString(" suppress_prefixlength 0")
+	}
+	if r.Foreign {
+		b.WriteString(" (and more)")
+	}
+	fmt.Fprintf(&b, " protocol %d", r.Protocol)
+	return b.String()
+}
+
+func hostOrPrefix(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}

@@ -1,0 +1,115 @@
+package routes
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// RulePriorities is how many rule priorities from Owner.RulePriority on are ours.
+const RulePriorities = 1000
+
+// An Owner is what marks an object in the kernel as ours.
+type Owner struct {
+	Protocol     uint8  // on routes, rules and addresses
+	RulePriority uint32 // the first of RulePriorities
+}
+
+// OwnsRoute reports whether r carries our tag.
+func (o Owner) OwnsRoute(r Route) bool { return r.Protocol == o.Protocol }
+
+// OwnsRule reports whether r carries our tag and stands in our range.
+func (o Owner) OwnsRule(r Rule) bool { return r.Protocol == o.Protocol && o.InRange(r.Priority) }
+
+// OwnsAddress reports whether a carries our tag.
+func (o Owner) OwnsAddress(a Address) bool { return a.Protocol == o.Protocol }
+
+// InRange reports whether a rule priority is one of ours.
+func (o Owner) InRange(priority uint32) bool {
+	return priority >= o.RulePriority && priority < o.RulePriority+RulePriorities
+}
+
+// A Sysctl is a kernel setting below /proc/sys, its name with slashes:
+// net/ipv4/conf/eth1/rp_filter. Slashes, because interface names have dots.
+type Sysctl struct {
+	Name  string
+	Value string
+}
+
+// A Set is what is wanted of the kernel. Everything we own that is not in it is
+// to go, once Prune is set.
+type Set struct {
+	Owner Owner
+
+	// Prune is false while it is not yet known what is wanted: at start, before
+	// every uplink has been judged. Nothing is deleted then.
+	Prune bool
+
+	Observe   []string // interfaces whose state and addresses are to be read
+	Links     []string // interfaces that must be administratively up
+	Sysctls   []Sysctl
+	Addresses []Address
+	Tables    []Route // what stands in the uplinks' own tables
+	Rules     []Rule
+	Default   []Route // the default route all uplinks share, one a family
+}
+
+// Routes returns all routes of the set, in the order they are to be put.
+func (s Set) Routes() []Route { return slices.Concat(s.Tables, s.Default) }
+
+// A Link is the state of an interface.
+type Link struct {
+	Name    string
+	Index   int // another index is another interface, whatever its name
+	Up      bool
+	Carrier bool
+	MAC     string
+}
+
+// A Saved is a setting that was changed, and what is needed to give it back.
+type Saved struct {
+	Sysctl        // Value is what it was
+	Set    string // what we made it; restored only while it still is that
+}
+
+// A State is what was read from the kernel: everything of ours, and what is
+// foreign but stands where ours would.
+type State struct {
+	At        time.Time
+	Links     []Link    // of every name asked for that exists
+	Addresses []Address // on those links, ours and foreign, and ours anywhere
+	Routes    []Route   // ours in every table; foreign defaults of the tables asked for
+	Rules     []Rule    // all but the kernel's own three
+	Sysctls   []Sysctl  // current values of the names asked for and of those saved
+	Saved     []Saved   // sysctls changed by us or by the process before us
+	RaisedUp  []string  // links found down and set up by us or the process before us
+}
+
+// Link returns the link of that name, and whether there is one.
+func (s State) Link(name string) (Link, bool) {
+	for _, l := range s.Links {
+		if l.Name == name {
+			return l, true
+		}
+	}
+	return Link{}, false
+}
+
+// HasAddress reports whether the interface has that very address and prefix.
+func (s State) HasAddress(name string, prefix netip.Prefix) bool {
+	for _, a := range s.Addresses {
+		if a.Interface == name && a.Prefix == prefix {
+			return true
+		}
+	}
+	return false
+}
+
+func (s State) sysctl(name string) (string, bool) {
+	for _, c := range s.Sysctls {
+		if c.Name == name {
+			return c.Value, true
+		}
+	}
+	return "", false
+}
