@@ -1,0 +1,92 @@
+package configs
+
+// fillIn gives tables and marks to the uplinks that name none, and turns
+// quorums into numbers.
+func (p *parser) fillIn() {
+	for i := range p.uplinks {
+		if u := &p.uplinks[i]; u.Table == 0 {
+			u.Table = defaultTable + uint32(i) + 1
+		}
+	}
+	p.fillMarks()
+	for i := range p.uplinks {
+		probe := &p.uplinks[i].Probe
+		switch probe.Quorum {
+		case quorumAny:
+			probe.Quorum = 1
+		case quorumAll:
+			probe.Quorum = len(probe.Targets)
+		}
+	}
+}
+
+func (p *parser) fillMarks() {
+	taken := map[uint32]bool{}
+	for i := range p.uplinks {
+		taken[p.uplinks[i].FwMark] = true
+	}
+	n := uint32(1)
+	for i := range p.uplinks {
+		u := &p.uplinks[i]
+		if u.FwMark != 0 {
+			continue
+		}
+		for ; ; n++ {
+			mark, ok := markAt(p.whole.Routes.FwMarkMask, n)
+			if !ok {
+				p.uplink = u.Name
+				p.fail(u.where("fwmark"), "no mark is left under routes.fwmark_mask %#x: widen the mask", p.whole.Routes.FwMarkMask)
+				p.uplink = ""
+				return
+			}
+			if !taken[mark] {
+				u.FwMark, taken[mark] = mark, true
+				break
+			}
+		}
+	}
+}
+
+// clashes looks for what two uplinks, or an uplink and routes, both claim.
+func (p *parser) clashes() {
+	routes := p.whole.Routes
+	if _, ok := p.routes["table"]; ok && (routes.Table == tableLocal || routes.Table == 0) {
+		p.fail(p.routes["table"], "%d: the kernel's own: must be main or another table", routes.Table)
+	}
+	for i := range p.uplinks {
+		u := &p.uplinks[i]
+		p.uplink = u.Name
+		if u.Name == "" {
+			p.uplink = u.self.path
+		}
+		switch {
+		case u.Table >= tableDefault && u.Table <= tableLocal:
+			p.fail(u.where("table"), "%d: the kernel's own (default, main, local): give another", u.Table)
+		case u.Table == routes.Table:
+			p.fail(u.where("table"), "%d: also routes.table: give each its own", u.Table)
+		}
+		if u.FwMark&^routes.FwMarkMask != 0 {
+			p.fail(u.where("fwmark"), "%#x: outside routes.fwmark_mask %#x: change one of them", u.FwMark, routes.FwMarkMask)
+		}
+		for j := range i {
+			p.clash(u, &p.uplinks[j])
+		}
+	}
+	p.uplink = ""
+}
+
+func (p *parser) clash(u, earlier *rawUplink) {
+	name := earlier.Name
+	if u.Name != "" && u.Name == name {
+		p.fail(u.where("name"), "%s: an earlier uplink has it: give each its own", u.Name)
+	}
+	if u.Interface != "" && u.Interface == earlier.Interface {
+		p.fail(u.where("interface"), "%s: already used by uplink %s: an interface is one uplink", u.Interface, name)
+	}
+	if u.Table == earlier.Table {
+		p.fail(u.where("table"), "%d: already used by uplink %s: give each its own", u.Table, name)
+	}
+	if u.FwMark != 0 && u.FwMark == earlier.FwMark {
+		p.fail(u.where("fwmark"), "%#x: already used by uplink %s: give each its own", u.FwMark, name)
+	}
+}

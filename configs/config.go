@@ -1,0 +1,134 @@
+// Package configs turns a configuration file into a whole, checked value, or
+// into precise errors, all at once.
+package configs
+
+import (
+	_ "embed" // the example
+	"net/netip"
+	"time"
+)
+
+// Example is the configuration file we ship, with every key explained.
+//
+//go:embed uplinkd.yaml
+var Example string
+
+// A Config is a configuration file that has been checked as a whole.
+type Config struct {
+	Uplinks  []Uplink
+	Routes   Routes
+	Control  Control
+	StateDir string // where what must outlive the process is kept
+}
+
+// AddressMode says who gives an uplink its address.
+type AddressMode uint8
+
+// The ways to an address.
+const (
+	AddressDHCP     AddressMode = iota // our own DHCP client
+	AddressExternal                    // pppd, networkd, ModemManager, a person
+	AddressStatic                      // the configuration
+)
+
+// String returns the word used in the file, or "static".
+func (m AddressMode) String() string {
+	return [...]string{"dhcp", "external", "static"}[m]
+}
+
+// GatewayMode says where the next hop of an uplink comes from.
+type GatewayMode uint8
+
+// The ways to a gateway.
+const (
+	GatewayFixed GatewayMode = iota // the configuration
+	GatewayLease                    // the router option of the DHCP lease
+	GatewayNone                     // none: point to point
+)
+
+// An Uplink is one way to the Internet.
+type Uplink struct {
+	Name      string
+	Interface string
+	Address   AddressMode
+	Prefixes  []netip.Prefix // of AddressStatic: each address with its prefix length
+	Gateway   GatewayMode
+	GatewayIP netip.Addr // of GatewayFixed
+	OnLink    bool       // the gateway lies outside the uplink's networks
+	Weight    int        // 1..256
+	Tier      int        // 1 and up; the lowest that has an uplink up carries traffic
+	Table     uint32
+	FwMark    uint32 // under Routes.FwMarkMask
+	Probe     Probe
+	Options   RouteOptions
+}
+
+// A Probe says how an uplink's verdict is reached.
+type Probe struct {
+	Targets   []Target
+	Interval  time.Duration // steady pace to each target
+	Timeout   time.Duration // no answer by then: missed
+	Confirm   time.Duration // pace while the verdict is not clear
+	DownAfter int           // misses in a row
+	UpAfter   int           // answers in a row
+	Quorum    int           // how many targets must answer: 1..len(Targets)
+}
+
+// A Target is what a probe is sent to.
+type Target struct {
+	Gateway bool // the uplink's gateway, whatever it is at the time
+	IP      netip.Addr
+}
+
+// String returns the target as it stands in the file.
+func (t Target) String() string {
+	if t.Gateway {
+		return "gateway"
+	}
+	return t.IP.String()
+}
+
+// Hash is the multipath hash policy, net.ipv4.fib_multipath_hash_policy.
+type Hash uint8
+
+// The hash policies. HashKeep leaves the setting as it is.
+const (
+	HashL3 Hash = iota
+	HashL4
+	HashInner
+	HashKeep
+)
+
+// LastResort says what carries traffic when no uplink is up.
+type LastResort uint8
+
+// The last resorts.
+const (
+	LastResortKeep LastResort = iota // those whose link and address still stand
+	LastResortNone
+)
+
+// Routes says what is put into the kernel, and how it is marked as ours.
+type Routes struct {
+	Table        uint32 // where the multipath default route lives
+	Metric       uint32
+	Protocol     uint8
+	RulePriority uint32 // ours are this and the 999 that follow
+	FwMarkMask   uint32
+	Hash         Hash
+	LastResort   LastResort
+}
+
+// RouteOptions are metrics on an uplink's default route and on the shared one.
+// Zero leaves the kernel's own value.
+type RouteOptions struct {
+	InitCwnd, InitRwnd uint32 // segments
+	MTU, AdvMSS        uint32 // bytes
+	RTOMin             time.Duration
+	QuickAck           bool
+}
+
+// Control says where the daemon listens.
+type Control struct {
+	Socket string
+}

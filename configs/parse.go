@@ -1,0 +1,137 @@
+package configs
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Most is the largest configuration file that is read, in bytes.
+const Most = 1 << 20
+
+// Options are what Parse needs beside the text.
+type Options struct {
+	File   string            // its name, for errors
+	Tables map[string]uint32 // names of routing tables (LoadTables); main and default are known anyhow
+}
+
+// Defaults of the file. They are also what a table of docs and the example say.
+var (
+	defaultProbe = Probe{
+		Interval: 500 * time.Millisecond, Timeout: 400 * time.Millisecond, Confirm: 100 * time.Millisecond,
+		DownAfter: 3, UpAfter: 5,
+	}
+	defaultRoutes = Routes{
+		Table: tableMain, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff, Hash: HashL4, LastResort: LastResortKeep,
+	}
+	defaultOptions = RouteOptions{InitCwnd: 70, InitRwnd: 70, QuickAck: true}
+)
+
+const (
+	defaultSocket   = "/run/uplinkd/uplinkd.sock"
+	defaultStateDir = "/var/lib/uplinkd"
+	defaultTable    = 500 // plus the uplink's position
+)
+
+// Parse reads a configuration and returns it whole and checked, or else
+// Problems with every mistake in it. It keeps nothing of r.
+func Parse(r io.Reader, options Options) (Config, error) {
+	text, err := io.ReadAll(io.LimitReader(r, Most+1))
+	if err != nil {
+		return Config{}, fmt.Errorf("read %s: %w", options.File, err)
+	}
+	p := parser{reader: reader{file: options.File}, tables: options.Tables}
+	if len(text) > Most {
+		p.fail(value{}, "more than %d bytes: this cannot be a configuration of uplinkd", Most)
+		return Config{}, p.problems
+	}
+	if root, ok := p.document(text); ok {
+		p.config(root)
+	}
+	if len(p.problems) > 0 {
+		slices.SortStableFunc(p.problems, func(a, b Problem) int {
+			if a.Line != b.Line {
+				return a.Line - b.Line
+			}
+			return a.Column - b.Column
+		})
+		return Config{}, p.problems
+	}
+	return p.whole, nil
+}
+
+// A parser reads the file into raw uplinks, each with the places of its keys,
+// then fills in defaults, then looks for clashes.
+type parser struct {
+	reader
+	tables  map[string]uint32
+	whole   Config
+	routes  map[string]value // places of the keys below routes
+	options RouteOptions     // routes.options, what uplinks start from
+	probe   Probe
+	probeAt map[string]value
+	uplinks []rawUplink
+}
+
+func (p *parser) config(root value) {
+	p.whole = Config{Routes: defaultRoutes, Control: Control{Socket: defaultSocket}, StateDir: defaultStateDir}
+	p.options, p.probe = defaultOptions, defaultProbe
+	p.probe.Targets, p.probe.Quorum = []Target{{Gateway: true}}, quorumAny
+	var uplinks *value
+	p.routes, p.probeAt = map[string]value{}, map[string]value{}
+	p.mapping(root, map[string]func(value){
+		"uplinks":   func(v value) { uplinks = &v },
+		"routes":    p.readRoutes,
+		"probe":     func(v value) { p.readProbe(v, &p.probe, p.probeAt) },
+		"control":   p.readControl,
+		"state_dir": func(v value) { p.path(v, &p.whole.StateDir, pathMost) },
+	})
+	if uplinks == nil {
+		p.fail(value{}, "uplinks: missing: name at least one uplink")
+		return
+	}
+	// Last, since uplinks inherit from the other sections wherever those stand.
+	p.list(*uplinks, p.readUplink)
+	if len(p.uplinks) == 0 && len(p.problems) == 0 {
+		p.fail(*uplinks, "empty: name at least one uplink")
+	}
+	if len(p.uplinks) > uplinkMost {
+		p.fail(*uplinks, "%d uplinks: at most %d fit into the range of rule priorities", len(p.uplinks), uplinkMost)
+	}
+	p.checkProbe(p.probe, p.probeAt)
+	p.fillIn()
+	p.clashes()
+	for _, u := range p.uplinks {
+		p.whole.Uplinks = append(p.whole.Uplinks, u.Uplink)
+	}
+}
+
+const (
+	pathMost   = 4095 // PATH_MAX less its end
+	socketMost = 107  // sun_path less its end, unix(7)
+	uplinkMost = 200  // as many priorities as a kind of rule has: uplink/desired.go
+)
+
+func (p *parser) path(v value, to *string, most int) {
+	s, ok := p.text(v)
+	switch {
+	case !ok:
+	case !filepath.IsAbs(s) || len(s) > most:
+		p.fail(v, "%q: must be an absolute path of at most %d bytes", s, most)
+	default:
+		*to = filepath.Clean(s)
+	}
+}
+
+func (p *parser) readControl(v value) {
+	p.mapping(v, map[string]func(value){
+		"socket": func(v value) { p.path(v, &p.whole.Control.Socket, socketMost) },
+		"metrics": func(v value) {
+			if s, ok := p.text(v); ok && s != "" {
+				p.fail(v, "%q: this version serves no metrics: leave it empty", s)
+			}
+		},
+	})
+}

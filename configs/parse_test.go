@@ -1,0 +1,237 @@
+package configs_test
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"uplinkd/configs"
+)
+
+var byValue = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+}
+
+func parse(text string) (configs.Config, error) {
+	return configs.Parse(strings.NewReader(text), configs.Options{File: "f.yaml", Tables: map[string]uint32{"blue": 77}})
+}
+
+// The file that is shipped says what the first user of the project has.
+func TestShippedExample(t *testing.T) {
+	got, err := parse(configs.Example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe := configs.Probe{
+		Targets: []configs.Target{{Gateway: true}}, Interval: 500 * time.Millisecond, Timeout: 400 * time.Millisecond,
+		Confirm: 100 * time.Millisecond, DownAfter: 3, UpAfter: 5, Quorum: 1,
+	}
+	options := configs.RouteOptions{InitCwnd: 70, InitRwnd: 70, QuickAck: true}
+	want := configs.Config{
+		Uplinks: []configs.Uplink{
+			{Name: "isp1", Interface: "eth1", Gateway: configs.GatewayLease, Weight: 2, Tier: 1, Table: 501, FwMark: 0x97, Probe: probe, Options: options},
+			{Name: "isp2", Interface: "eth2", Gateway: configs.GatewayLease, Weight: 1, Tier: 1, Table: 502, FwMark: 0x98, Probe: probe, Options: options},
+		},
+		Routes: configs.Routes{
+			Table: 254, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff, Hash: configs.HashL4,
+		},
+		Control: configs.Control{Socket: "/run/uplinkd/uplinkd.sock"}, StateDir: "/var/lib/uplinkd",
+	}
+	if diff := cmp.Diff(want, got, byValue); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestExamplesParse(t *testing.T) {
+	files, _ := filepath.Glob("examples/*.yaml")
+	if len(files) < 3 {
+		t.Fatalf("found %d examples, want at least 3", len(files))
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parse(string(text)); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+// Commented keys of the shipped file are its documentation: they must be keys,
+// and their values the defaults.
+func TestShippedCommentsAreDefaults(t *testing.T) {
+	var lines []string
+	for line := range strings.Lines(configs.Example) {
+		if i := strings.Index(line, "# "); i > 0 && strings.Contains(line[i:], ": ") && strings.TrimSpace(line[:i]) == "" {
+			key, _, _ := strings.Cut(line[i+2:], ":")
+			if !strings.ContainsAny(strings.TrimSpace(key), " `") {
+				line = line[:i] + line[i+2:]
+			}
+		}
+		if strings.HasPrefix(line, "# probe:") || strings.HasPrefix(line, "# control:") {
+			line = line[2:]
+		}
+		lines = append(lines, line)
+	}
+	full, err := parse(strings.Join(lines, ""))
+	if err != nil {
+		t.Fatalf("with every comment made a key: %v\n%s", err, strings.Join(lines, ""))
+	}
+	plain, err := parse(configs.Example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(plain, full, byValue); diff != "" {
+		t.Errorf("a comment shows another value than the default (-default +comment):\n%s", diff)
+	}
+}
+
+const head = "uplinks:\n  - {name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1"
+
+func TestGood(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text  string
+		check func(configs.Config) (got, want any)
+	}{
+		"table by name":    {head + ", table: blue}", func(c configs.Config) (any, any) { return c.Uplinks[0].Table, uint32(77) }},
+		"default table":    {head + "}", func(c configs.Config) (any, any) { return c.Uplinks[0].Table, uint32(501) }},
+		"assigned mark":    {head + "}", func(c configs.Config) (any, any) { return c.Uplinks[0].FwMark, uint32(1) }},
+		"assigned high":    {head + "}\nroutes: {fwmark_mask: 0xa000}", func(c configs.Config) (any, any) { return c.Uplinks[0].FwMark, uint32(0x2000) }},
+		"probe inherits":   {head + ", probe: {up_after: 9}}\nprobe: {interval: 2s}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.Interval, 2 * time.Second }},
+		"probe overrides":  {head + ", probe: {up_after: 9}}\nprobe: {up_after: 2}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 9 }},
+		"options inherit":  {head + ", options: {mtu: 1400}}\nroutes: {options: {initcwnd: 3}}", func(c configs.Config) (any, any) { return c.Uplinks[0].Options, configs.RouteOptions{InitCwnd: 3, InitRwnd: 70, MTU: 1400, QuickAck: true} }},
+		"quorum all":       {head + ", probe: {targets: [gateway, 192.0.2.9], quorum: all}}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.Quorum, 2 }},
+		"weight 256":       {head + ", weight: 256}", func(c configs.Config) (any, any) { return c.Uplinks[0].Weight, 256 }},
+		"empty section":    {head + "}\nprobe:\n", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 5 }},
+		"alias":            {"probe: &p {up_after: 3}\nuplinks:\n  - {name: a, interface: eth1, address: dhcp, gateway: lease, probe: *p}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 3 }},
+		"last resort none": {head + "}\nroutes: {last_resort: none, hash: keep}", func(c configs.Config) (any, any) { return c.Routes.LastResort, configs.LastResortNone }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := parse(tt.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := tt.check(c); !cmp.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestBad(t *testing.T) {
+	two := func(a, b string) string {
+		return "uplinks:\n- {name: a, interface: eth1, address: dhcp, gateway: lease" + a +
+			"}\n- {name: b, interface: eth2, address: dhcp, gateway: lease" + b + "}\n"
+	}
+	for name, tt := range map[string]struct{ text, want string }{
+		"empty":             {"", "f.yaml: empty: name at least one uplink under `uplinks:`"},
+		"comment only":      {"# nothing\n", "f.yaml: must hold one YAML document with at least the key uplinks: yaml: no documents in stream"},
+		"not YAML":          {"uplinks: [\n", "f.yaml:2:1: not YAML: did not find expected node content"},
+		"a list":            {"- a\n", "f.yaml:1:1: must be a mapping with at least the key uplinks"},
+		"no uplinks":        {"state_dir: /x\n", "f.yaml: uplinks: missing: name at least one uplink"},
+		"empty uplinks":     {"uplinks: []\n", "f.yaml:1:10: uplinks: empty: name at least one uplink"},
+		"unknown key":       {head + "}\ncolour: red\n", "f.yaml:3:1: colour: unknown key: the keys here are control, probe, routes, state_dir, uplinks"},
+		"misspelt key":      {head + ", wieght: 3}\n", "f.yaml:2:75: uplink a: wieght: unknown key: did you mean weight?"},
+		"doubled key":       {head + ", tier: 1, tier: 2}\n", "f.yaml:2:84: uplink a: tier: given twice, first on line 2: keep one"},
+		"weight 0":          {head + ", weight: 0}\n", "f.yaml:2:83: uplink a: weight: 0: must be 1 to 256"},
+		"weight 257":        {head + ", weight: 257}\n", "f.yaml:2:83: uplink a: weight: 257: must be 1 to 256"},
+		"weight of words":   {head + ", weight: two}\n", "f.yaml:2:83: uplink a: weight: two: must be 1 to 256"},
+		"same name":         {two("", "") + "- {name: a, interface: eth3, address: dhcp, gateway: lease}", "f.yaml:4:10: uplink a: name: a: an earlier uplink has it: give each its own"},
+		"same interface":    {two("", "") + "- {name: c, interface: eth1, address: dhcp, gateway: lease}", "f.yaml:4:24: uplink c: interface: eth1: already used by uplink a: an interface is one uplink"},
+		"same table":        {two(", table: 600", ", table: 600"), "f.yaml:3:68: uplink b: table: 600: already used by uplink a: give each its own"},
+		"table by default":  {two(", table: 502", ""), "f.yaml:3:3: uplink b: table: 502: already used by uplink a: give each its own"},
+		"table of routes":   {two(", table: 99", "") + "routes: {table: 99}", "f.yaml:2:68: uplink a: table: 99: also routes.table: give each its own"},
+		"table main":        {two(", table: main", ""), "f.yaml:2:68: uplink a: table: 254: the kernel's own (default, main, local): give another"},
+		"unknown table":     {two(", table: green", ""), "f.yaml:2:68: uplink a: table: \"green\": no table has that name in rt_tables: add it there or give a number"},
+		"same mark":         {two(", fwmark: 7", ", fwmark: 7"), "f.yaml:3:69: uplink b: fwmark: 0x7: already used by uplink a: give each its own"},
+		"mark outside mask": {two(", fwmark: 0x100", ""), "f.yaml:2:69: uplink a: fwmark: 0x100: outside routes.fwmark_mask 0xff: change one of them"},
+		"no mark left":      {two("", "") + "routes: {fwmark_mask: 1}", "f.yaml:3:3: uplink b: fwmark: no mark is left under routes.fwmark_mask 0x1: widen the mask"},
+		"gateway outside":   {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 198.51.100.1}]", "f.yaml:1:70: uplink a: gateway: 198.51.100.1: outside the uplink's networks (192.0.2.0/24): correct one of them, or set onlink: true"},
+		"gateway is self":   {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.5}]", "f.yaml:1:70: uplink a: gateway: 192.0.2.5: this is the uplink's own address: give the router's"},
+		"dhcp, no gateway":  {"uplinks: [{name: a, interface: eth1, address: dhcp}]", "f.yaml:1:47: uplink a: address: dhcp without a gateway: give `gateway:` the address of this ISP's router, or lease to take the router that DHCP names"},
+		"static, lease":     {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: lease}]", "f.yaml:1:70: uplink a: gateway: lease: only with address: dhcp; give the address of this ISP's router, or none"},
+		"network address":   {"uplinks: [{name: a, interface: eth1, address: 192.0.2.0/24, gateway: 192.0.2.1}]", "f.yaml:1:47: uplink a: address: 192.0.2.0/24: this is the network or its broadcast address: give the host's own"},
+		"no prefix length":  {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5, gateway: 192.0.2.1}]", "f.yaml:1:47: uplink a: address: \"192.0.2.5\": must be dhcp, external, or an address with its prefix length such as 203.0.113.5/24"},
+		"IPv6":              {"uplinks: [{name: a, interface: eth1, address: '2001:db8::5/64', gateway: none, probe: {targets: [192.0.2.9]}}]", "f.yaml:1:47: uplink a: address: 2001:db8::5: this version routes IPv4 only: give an IPv4 address"},
+		"loopback gateway":  {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: 127.0.0.1}]", "f.yaml:1:62: uplink a: gateway: 127.0.0.1: must be an address that one host can have"},
+		"nothing to probe":  {"uplinks: [{name: a, interface: ppp0, address: external, gateway: none}]", "f.yaml:1:66: uplink a: gateway: none: there is no gateway to probe: name addresses under probe.targets of this uplink"},
+		"tcp target":        {head + "}\nprobe: {targets: ['tcp://192.0.2.9:443']}", "f.yaml:3:19: probe.targets[0]: \"tcp://192.0.2.9:443\": this version probes by ICMP: name gateway or an IP address"},
+		"quorum too high":   {head + "}\nprobe: {quorum: 2}", "f.yaml:3:17: probe.quorum: quorum 2 of 1 targets: must be at most as many as there are targets"},
+		"no unit":           {head + "}\nprobe: {interval: 500}", "f.yaml:3:19: probe.interval: \"500\": must be a number with its unit, such as 500ms or 2s"},
+		"interval too fast": {head + "}\nprobe: {interval: 1ms}", "f.yaml:3:19: probe.interval: 1ms: must be 10ms to 1h0m0s"},
+		"too many waiting":  {head + "}\nprobe: {timeout: 1m}", "f.yaml:3:18: probe.timeout: timeout 1m0s with a probe every 100ms: more than 200 would wait for their answer: lower timeout or raise confirm"},
+		"interface name":    {"uplinks: [{name: a, interface: ../eth1, address: dhcp, gateway: lease}]", "f.yaml:1:32: uplink a: interface: \"../eth1\": must be an interface's name, at most 15 bytes"},
+		"relative socket":   {head + "}\ncontrol: {socket: s}", "f.yaml:3:19: control.socket: \"s\": must be an absolute path of at most 107 bytes"},
+		"metrics":           {head + "}\ncontrol: {metrics: '127.0.0.1:9'}", "f.yaml:3:20: control.metrics: \"127.0.0.1:9\": this version serves no metrics: leave it empty"},
+		"priority too late": {head + "}\nroutes: {rule_priority: 32000}", "f.yaml:3:25: routes.rule_priority: 32000: must be 1 to 31766"},
+		"protocol taken":    {head + "}\nroutes: {protocol: 4}", "f.yaml:3:20: routes.protocol: 4: must be 5 to 255"},
+		"too large":         {strings.Repeat("#", configs.Most+1), "f.yaml: more than 1048576 bytes: this cannot be a configuration of uplinkd"},
+		"all at once, in order": {"uplinks:\n- {name: a, interface: eth1, address: dhcp, weight: 0}\n- {name: 'b c', address: dhcp, gateway: lease}\nprobe: {up_after: 0}\n",
+			"f.yaml:2:39: uplink a: address: dhcp without a gateway: give `gateway:` the address of this ISP's router, or lease to take the router that DHCP names\n" +
+				"f.yaml:2:53: uplink a: weight: 0: must be 1 to 256\n" +
+				"f.yaml:3:3: uplink uplinks[1]: interface: missing: name the interface this uplink is on\n" +
+				"f.yaml:3:10: uplink uplinks[1]: name: \"b c\": must be 1 to 32 letters, digits, '-' or '_'\n" +
+				"f.yaml:4:19: probe.up_after: 0: must be 1 to 100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := parse(tt.text)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if diff := cmp.Diff(tt.want, err.Error()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLoadTables(t *testing.T) {
+	got := configs.LoadTables(fstest.MapFS{
+		"usr/share/iproute2/rt_tables":    {Data: []byte("255 local\n# comment\n10 old\n")},
+		"etc/iproute2/rt_tables":          {Data: []byte("10 isp # one\n0x20\thex\nnonsense\n1 2 3\n-1 minus\n")},
+		"etc/iproute2/rt_tables.d/a.conf": {Data: []byte("30 thirty\n")},
+		"etc/iproute2/rt_tables.d/a.txt":  {Data: []byte("40 forty\n")},
+	})
+	want := map[string]uint32{"local": 255, "old": 10, "isp": 10, "hex": 32, "thirty": 30}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Whatever the bytes, a config that comes back keeps the promises the rest of
+// the program rests upon.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(configs.Example))
+	f.Add([]byte(head + "}"))
+	f.Add([]byte("a: &a [*a]\nuplinks: *a\n"))
+	f.Add([]byte("uplinks: [{name: a, interface: b, address: [1.2.3.4/31], gateway: 1.2.3.5, fwmark: 1}]"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := parse(string(text))
+		if err != nil {
+			return
+		}
+		seen := map[any]string{}
+		for _, u := range c.Uplinks {
+			if u.Weight < 1 || u.Weight > 256 || u.FwMark == 0 || u.FwMark&^c.Routes.FwMarkMask != 0 ||
+				u.Name == "" || u.Interface == "" || strings.ContainsAny(u.Interface, "/ \n") ||
+				u.Probe.Quorum < 1 || u.Probe.Quorum > len(u.Probe.Targets) {
+				t.Errorf("bad uplink came through: %+v", u)
+			}
+			type tableOf uint32
+			for _, key := range []any{u.Name, tableOf(u.Table), u.FwMark} {
+				if seen[key] != "" {
+					t.Errorf("%v in two uplinks", key)
+				}
+				seen[key] = u.Name
+			}
+		}
+	})
+}

@@ -1,0 +1,216 @@
+package configs
+
+import (
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// A rawUplink is an uplink as it stands in the file, with the places of its keys.
+type rawUplink struct {
+	Uplink
+	self     value
+	at       map[string]value
+	probeAt  map[string]value
+	routeSet bool // the gateway key was given
+}
+
+// where returns the place of a key, or of the uplink when the key is not there.
+func (u *rawUplink) where(key string) value {
+	if v, ok := u.at[key]; ok {
+		return v
+	}
+	return value{node: u.self.node, path: key}
+}
+
+var (
+	uplinkName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+	// As the kernel has it (dev_valid_name): no slash, colon or white space, 15 bytes.
+	interfaceName = regexp.MustCompile(`^[^/:\s\x00-\x20\x7f]{1,15}$`)
+)
+
+func (p *parser) readUplink(v value) {
+	u := rawUplink{self: v, at: map[string]value{}, probeAt: map[string]value{}}
+	u.Weight, u.Tier = 1, 1
+	u.Probe, u.Options = p.probe, p.options
+	p.uplink = p.nameOf(v)
+	defer func() { p.uplink = "" }()
+	noted := func(key string, read func(value)) func(value) {
+		return func(v value) {
+			v.path = key // the uplink is named beside it; its place in the list says nothing
+			u.at[key] = v
+			read(v)
+		}
+	}
+	keys := map[string]func(value){
+		"name":      func(v value) { p.readName(v, &u.Name, uplinkName, "1 to 32 letters, digits, '-' or '_'") },
+		"interface": func(v value) { p.readName(v, &u.Interface, interfaceName, "an interface's name, at most 15 bytes") },
+		"address":   func(v value) { p.readAddress(v, &u) },
+		"gateway":   func(v value) { p.readGateway(v, &u) },
+		"onlink": func(v value) {
+			if on, ok := p.flag(v); ok {
+				u.OnLink = on
+			}
+		},
+		"weight":  func(v value) { setInteger(p, v, &u.Weight, 1, 256) },
+		"tier":    func(v value) { setInteger(p, v, &u.Tier, 1, 100) },
+		"table":   func(v value) { p.table(v, &u.Table) },
+		"fwmark":  func(v value) { setInteger(p, v, &u.FwMark, 1, 1<<32-1) },
+		"probe":   func(v value) { p.readProbe(v, &u.Probe, u.probeAt) },
+		"options": func(v value) { p.readOptions(v, &u.Options) },
+	}
+	for key, read := range keys {
+		keys[key] = noted(key, read)
+	}
+	p.mapping(value{node: v.node}, keys)
+	p.checkUplink(&u)
+	p.uplinks = append(p.uplinks, u)
+}
+
+// nameOf finds an uplink's name before anything else of it is read, so that
+// every problem can say whose it is. Without one it is the place in the list.
+func (p *parser) nameOf(v value) string {
+	n := resolve(v.node)
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == "name" && uplinkName.MatchString(n.Content[i+1].Value) {
+				return n.Content[i+1].Value
+			}
+		}
+	}
+	return v.path
+}
+
+func (p *parser) readName(v value, to *string, pattern *regexp.Regexp, must string) {
+	s, ok := p.text(v)
+	if ok && (!pattern.MatchString(s) || s == "." || s == "..") {
+		p.fail(v, "%q: must be %s", s, must)
+		return
+	}
+	*to = s
+}
+
+func (p *parser) readAddress(v value, u *rawUplink) {
+	n := resolve(v.node)
+	if n.Kind == yaml.SequenceNode {
+		u.Address = AddressStatic
+		p.list(v, func(v value) { p.readPrefix(v, u) })
+		if len(n.Content) == 0 {
+			p.fail(v, "empty: must be dhcp, external, or an address with its prefix length such as 203.0.113.5/24")
+		}
+		return
+	}
+	switch s, ok := p.text(v); {
+	case !ok:
+	case s == "dhcp":
+		u.Address = AddressDHCP
+	case s == "external":
+		u.Address = AddressExternal
+	default:
+		u.Address = AddressStatic
+		p.readPrefix(v, u)
+	}
+}
+
+func (p *parser) readPrefix(v value, u *rawUplink) {
+	s, ok := p.text(v)
+	if !ok {
+		return
+	}
+	prefix, err := netip.ParsePrefix(s)
+	if err != nil {
+		p.fail(v, "%q: must be dhcp, external, or an address with its prefix length such as 203.0.113.5/24", s)
+		return
+	}
+	switch {
+	case !p.usable(v, prefix.Addr()):
+	case prefix.Bits() == 0:
+		p.fail(v, "%s: a network cannot be the whole Internet", s)
+	case prefix.Bits() < 31 && (prefix.Addr() == prefix.Masked().Addr() || prefix.Addr() == broadcast(prefix)):
+		p.fail(v, "%s: this is the network or its broadcast address: give the host's own", s)
+	case slices.Contains(u.Prefixes, prefix):
+		p.fail(v, "%s: named twice: keep one", s)
+	default:
+		u.Prefixes = append(u.Prefixes, prefix)
+	}
+}
+
+func broadcast(p netip.Prefix) netip.Addr {
+	b := p.Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b)
+}
+
+func (p *parser) readGateway(v value, u *rawUplink) {
+	u.routeSet = true
+	switch s, ok := p.text(v); {
+	case !ok:
+	case s == "lease":
+		u.Gateway = GatewayLease
+	case s == "none":
+		u.Gateway = GatewayNone
+	default:
+		u.Gateway = GatewayFixed
+		u.GatewayIP, _ = p.address(v, s, "an IP address, lease or none")
+	}
+}
+
+// checkUplink looks at what an uplink's keys are together.
+func (p *parser) checkUplink(u *rawUplink) {
+	for _, key := range []string{"name", "interface", "address"} {
+		if _, ok := u.at[key]; !ok {
+			p.fail(value{node: u.self.node, path: key}, "missing: %s", missing[key])
+		}
+	}
+	if _, ok := u.at["address"]; ok {
+		p.checkGateway(u)
+	}
+	p.checkProbe(u.Probe, u.probeAt)
+	if u.Gateway == GatewayNone && u.routeSet && slices.Contains(u.Probe.Targets, Target{Gateway: true}) {
+		p.fail(u.where("gateway"), "none: there is no gateway to probe: name addresses under probe.targets of this uplink")
+	}
+}
+
+var missing = map[string]string{
+	"name":      "give it 1 to 32 letters, digits, '-' or '_'",
+	"interface": "name the interface this uplink is on",
+	"address":   "must be dhcp, external, or an address with its prefix length such as 203.0.113.5/24",
+}
+
+func (p *parser) checkGateway(u *rawUplink) {
+	at := u.where("gateway")
+	switch {
+	case !u.routeSet && u.Address == AddressDHCP:
+		p.fail(u.where("address"), "dhcp without a gateway: give `gateway:` the address of this ISP's router, "+
+			"or lease to take the router that DHCP names")
+	case !u.routeSet:
+		p.fail(u.where("address"), "no gateway: give `gateway:` the address of this ISP's router, or none on a point-to-point link")
+	case u.Gateway == GatewayLease && u.Address != AddressDHCP:
+		p.fail(at, "lease: only with address: dhcp; give the address of this ISP's router, or none")
+	case u.Gateway != GatewayFixed && u.OnLink:
+		p.fail(u.where("onlink"), "true: only with an address as gateway")
+	case u.Gateway == GatewayFixed && u.Address == AddressStatic && u.GatewayIP.IsValid():
+		p.checkGatewayNetwork(u, at)
+	}
+}
+
+func (p *parser) checkGatewayNetwork(u *rawUplink, at value) {
+	inside := false
+	networks := make([]string, len(u.Prefixes))
+	for i, prefix := range u.Prefixes {
+		networks[i] = prefix.Masked().String()
+		inside = inside || prefix.Contains(u.GatewayIP)
+		if prefix.Addr() == u.GatewayIP {
+			p.fail(at, "%s: this is the uplink's own address: give the router's", u.GatewayIP)
+		}
+	}
+	if !inside && !u.OnLink && len(networks) > 0 {
+		p.fail(at, "%s: outside the uplink's networks (%s): correct one of them, or set onlink: true",
+			u.GatewayIP, strings.Join(networks, ", "))
+	}
+}
