@@ -101,13 +101,15 @@ func TestGood(t *testing.T) {
 		text  string
 		check func(configs.Config) (got, want any)
 	}{
-		"table by name":    {head + ", table: blue}", func(c configs.Config) (any, any) { return c.Uplinks[0].Table, uint32(77) }},
-		"default table":    {head + "}", func(c configs.Config) (any, any) { return c.Uplinks[0].Table, uint32(501) }},
-		"assigned mark":    {head + "}", func(c configs.Config) (any, any) { return c.Uplinks[0].FwMark, uint32(1) }},
-		"assigned high":    {head + "}\nroutes: {fwmark_mask: 0xa000}", func(c configs.Config) (any, any) { return c.Uplinks[0].FwMark, uint32(0x2000) }},
-		"probe inherits":   {head + ", probe: {up_after: 9}}\nprobe: {interval: 2s}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.Interval, 2 * time.Second }},
-		"probe overrides":  {head + ", probe: {up_after: 9}}\nprobe: {up_after: 2}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 9 }},
-		"options inherit":  {head + ", options: {mtu: 1400}}\nroutes: {options: {initcwnd: 3}}", func(c configs.Config) (any, any) { return c.Uplinks[0].Options, configs.RouteOptions{InitCwnd: 3, InitRwnd: 70, MTU: 1400, QuickAck: true} }},
+		"table by name":   {head + ", table: blue}", func(c configs.Config) (any, any) { return c.Uplinks[0].Table, uint32(77) }},
+		"default table":   {head + "}", func(c configs.Config) (any, any) { return c.Uplinks[0].Table, uint32(501) }},
+		"assigned mark":   {head + "}", func(c configs.Config) (any, any) { return c.Uplinks[0].FwMark, uint32(1) }},
+		"assigned high":   {head + "}\nroutes: {fwmark_mask: 0xa000}", func(c configs.Config) (any, any) { return c.Uplinks[0].FwMark, uint32(0x2000) }},
+		"probe inherits":  {head + ", probe: {up_after: 9}}\nprobe: {interval: 2s}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.Interval, 2 * time.Second }},
+		"probe overrides": {head + ", probe: {up_after: 9}}\nprobe: {up_after: 2}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 9 }},
+		"options inherit": {head + ", options: {mtu: 1400}}\nroutes: {options: {initcwnd: 3}}", func(c configs.Config) (any, any) {
+			return c.Uplinks[0].Options, configs.RouteOptions{InitCwnd: 3, InitRwnd: 70, MTU: 1400, QuickAck: true}
+		}},
 		"quorum all":       {head + ", probe: {targets: [gateway, 192.0.2.9], quorum: all}}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.Quorum, 2 }},
 		"weight 256":       {head + ", weight: 256}", func(c configs.Config) (any, any) { return c.Uplinks[0].Weight, 256 }},
 		"empty section":    {head + "}\nprobe:\n", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 5 }},

@@ -1,0 +1,195 @@
+package probe
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// bindToIfindex is SO_BINDTOIFINDEX (Linux 5.0). Binding by index cannot catch
+// another interface that has taken the name meanwhile.
+const bindToIfindex = 62
+
+// An icmpConn is one raw socket that leaves and hears by one interface only.
+// Choosing the interface with IP_PKTINFO would not do: a reply that comes in by
+// another uplink would count.
+type icmpConn struct {
+	echo    echo
+	targets []netip.Addr
+	peers   []unix.RawSockaddrInet4 // of targets, ready for the kernel
+	file    *os.File
+	raw     syscall.RawConn
+
+	// Of the sender.
+	out     [echoSize]byte
+	sending func(fd uintptr) bool
+	peer    *unix.RawSockaddrInet4
+	sendErr unix.Errno
+
+	// Of the receiver.
+	in       [256]byte // a reply is echoSize and an IP header of at most 60
+	control  [64]byte
+	vector   unix.Iovec
+	message  unix.Msghdr
+	size     int
+	readErr  unix.Errno
+	readable func(fd uintptr) bool
+}
+
+// OpenICMP opens a Conn that sends ICMP echo requests (RFC 792) to the targets
+// of spec, by its interface, with its source address and its mark. It needs
+// CAP_NET_RAW, and CAP_NET_ADMIN for the mark. In the steady state neither
+// Send nor Receive allocates.
+func OpenICMP(spec Spec) (Conn, error) {
+	c := &icmpConn{targets: spec.Targets}
+	var id [2]byte
+	_, _ = rand.Read(id[:]) // never fails
+	_, _ = rand.Read(c.echo.nonce[:])
+	c.echo.id = binary.BigEndian.Uint16(id[:])
+	for _, t := range spec.Targets {
+		if !t.Is4() {
+			return nil, fmt.Errorf("probe target %s: this version probes IPv4 only", t)
+		}
+		c.peers = append(c.peers, unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: t.As4()})
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
+	if err != nil {
+		return nil, fmt.Errorf("open an ICMP socket: %w", err)
+	}
+	if err := c.prepare(fd, spec); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("bind the ICMP socket to %s and %s: %w", spec.Interface, spec.Source, err)
+	}
+	c.file = os.NewFile(uintptr(fd), "icmp "+spec.Interface)
+	if c.raw, err = c.file.SyscallConn(); err != nil {
+		return nil, errors.Join(err, c.file.Close())
+	}
+	c.ready()
+	return c, nil
+}
+
+func (c *icmpConn) prepare(fd int, spec Spec) error {
+	filter, err := c.filter()
+	if err != nil {
+		return err
+	}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, filter); err != nil {
+		return fmt.Errorf("attach the filter: %w", err)
+	}
+	for _, option := range []struct{ name, value int }{
+		{bindToIfindex, spec.Index}, {unix.SO_MARK, int(spec.Mark)}, {unix.SO_TIMESTAMPNS, 1},
+	} {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, option.name, option.value); err != nil {
+			return fmt.Errorf("socket option %d: %w", option.name, err)
+		}
+	}
+	return unix.Bind(fd, &unix.SockaddrInet4{Addr: spec.Source.As4()})
+}
+
+// filter lets only echo replies with our id through, so that other pings on
+// this host cost nothing. A raw socket's packets begin with the IP header.
+func (c *icmpConn) filter() (*unix.SockFprog, error) {
+	program, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadMemShift{Off: 0}, // x = length of the IP header
+		bpf.LoadIndirect{Off: 0, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: echoReply, SkipTrue: 3},
+		bpf.LoadIndirect{Off: 4, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(c.echo.id), SkipTrue: 1},
+		bpf.RetConstant{Val: uint32(len(c.in))},
+		bpf.RetConstant{Val: 0},
+	})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]unix.SockFilter, len(program))
+	for i, p := range program {
+		list[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.K}
+	}
+	return &unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]}, nil
+}
+
+// ready lays out what the system calls need, once.
+func (c *icmpConn) ready() {
+	c.vector.Base = &c.in[0]
+	c.vector.SetLen(len(c.in))
+	c.message.Iov = &c.vector
+	c.message.SetIovlen(1)
+	c.message.Control = &c.control[0]
+	c.readable = func(fd uintptr) bool {
+		c.message.SetControllen(len(c.control))
+		n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&c.message)), 0)
+		c.size, c.readErr = int(n), errno
+		return errno != unix.EAGAIN && errno != unix.EINTR
+	}
+	c.sending = func(fd uintptr) bool {
+		_, _, c.sendErr = unix.Syscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&c.out[0])), echoSize,
+			unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(c.peer)), unix.SizeofSockaddrInet4)
+		return true
+	}
+}
+
+// Send implements Conn.
+func (c *icmpConn) Send(target int, seq uint16) error {
+	c.echo.encode(c.out[:], target, seq, time.Now())
+	c.peer = &c.peers[target]
+	if err := c.raw.Write(c.sending); err != nil {
+		return err
+	}
+	if c.sendErr != 0 {
+		return c.sendErr
+	}
+	return nil
+}
+
+// Receive implements Conn. Errors that tell of one packet's fate, not of the
+// socket's, are no end: the miss that follows says it all.
+func (c *icmpConn) Receive() (Answer, error) {
+	for {
+		if err := c.raw.Read(c.readable); err != nil {
+			return Answer{}, err
+		}
+		now := time.Now()
+		switch c.readErr {
+		case 0:
+		case unix.ENETDOWN, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ECONNREFUSED, unix.EPROTO, unix.EMSGSIZE:
+			continue
+		default:
+			return Answer{}, c.readErr
+		}
+		r, ok := c.echo.decode(c.in[:c.size])
+		if !ok || r.target >= len(c.targets) || r.from != c.targets[r.target] {
+			continue
+		}
+		arrived, ok := c.arrival()
+		if !ok {
+			arrived = now
+		}
+		return Answer{Target: r.target, Seq: r.seq, At: now, RTT: arrived.Sub(r.sent)}, nil
+	}
+}
+
+// arrival returns the kernel's time stamp of the packet just read (SCM_TIMESTAMPNS).
+func (c *icmpConn) arrival() (time.Time, bool) {
+	const header = unix.SizeofCmsghdr
+	if int(c.message.Controllen) < header+int(unsafe.Sizeof(unix.Timespec{})) {
+		return time.Time{}, false
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&c.control[0]))
+	if h.Level != unix.SOL_SOCKET || h.Type != unix.SO_TIMESTAMPNS {
+		return time.Time{}, false
+	}
+	stamp := (*unix.Timespec)(unsafe.Pointer(&c.control[header]))
+	return time.Unix(stamp.Sec, stamp.Nsec), true
+}
+
+// Close implements Conn.
+func (c *icmpConn) Close() error { return c.file.Close() }

@@ -1,0 +1,174 @@
+package probe
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// The judge as a table: what comes in, and what is made of it.
+func TestJudge(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		input string // a: answer, m: miss
+		want  Verdict
+	}{
+		{"nothing yet", "", Unknown},
+		{"two answers", "aa", Unknown},
+		{"three answers", "aaa", Up},
+		{"one miss", "m", Unknown},
+		{"two misses", "mm", Down},
+		{"a miss starts the run over", "aamaa", Unknown},
+		{"an answer starts the run over", "mam", Unknown},
+		{"up and one miss", "aaam", Up},
+		{"up and two misses", "aaamm", Down},
+		{"up, two misses apart", "aaamam", Up},
+		{"down and two answers", "mmaa", Down},
+		{"down and three answers", "mmaaa", Up},
+		{"down, a miss between", "mmaama", Down},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var j judge
+			for _, c := range tt.input {
+				before := j.verdict
+				changed := false
+				if c == 'a' {
+					changed = j.answer(3)
+				} else {
+					changed = j.miss(time.Now(), 2)
+				}
+				if changed != (before != j.verdict) {
+					t.Errorf("reported change %v, verdict went from %v to %v", changed, before, j.verdict)
+				}
+			}
+			if j.verdict != tt.want {
+				t.Errorf("got %v, want %v", j.verdict, tt.want)
+			}
+		})
+	}
+}
+
+// Sequence numbers wrap after nine hours at two a second; nothing shows of it.
+func TestSequenceWraps(t *testing.T) {
+	pace := Pace{Interval: time.Second, Timeout: time.Second / 2, Confirm: time.Second, DownAfter: 3, UpAfter: 5}
+	var target target
+	now := time.Now()
+	for range 3 * 65536 {
+		seq := target.begin(now)
+		if !target.accept(Answer{Seq: seq, At: now.Add(time.Millisecond), RTT: time.Millisecond}, pace) &&
+			target.verdict == Down {
+			t.Fatal("down on a clean link")
+		}
+		now = now.Add(time.Second)
+		target.expire(pace, now)
+	}
+	if target.receives != target.sends {
+		t.Errorf("%d of %d counted as answered", target.receives, target.sends)
+	}
+}
+
+func TestAnswerCountsOnce(t *testing.T) {
+	pace := Pace{Interval: time.Second, Timeout: time.Second, Confirm: time.Second, DownAfter: 3, UpAfter: 2}
+	var target target
+	now := time.Now()
+	seq := target.begin(now)
+	target.begin(now)
+	for range 5 {
+		target.accept(Answer{Seq: seq, At: now}, pace)
+	}
+	target.accept(Answer{Seq: seq + 2, At: now}, pace) // never sent
+	target.accept(Answer{Seq: seq - 1, At: now}, pace) // long decided
+	if target.receives != 1 || target.verdict == Up {
+		t.Errorf("%d answers, verdict %v; want 1, unknown", target.receives, target.verdict)
+	}
+}
+
+func TestHistory(t *testing.T) {
+	var h history
+	if h.loss() != 0 {
+		t.Error("loss before anything is known")
+	}
+	for i := range 1000 {
+		h.add(i%10 != 0)
+	}
+	if h.loss() != 10 {
+		t.Errorf("loss %v, want 10", h.loss())
+	}
+	for range 100 {
+		h.add(true)
+	}
+	if h.loss() != 0 {
+		t.Errorf("loss %v after 100 answers, want 0", h.loss())
+	}
+	h.add(false)
+	if h.loss() != 1 {
+		t.Errorf("loss %v after one miss, want 1", h.loss())
+	}
+}
+
+func packet(e *echo, from netip.Addr, now time.Time) []byte {
+	p := make([]byte, ipv4Header+echoSize)
+	p[0] = 0x45
+	source := from.As4()
+	copy(p[12:], source[:])
+	b := p[ipv4Header:]
+	e.encode(b, 3, 77, now)
+	b[0], b[2], b[3] = echoReply, 0, 0
+	sum := checksum(b)
+	b[2], b[3] = byte(sum>>8), byte(sum)
+	return p
+}
+
+func TestEchoOnlyItsOwn(t *testing.T) {
+	e := echo{id: 0x1234, nonce: [nonceSize]byte{1, 2, 3}}
+	from := netip.MustParseAddr("192.0.2.1")
+	now := time.Unix(1700000000, 5)
+	good := packet(&e, from, now)
+	got, ok := e.decode(good)
+	if !ok || got.seq != 77 || got.target != 3 || got.from != from || !got.sent.Equal(now) {
+		t.Fatalf("got %+v, %v", got, ok)
+	}
+	other := echo{id: 0x1234, nonce: [nonceSize]byte{9}}
+	if _, ok := other.decode(good); ok {
+		t.Error("a reply with another nonce counted")
+	}
+	for i := range good {
+		bad := append([]byte(nil), good...)
+		bad[i] ^= 0x40
+		if r, ok := e.decode(bad); ok && r.from == from {
+			// Bytes 1..19 are the IP header; its checksum is the kernel's to check.
+			if i == 0 || i >= ipv4Header {
+				t.Errorf("a reply with byte %d changed counted", i)
+			}
+		}
+		if _, ok := e.decode(good[:i]); ok {
+			t.Errorf("a reply cut to %d bytes counted", i)
+		}
+	}
+}
+
+func FuzzEchoDecode(f *testing.F) {
+	e := echo{id: 1}
+	f.Add(packet(&e, netip.MustParseAddr("192.0.2.1"), time.Now()))
+	f.Fuzz(func(_ *testing.T, b []byte) { e.decode(b) })
+}
+
+func TestSteadyStateDoesNotAllocate(t *testing.T) {
+	pace := Pace{Interval: time.Second, Timeout: time.Second / 2, Confirm: time.Second, DownAfter: 3, UpAfter: 5}
+	e := echo{id: 7}
+	now := time.Now()
+	reply := packet(&e, netip.MustParseAddr("192.0.2.1"), now)
+	var out [echoSize]byte
+	var target target
+	if n := testing.AllocsPerRun(1000, func() {
+		seq := target.begin(now)
+		e.encode(out[:], 0, seq, now)
+		e.decode(reply)
+		target.accept(Answer{Seq: seq, At: now}, pace)
+		target.expire(pace, now)
+		target.due(pace)
+		now = now.Add(time.Second)
+	}); n != 0 {
+		t.Errorf("%v allocations a probe, want 0", n)
+	}
+}
