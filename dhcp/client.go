@@ -1,0 +1,299 @@
+package dhcp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// A Spec says on what interface a lease is to be kept.
+type Spec struct {
+	Interface string
+	Index     int
+	MAC       string // of the interface
+	Carrier   bool   // without it nothing is sent, and the lease runs on
+	Mark      uint32 // the uplink's fwmark, so that renewals take its table
+	HostName  string
+	Router    bool // ask for the router and tell it
+}
+
+// A Conn carries messages on one interface. Receive is called by one goroutine,
+// the rest by another.
+type Conn interface {
+	// Broadcast sends from 0.0.0.0 to all servers on the link.
+	Broadcast(message []byte) error
+	// Unicast sends to a server, by this interface whatever the routing says.
+	Unicast(message []byte, from, to netip.Addr) error
+	// Receive blocks until a message comes, or the Conn is closed or broken.
+	Receive(buffer []byte) (int, error)
+	// Close ends Receive.
+	Close() error
+}
+
+// Opener opens the Conn of a Spec. It also takes UDP port 68 of the interface,
+// lest the kernel answer a server's unicast with "port unreachable".
+type Opener func(Spec) (Conn, error)
+
+// A Change is what is new about the lease or the client's state.
+type Change struct {
+	State  State
+	Reason string
+	Lease  *Lease // nil: none is in force
+}
+
+// reopenAfter is the pause after a Conn could not be opened or broke.
+const reopenAfter = time.Second
+
+// A Client keeps one lease. Its methods may be called from any goroutine.
+type Client struct {
+	name    string
+	open    Opener
+	random  func() uint32
+	log     *slog.Logger
+	changed func(Change)
+
+	mu      sync.Mutex // guards what follows
+	spec    *Spec
+	release bool
+	respec  chan struct{} // size 1
+
+	// Owned by Run.
+	current *Spec
+	machine *Machine
+	conn    Conn
+	told    Change
+	retry   time.Time // when to try to open again
+}
+
+// New returns a Client that starts nothing. name is the uplink's, for logs.
+// changed is called from Run's goroutine on each change and must not block.
+func New(name string, open Opener, random func() uint32, log *slog.Logger, changed func(Change)) *Client {
+	return &Client{
+		name: name, open: open, random: random, log: log, changed: changed, respec: make(chan struct{}, 1),
+	}
+}
+
+// Set says on what interface to keep a lease from now on. nil means on none:
+// with release the lease is given back, without it is forgotten. It does not
+// block. An equal call changes nothing.
+func (c *Client) Set(spec *Spec, release bool) {
+	c.mu.Lock()
+	c.spec, c.release = spec, release
+	c.mu.Unlock()
+	select {
+	case c.respec <- struct{}{}:
+	default:
+	}
+}
+
+type received struct {
+	conn    Conn
+	message *dhcpv4.DHCPv4
+	err     error
+}
+
+// Run keeps the lease until ctx ends, and returns when the goroutines it
+// started have ended. It does not release: a lease outlives the process.
+func (c *Client) Run(ctx context.Context) error {
+	messages := make(chan received, 16)
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer func() { c.close() }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.respec:
+			c.adopt()
+		case r := <-messages:
+			c.receive(r)
+		case <-timer.C:
+			if c.machine != nil {
+				c.send(c.machine.Tick(time.Now()))
+			}
+		}
+		if conn := c.reopen(); conn != nil {
+			readers.Go(func() { pump(ctx, conn, messages) })
+		}
+		c.tell()
+		timer.Reset(c.untilWake())
+	}
+}
+
+func pump(ctx context.Context, conn Conn, to chan<- received) {
+	buffer := make([]byte, messageMost)
+	for {
+		n, err := conn.Receive(buffer)
+		r := received{conn: conn, err: err}
+		if err == nil {
+			// What cannot be parsed is none of ours; the codec copies what it keeps.
+			if r.message, err = dhcpv4.FromBytes(buffer[:n]); err != nil {
+				continue
+			}
+		}
+		select {
+		case to <- r:
+		case <-ctx.Done():
+			return
+		}
+		if r.err != nil {
+			return
+		}
+	}
+}
+
+func (c *Client) untilWake() time.Duration {
+	next := time.Time{}
+	if c.machine != nil {
+		next = c.machine.Wake()
+	}
+	if !c.retry.IsZero() && (next.IsZero() || c.retry.Before(next)) {
+		next = c.retry
+	}
+	if next.IsZero() {
+		return time.Hour
+	}
+	return time.Until(next)
+}
+
+// adopt takes the newest Spec over.
+func (c *Client) adopt() {
+	c.mu.Lock()
+	spec, release := c.spec, c.release
+	c.mu.Unlock()
+	old := c.current
+	c.current = spec
+	switch {
+	case spec == nil:
+		c.leave(release)
+	case old == nil || *old != *spec:
+		c.move(old, spec)
+	}
+}
+
+func (c *Client) leave(release bool) {
+	if c.machine == nil {
+		return
+	}
+	if release {
+		c.send(c.machine.Release(time.Now()))
+	}
+	c.close()
+	c.machine = nil
+}
+
+// move goes on with another Spec. On another interface or with another MAC it
+// begins anew: the lease belonged to those.
+func (c *Client) move(old, spec *Spec) {
+	c.close()
+	c.retry = time.Time{}
+	mac, err := net.ParseMAC(spec.MAC)
+	if err != nil || len(mac) != 6 {
+		c.log.Error("no DHCP on an interface without an Ethernet address", "uplink", c.name, "interface", spec.Interface)
+		c.machine = nil
+		return
+	}
+	if c.machine == nil || old == nil || old.MAC != spec.MAC || old.Router != spec.Router || old.HostName != spec.HostName {
+		c.machine = NewMachine(Identity{MAC: mac, HostName: spec.HostName}, spec.Router, c.random)
+	}
+	if !spec.Carrier {
+		c.machine.Stop("no carrier")
+	}
+}
+
+// reopen opens the Conn where one is needed and missing, and returns a new one.
+func (c *Client) reopen() Conn {
+	if c.current == nil || c.machine == nil || c.conn != nil || !c.current.Carrier {
+		return nil
+	}
+	if time.Now().Before(c.retry) {
+		return nil
+	}
+	conn, err := c.open(*c.current)
+	if err != nil {
+		if c.retry.IsZero() {
+			c.log.Error("no DHCP connection", "uplink", c.name, "interface", c.current.Interface, "err", err)
+		}
+		c.machine.Stop(err.Error())
+		c.retry = time.Now().Add(reopenAfter)
+		return nil
+	}
+	c.conn, c.retry = conn, time.Time{}
+	c.send(c.machine.Start(time.Now()))
+	return conn
+}
+
+func (c *Client) close() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+		c.conn = nil
+	}
+}
+
+func (c *Client) receive(r received) {
+	if r.conn != c.conn || c.machine == nil {
+		return
+	}
+	if r.err != nil {
+		c.close()
+		c.machine.Stop(r.err.Error())
+		c.retry = time.Now().Add(reopenAfter)
+		return
+	}
+	actions, err := c.machine.Receive(time.Now(), r.message)
+	if err != nil {
+		c.log.Warn("DHCP message not taken", "uplink", c.name, "err", err)
+	}
+	c.send(actions)
+}
+
+// send sends. What fails is as if lost on the way: the machine repeats it.
+func (c *Client) send(actions []Action) {
+	for _, a := range actions {
+		if c.conn == nil {
+			return
+		}
+		var err error
+		if a.To.IsValid() {
+			err = c.conn.Unicast(a.Message.ToBytes(), a.From, a.To)
+		} else {
+			err = c.conn.Broadcast(a.Message.ToBytes())
+		}
+		if err != nil {
+			c.log.Warn("DHCP message not sent", "uplink", c.name, "type", a.Message.MessageType().String(), "err", err)
+		}
+	}
+}
+
+// tell reports what has changed since it was last told.
+func (c *Client) tell() {
+	now := Change{State: Off, Reason: "not needed"}
+	if c.machine != nil {
+		now.State, now.Reason = c.machine.State()
+		now.Lease = c.machine.Lease()
+	}
+	if now == c.told {
+		return
+	}
+	if now.State != c.told.State {
+		c.log.Info("DHCP state", "uplink", c.name, "from", c.told.State.String(), "to", now.State.String(),
+			"reason", now.Reason, "address", addressOf(now.Lease))
+	}
+	c.told = now
+	c.changed(now)
+}
+
+func addressOf(l *Lease) string {
+	if l == nil {
+		return ""
+	}
+	return fmt.Sprint(l.Prefix)
+}

@@ -1,0 +1,121 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+// bindToIfindex is SO_BINDTOIFINDEX (Linux 5.0).
+const bindToIfindex = 62
+
+var broadcastMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// A linuxConn is a packet socket, which sends and hears without an address, and
+// a UDP socket, which sends to a server through the neighbour table and holds
+// port 68.
+type linuxConn struct {
+	packet *packet.Conn
+	udp    *ipv4.PacketConn
+	close  func() error
+}
+
+// Open opens the Conn of spec. It needs CAP_NET_RAW, and CAP_NET_ADMIN for the
+// mark.
+func Open(spec Spec) (Conn, error) {
+	filter, err := bpf.Assemble(onlyOurs)
+	if err != nil {
+		return nil, err
+	}
+	p, err := packet.Listen(&net.Interface{Index: spec.Index, Name: spec.Interface}, packet.Datagram,
+		unix.ETH_P_IP, &packet.Config{Filter: filter})
+	if err != nil {
+		return nil, fmt.Errorf("open a packet socket on %s: %w", spec.Interface, err)
+	}
+	udp, err := openUDP(spec)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("take UDP port %d on %s (does another DHCP client run there?): %w",
+			clientPort, spec.Interface, err), p.Close())
+	}
+	return &linuxConn{packet: p, udp: ipv4.NewPacketConn(udp), close: func() error {
+		return errors.Join(p.Close(), udp.Close())
+	}}, nil
+}
+
+// onlyOurs lets unfragmented UDP to port 68 through, so that a busy link costs
+// nothing. A datagram packet socket's packets begin with the IP header.
+var onlyOurs = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: 9, Size: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protoUDP, SkipTrue: 6},
+	bpf.LoadAbsolute{Off: 6, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x3fff, SkipTrue: 4},
+	bpf.LoadMemShift{Off: 0},
+	bpf.LoadIndirect{Off: 2, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: clientPort, SkipTrue: 1},
+	bpf.RetConstant{Val: messageMost + 60},
+	bpf.RetConstant{Val: 0},
+}
+
+// openUDP opens the socket for unicast. Its own filter drops all that comes in:
+// the packet socket hears that too.
+func openUDP(spec Spec) (net.PacketConn, error) {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if e := c.Control(func(fd uintptr) { err = prepareUDP(int(fd), spec) }); e != nil {
+			return e
+		}
+		return err
+	}}
+	return config.ListenPacket(context.Background(), "udp4", fmt.Sprintf("0.0.0.0:%d", clientPort))
+}
+
+func prepareUDP(fd int, spec Spec) error {
+	for _, option := range []struct{ name, value int }{
+		{bindToIfindex, spec.Index}, {unix.SO_MARK, int(spec.Mark)}, {unix.SO_REUSEADDR, 1},
+	} {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, option.name, option.value); err != nil {
+			return fmt.Errorf("socket option %d: %w", option.name, err)
+		}
+	}
+	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: 1, Filter: &nothing[0]})
+}
+
+// Broadcast implements Conn.
+func (c *linuxConn) Broadcast(message []byte) error {
+	_, err := c.packet.WriteTo(wrap(message), &packet.Addr{HardwareAddr: broadcastMAC})
+	return err
+}
+
+// Unicast implements Conn.
+func (c *linuxConn) Unicast(message []byte, from, to netip.Addr) error {
+	_, err := c.udp.WriteTo(message, &ipv4.ControlMessage{Src: from.AsSlice()},
+		net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, serverPort)))
+	return err
+}
+
+// Receive implements Conn.
+func (c *linuxConn) Receive(buffer []byte) (int, error) {
+	frame := make([]byte, messageMost+60)
+	for {
+		n, _, err := c.packet.ReadFrom(frame)
+		if err != nil {
+			return 0, err
+		}
+		if message, err := unwrap(frame[:n]); err == nil {
+			return copy(buffer, message), nil
+		}
+	}
+}
+
+// Close implements Conn.
+func (c *linuxConn) Close() error { return c.close() }

@@ -1,0 +1,309 @@
+package dhcp
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// A State is a state of the client (RFC 2131 section 4.4, figure 5).
+type State uint8
+
+// The states.
+const (
+	Off State = iota
+	Init
+	InitReboot
+	Selecting
+	Requesting
+	Bound
+	Renewing
+	Rebinding
+)
+
+// String returns the state as it stands in status and logs.
+func (s State) String() string {
+	return [...]string{"off", "init", "init-reboot", "selecting", "requesting", "bound", "renewing", "rebinding"}[s]
+}
+
+// Retransmission (RFC 2131 sections 4.1 and 4.4.5).
+const (
+	firstRetry    = 4 * time.Second
+	mostRetry     = 64 * time.Second
+	retryJitter   = time.Second      // plus or minus
+	leastRenewal  = 60 * time.Second // between two renewals or rebindings
+	requestTries  = 4                // then it is DISCOVER again
+	rebootSilence = 3 * time.Second  // how long an INIT-REBOOT waits: many servers say nothing to a client they do not know
+	nakFirst      = time.Second      // pause after the second NAK in a row; doubles
+)
+
+// An Action is something the machine wants sent.
+type Action struct {
+	Message *dhcpv4.DHCPv4
+	To      netip.Addr // not valid: broadcast from 0.0.0.0
+	From    netip.Addr
+}
+
+// A Machine is the client's state. It is pure: what it does follows from what
+// it is given, the time included. Its zero value is not ready; see NewMachine.
+type Machine struct {
+	identity   Identity
+	wantRouter bool
+	random     func() uint32
+
+	state State
+	lease *Lease // the one in force, in every state
+	why   string // the reason for the last change
+
+	xid    dhcpv4.TransactionID
+	began  time.Time // when this transaction's first message was sent
+	asked  time.Time // when the request was sent that an acknowledgement answers
+	offer  *Lease    // what is being requested
+	wake   time.Time // when Tick is to be called; zero: never
+	giveUp time.Time // of INIT-REBOOT
+	tries  int       // messages sent in this state
+	naks   int       // in a row
+}
+
+// NewMachine returns a machine that is off. random gives numbers for
+// transaction ids and jitter.
+func NewMachine(identity Identity, wantRouter bool, random func() uint32) *Machine {
+	return &Machine{identity: identity, wantRouter: wantRouter, random: random}
+}
+
+// State returns the state, and the reason it last changed.
+func (m *Machine) State() (State, string) { return m.state, m.why }
+
+// Lease returns the lease in force, nil when there is none.
+func (m *Machine) Lease() *Lease { return m.lease }
+
+// Wake returns when Tick wants to be called, zero for never.
+func (m *Machine) Wake() time.Time {
+	if m.lease != nil && !m.lease.Infinite() && (m.wake.IsZero() || m.lease.Expire.Before(m.wake)) {
+		return m.lease.Expire
+	}
+	return m.wake
+}
+
+func (m *Machine) enter(s State, why string) {
+	m.state, m.why, m.tries, m.wake, m.offer = s, why, 0, time.Time{}, nil
+}
+
+// Start begins to work on a link that is up. With a lease still in force that
+// one is confirmed first, by INIT-REBOOT, and stays in use meanwhile.
+func (m *Machine) Start(now time.Time) []Action {
+	if m.lease == nil {
+		return m.discover(now, "the link is up")
+	}
+	m.enter(InitReboot, "the link is up: confirming the lease")
+	m.newTransaction(now)
+	m.giveUp = now.Add(rebootSilence)
+	m.wake = m.giveUp
+	return m.broadcast(m.message(dhcpv4.MessageTypeRequest, now, requested(m.lease.Prefix.Addr())))
+}
+
+// Stop stops sending, as on a link that is down. The lease stays in force until
+// it ends.
+func (m *Machine) Stop(why string) { m.enter(Off, why) }
+
+// Release gives the lease back and stops (RFC 2131 section 4.4.6).
+func (m *Machine) Release(now time.Time) []Action {
+	lease := m.lease
+	m.lease = nil
+	m.enter(Off, "released")
+	if lease == nil {
+		return nil
+	}
+	m.newTransaction(now)
+	release := m.message(dhcpv4.MessageTypeRelease, now,
+		dhcpv4.WithClientIP(lease.Prefix.Addr().AsSlice()), server(lease.Server))
+	return []Action{{Message: release, From: lease.Prefix.Addr(), To: lease.Server}}
+}
+
+// Tick lets the time pass. It is to be called at Wake, and may be at any time.
+func (m *Machine) Tick(now time.Time) []Action {
+	if m.lease != nil && !m.lease.Infinite() && !now.Before(m.lease.Expire) {
+		m.lease = nil
+		if m.state == Off {
+			m.why = "the lease has expired"
+			return nil
+		}
+		if m.state >= Bound || m.state == InitReboot {
+			return m.discover(now, "the lease has expired")
+		}
+	}
+	if m.wake.IsZero() || now.Before(m.wake) {
+		return nil
+	}
+	switch m.state {
+	case Init, Selecting:
+		return m.sendDiscover(now)
+	case InitReboot:
+		return m.discover(now, "no server confirmed the lease")
+	case Requesting:
+		if m.tries >= requestTries {
+			return m.discover(now, "the server fell silent after its offer")
+		}
+		return m.sendRequest(now)
+	case Bound:
+		m.enter(Renewing, "T1")
+		return m.sendRenewal(now)
+	case Renewing:
+		if !now.Before(m.lease.Rebind) {
+			m.enter(Rebinding, "T2: the server did not renew the lease")
+		}
+		return m.sendRenewal(now)
+	case Rebinding:
+		return m.sendRenewal(now)
+	}
+	return nil
+}
+
+// discover begins anew. A lease in force stays so.
+func (m *Machine) discover(now time.Time, why string) []Action {
+	m.enter(Selecting, why)
+	m.newTransaction(now)
+	return m.sendDiscover(now)
+}
+
+func (m *Machine) newTransaction(now time.Time) {
+	x := m.random()
+	m.xid = dhcpv4.TransactionID{byte(x >> 24), byte(x >> 16), byte(x >> 8), byte(x)}
+	m.began, m.asked = now, now
+}
+
+func (m *Machine) sendDiscover(now time.Time) []Action {
+	m.state = Selecting
+	m.wake = now.Add(m.backoff())
+	var wish []dhcpv4.Modifier
+	if m.lease != nil {
+		wish = append(wish, requested(m.lease.Prefix.Addr()))
+	}
+	return m.broadcast(m.message(dhcpv4.MessageTypeDiscover, now, wish...))
+}
+
+// sendRequest asks for what was offered. Its secs field is the DISCOVER's
+// (RFC 2131 section 4.3.1), which the one began time of a transaction gives.
+func (m *Machine) sendRequest(now time.Time) []Action {
+	m.wake = now.Add(m.backoff())
+	return m.broadcast(m.message(dhcpv4.MessageTypeRequest, now, requested(m.offer.Prefix.Addr()), server(m.offer.Server)))
+}
+
+// sendRenewal asks the server at first, later any, to prolong the lease, and
+// waits half of what is left before it does again, but a minute at least. Each
+// is a transaction of its own: a lease runs from when the request was sent that
+// the answer belongs to, and these may lie hours apart.
+func (m *Machine) sendRenewal(now time.Time) []Action {
+	m.newTransaction(now)
+	address := m.lease.Prefix.Addr()
+	request := m.message(dhcpv4.MessageTypeRequest, now, dhcpv4.WithClientIP(address.AsSlice()))
+	until := m.lease.Rebind
+	action := Action{Message: request, From: address, To: m.lease.Server}
+	if m.state == Rebinding {
+		until = m.lease.Expire
+		action = Action{Message: request}
+	}
+	m.tries++
+	m.wake = now.Add(max(until.Sub(now)/2, leastRenewal))
+	if m.state == Renewing && m.wake.After(until) {
+		m.wake = until // to rebind, which is not a repetition
+	}
+	return []Action{action}
+}
+
+func (m *Machine) broadcast(message *dhcpv4.DHCPv4) []Action {
+	return []Action{{Message: message}}
+}
+
+// backoff returns the time to the next repetition: 4 s, doubling to 64 s, each
+// plus or minus up to one.
+func (m *Machine) backoff() time.Duration {
+	wait := min(firstRetry<<min(m.tries, 5), mostRetry)
+	m.tries++
+	return wait - retryJitter + time.Duration(m.random()%2001)*time.Millisecond
+}
+
+// Receive takes a message in. One that is not for this transaction, or of no
+// use, changes nothing; the error says why.
+func (m *Machine) Receive(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
+	if r.OpCode != dhcpv4.OpcodeBootReply || r.TransactionID != m.xid || r.ClientHWAddr.String() != m.identity.MAC.String() {
+		return nil, nil
+	}
+	switch kind := r.MessageType(); {
+	case kind == dhcpv4.MessageTypeOffer && m.state == Selecting:
+		return m.receiveOffer(now, r)
+	case kind == dhcpv4.MessageTypeAck && m.awaitsAnswer():
+		return nil, m.receiveAck(now, r)
+	case kind == dhcpv4.MessageTypeNak && m.awaitsAnswer():
+		return m.receiveNak(now, r)
+	}
+	return nil, nil
+}
+
+func (m *Machine) awaitsAnswer() bool {
+	switch m.state {
+	case Requesting, InitReboot, Renewing, Rebinding:
+		return true
+	}
+	return false
+}
+
+func (m *Machine) receiveOffer(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
+	offer, err := leaseFrom(r, now, m.wantRouter)
+	if err != nil {
+		return nil, fmt.Errorf("the offer of %s is %w", r.ServerIPAddr, err)
+	}
+	m.enter(Requesting, fmt.Sprintf("%s offers %s", offer.Server, offer.Prefix))
+	m.offer, m.asked = offer, now
+	return m.sendRequest(now), nil
+}
+
+func (m *Machine) receiveAck(now time.Time, r *dhcpv4.DHCPv4) error {
+	lease, err := leaseFrom(r, m.asked, m.wantRouter)
+	if err != nil {
+		return fmt.Errorf("the acknowledgement is %w", err)
+	}
+	var wanted netip.Addr
+	switch {
+	case m.state == Requesting:
+		wanted = m.offer.Prefix.Addr()
+	default:
+		wanted = m.lease.Prefix.Addr()
+	}
+	if lease.Prefix.Addr() != wanted {
+		return fmt.Errorf("the acknowledgement is %w: it gives %s where %s was asked for", ErrUnusable, lease.Prefix.Addr(), wanted)
+	}
+	if !lease.Infinite() && !now.Before(lease.Renew) {
+		return fmt.Errorf("the acknowledgement is %w: it comes when its lease is half over", ErrUnusable)
+	}
+	m.lease, m.naks = lease, 0
+	m.enter(Bound, fmt.Sprintf("%s gives %s", lease.Server, lease.Prefix))
+	if !lease.Infinite() {
+		m.wake = lease.Renew
+	}
+	return nil
+}
+
+// receiveNak drops the lease at once, as it must (RFC 2131 section 3.1, 4.4.5),
+// and begins anew; a server that refuses again and again is asked ever slower.
+func (m *Machine) receiveNak(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
+	from, ok := addrOption(r, dhcpv4.OptionServerIdentifier)
+	if !ok {
+		return nil, fmt.Errorf("the refusal is %w: it does not say which server it is from", ErrUnusable)
+	}
+	if m.state == Requesting && from != m.offer.Server {
+		return nil, fmt.Errorf("the refusal is %w: it is from %s, the offer was from %s", ErrUnusable, from, m.offer.Server)
+	}
+	m.lease = nil
+	why := fmt.Sprintf("%s refused the address", from)
+	m.naks++
+	if m.naks == 1 {
+		return m.discover(now, why), nil
+	}
+	m.enter(Init, why)
+	m.newTransaction(now)
+	m.wake = now.Add(min(nakFirst<<min(m.naks-2, 6), mostRetry))
+	return nil, nil
+}
