@@ -117,6 +117,7 @@ type Routes struct {
 	FwMarkMask   uint32
 	Hash         Hash
 	LastResort   LastResort
+	Options      RouteOptions // of the shared default route; uplinks' own tables have their own
 }
 
 // RouteOptions are metrics on an uplink's default route and on the shared one.

@@ -29,8 +29,10 @@ var (
 	defaultOptions = RouteOptions{InitCwnd: 70, InitRwnd: 70, QuickAck: true}
 )
 
+// DefaultSocket is control.socket where the file does not set it.
+const DefaultSocket = "/run/uplinkd/uplinkd.sock"
+
 const (
-	defaultSocket   = "/run/uplinkd/uplinkd.sock"
 	defaultStateDir = "/var/lib/uplinkd"
 	defaultTable    = 500 // plus the uplink's position
 )
@@ -76,7 +78,7 @@ type parser struct {
 }
 
 func (p *parser) config(root value) {
-	p.whole = Config{Routes: defaultRoutes, Control: Control{Socket: defaultSocket}, StateDir: defaultStateDir}
+	p.whole = Config{Routes: defaultRoutes, Control: Control{Socket: DefaultSocket}, StateDir: defaultStateDir}
 	p.options, p.probe = defaultOptions, defaultProbe
 	p.probe.Targets, p.probe.Quorum = []Target{{Gateway: true}}, quorumAny
 	var uplinks *value
@@ -101,6 +103,7 @@ func (p *parser) config(root value) {
 		p.fail(*uplinks, "%d uplinks: at most %d fit into the range of rule priorities", len(p.uplinks), uplinkMost)
 	}
 	p.checkProbe(p.probe, p.probeAt)
+	p.whole.Routes.Options = p.options
 	p.fillIn()
 	p.clashes()
 	for _, u := range p.uplinks {

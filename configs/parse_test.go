@@ -40,7 +40,7 @@ func TestShippedExample(t *testing.T) {
 			{Name: "isp2", Interface: "eth2", Gateway: configs.GatewayLease, Weight: 1, Tier: 1, Table: 502, FwMark: 0x98, Probe: probe, Options: options},
 		},
 		Routes: configs.Routes{
-			Table: 254, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff, Hash: configs.HashL4,
+			Table: 254, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff, Hash: configs.HashL4, Options: options,
 		},
 		Control: configs.Control{Socket: "/run/uplinkd/uplinkd.sock"}, StateDir: "/var/lib/uplinkd",
 	}

@@ -10,6 +10,11 @@ import (
 // A Spec says what to probe. Two uplinks may have the same gateway address, so
 // an interface's index is part of it.
 type Spec struct {
+	// Series names a run of evidence. Two Specs of one series prove the same
+	// thing, so what was counted under one counts under the other, even if pace,
+	// source or mark have changed; their targets must be equal.
+	Series uint64
+
 	Interface string
 	Index     int
 	Source    netip.Addr // the uplink's own address
@@ -17,20 +22,6 @@ type Spec struct {
 	Targets   []netip.Addr
 	Quorum    int
 	Pace      Pace
-}
-
-// same reports whether two specs lead to the same evidence, so that what was
-// counted still counts. The pace may differ.
-func (s *Spec) same(other *Spec) bool {
-	if s.Index != other.Index || s.Interface != other.Interface || len(s.Targets) != len(other.Targets) {
-		return false
-	}
-	for i := range s.Targets {
-		if s.Targets[i] != other.Targets[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // An Answer is one reply that came in.
@@ -59,6 +50,7 @@ type Opener func(Spec) (Conn, error)
 
 // A Change is a change of the verdict, with the evidence for it.
 type Change struct {
+	Series    uint64 // of the Spec that was probed
 	Verdict   Verdict
 	At        time.Time
 	FirstMiss time.Time     // when the first of the misses in a row was sent; zero when there are none
@@ -108,9 +100,9 @@ func New(open Opener, changed func(Change)) *Prober {
 	return &Prober{open: open, changed: changed, respec: make(chan struct{}, 1)}
 }
 
-// Set says what to probe from now on; nil: nothing. What was counted still
-// counts when only the pace, the source or the mark differ; otherwise the
-// verdict is unknown again. It does not block. An equal call changes nothing.
+// Set says what to probe from now on; nil: nothing. Within a series what was
+// counted still counts; with another the verdict is unknown again. It does not
+// block. An equal call changes nothing.
 func (p *Prober) Set(spec *Spec) {
 	p.mu.Lock()
 	p.spec = spec
@@ -194,7 +186,7 @@ func (p *Prober) adopt() {
 	p.mu.Unlock()
 	old := p.current
 	p.current = spec
-	if spec != nil && old != nil && old.same(spec) {
+	if spec != nil && old != nil && old.Series == spec.Series {
 		if old.Source != spec.Source || old.Mark != spec.Mark {
 			p.close() // the socket is bound to the old ones
 			p.opened = time.Time{}
@@ -262,7 +254,7 @@ func (p *Prober) conclude(t *target, now time.Time) {
 	}
 	p.verdict = verdict
 	p.changed(Change{
-		Verdict: verdict, At: now, FirstMiss: t.since, Misses: t.misses, LastRTT: t.last, Err: p.errorOf(t),
+		Series: p.current.Series, Verdict: verdict, At: now, FirstMiss: t.since, Misses: t.misses, LastRTT: t.last, Err: p.errorOf(t),
 	})
 }
 

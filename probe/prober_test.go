@@ -268,10 +268,10 @@ func TestSpecChanges(t *testing.T) {
 			t.Errorf("another source: %d sockets, %d verdicts, want 2 and still 1", opens, len(changes))
 		}
 		other := moved
-		other.Index = 9
+		other.Index, other.Series = 9, 1
 		set(other)
 		if opens != 3 || len(changes) != 2 {
-			t.Errorf("another interface: %d sockets, %d verdicts, want 3 and 2", opens, len(changes))
+			t.Errorf("another series: %d sockets, %d verdicts, want 3 and 2", opens, len(changes))
 		}
 		p.Set(nil)
 		time.Sleep(time.Minute)

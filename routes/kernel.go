@@ -19,6 +19,7 @@ type Scope struct {
 	Links   []string // their state, addresses
 	Tables  []uint32 // foreign default routes in these
 	Sysctls []string
+	Foreign bool // foreign routes of every destination in Tables, not only the defaults
 }
 
 // A Kernel is the routing state of one network namespace. Both calls block for

@@ -34,7 +34,7 @@ type Applied struct {
 	Generation uint64 // of the Set that was compared
 	At         time.Time
 	State      State  // what was read, before the plan
-	Plan       Plan   // what differed
+	Plan       Plan   // what differed, and was carried out
 	Err        error  // of the operations and of the read, joined
 	InSync     bool   // the kernel holds what is wanted, as far as the answers tell
 	Ops        uint64 // operations carried out since the start
@@ -141,6 +141,9 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	}
 	applied.Plan = Diff(set, have)
 	if pause := r.repairPause(applied); pause > 0 {
+		applied.Plan.Ops = nil // not carried out
+		applied.At, applied.Ops, applied.Repairs = time.Now(), r.ops, r.restored
+		r.observed(applied)
 		return pause
 	}
 	applied.Err = r.carryOut(ctx, applied.Plan.Ops)

@@ -125,3 +125,32 @@ func byName(name string) netlink.Link {
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
+
+// gateway sets the default route.
+func (n *Namespace) gateway(via netip.Addr, name string) error {
+	return n.route(netip.MustParsePrefix("0.0.0.0/0"), via, name)
+}
+
+func (n *Namespace) route(to netip.Prefix, via netip.Addr, name string) error {
+	link, err := n.handle.LinkByName(name) //nolint:forbidigo // one link by its name, not a dump
+	if err != nil {
+		return err
+	}
+	err = n.handle.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Gw: via.AsSlice()})
+	if err != nil {
+		return fmt.Errorf("route to %s: %w", to, err)
+	}
+	return nil
+}
+
+// localRoute makes every address of a prefix this namespace's own.
+func (n *Namespace) localRoute(p netip.Prefix) error {
+	lo, err := n.handle.LinkByName("lo") //nolint:forbidigo // one link by its name, not a dump
+	if err != nil {
+		return err
+	}
+	return n.handle.RouteReplace(&netlink.Route{
+		LinkIndex: lo.Attrs().Index, Dst: ipNet(p), Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST,
+		Table: unix.RT_TABLE_LOCAL,
+	})
+}

@@ -122,7 +122,7 @@ func (k *Kernel) readRoutes(state *routes.State, scope routes.Scope, family int,
 		if r.Dst != nil {
 			ones, _ = r.Dst.Mask.Size()
 		}
-		return ones == 0 && r.Tos == 0 && slices.Contains(scope.Tables, uint32(r.Table))
+		return (scope.Foreign || ones == 0) && r.Tos == 0 && slices.Contains(scope.Tables, uint32(r.Table))
 	})
 	if err != nil {
 		return err

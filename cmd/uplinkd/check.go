@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"uplinkd/configs"
+	"uplinkd/uplink"
+	"uplinkd/uplink/preflight"
+)
+
+func checkCommand(c *common) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "check", Short: "Check the configuration, and the host for what would get in its way", Args: cobra.NoArgs,
+		Long: "Check the configuration and this host: interfaces that are missing, other DHCP clients\n" +
+			"and network managers on an uplink, foreign routes that would win, tables and marks in\n" +
+			"use by others. Each finding says what to do. It fails when there is a problem, and not\n" +
+			"for warnings.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context()) },
+	}
+	c.flagConfig(cmd)
+	c.flagJSON(cmd)
+	return cmd
+}
+
+// A checkAnswer is what check answers in JSON.
+type checkAnswer struct {
+	Config   string              `json:"config"`
+	Errors   []string            `json:"errors"`
+	Findings []preflight.Finding `json:"findings"`
+}
+
+func (c *common) check(ctx context.Context) error {
+	answer := checkAnswer{Config: c.config, Errors: []string{}, Findings: []preflight.Finding{}}
+	config, err := c.load()
+	if err == nil {
+		answer.Findings, err = c.inspect(ctx, config)
+	}
+	var problems configs.Problems
+	switch {
+	case errors.As(err, &problems):
+		for _, p := range problems {
+			answer.Errors = append(answer.Errors, p.Error())
+		}
+	case err != nil:
+		return err
+	}
+	if err := c.printCheck(answer); err != nil {
+		return err
+	}
+	for _, f := range answer.Findings {
+		if f.Severity == preflight.Problem {
+			return errQuiet{errors.New("there are problems")}
+		}
+	}
+	if len(answer.Errors) > 0 {
+		return errQuiet{errors.New("the configuration has errors")}
+	}
+	return nil
+}
+
+// inspect reads the kernel and the host.
+func (c *common) inspect(ctx context.Context, config configs.Config) ([]preflight.Finding, error) {
+	have, err := c.read(ctx, config, true)
+	if err != nil {
+		return nil, err
+	}
+	host := preflight.ReadHost(os.DirFS("/"), have.Links)
+	findings := preflight.Inspect(config, uplink.Watched(config).Owner, have, host)
+	if findings == nil {
+		findings = []preflight.Finding{}
+	}
+	return findings, nil
+}
+
+func (c *common) printCheck(a checkAnswer) error {
+	if c.json {
+		return c.printJSON(a)
+	}
+	for _, line := range a.Errors {
+		fmt.Fprintln(c.err, line)
+	}
+	for _, f := range a.Findings {
+		whose := ""
+		if f.Uplink != "" {
+			whose = "uplink " + f.Uplink + ": "
+		}
+		if _, err := fmt.Fprintf(c.out, "%s: %s%s\n  to do: %s\n", f.Severity, whose, f.What, f.Remedy); err != nil {
+			return err
+		}
+	}
+	if len(a.Errors) == 0 && len(a.Findings) == 0 {
+		_, err := fmt.Fprintf(c.out, "%s: good, and nothing on this host is in its way\n", a.Config)
+		return err
+	}
+	return nil
+}

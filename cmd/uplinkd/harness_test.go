@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"uplinkd/internal/lab"
+	"uplinkd/uplink/control"
+	"uplinkd/uplink/status"
+)
+
+// A bench is a lab with the real program to run in it.
+type bench struct {
+	*testing.T
+	world  *lab.World
+	dir    string
+	config string
+	client *control.Client
+	log    *syncBuffer
+	cmd    *exec.Cmd
+}
+
+// A syncBuffer is a buffer that a process writes and a test reads.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// newBench builds a lab with n ISPs. The daemon's log is shown when the test fails.
+func newBench(t *testing.T, isps int) *bench {
+	t.Helper()
+	lab.Need(t)
+	world, err := lab.NewWorld(isps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(world.Close)
+	dir := t.TempDir()
+	b := &bench{
+		T: t, world: world, dir: dir, config: filepath.Join(dir, "uplinkd.yaml"), log: &syncBuffer{},
+		client: control.NewClient(filepath.Join(dir, "sock")),
+	}
+	t.Cleanup(func() {
+		b.kill(syscall.SIGKILL)
+		if t.Failed() {
+			t.Logf("the daemon's log:\n%s", b.log)
+		}
+		if out, err := b.run("cleanup", "-c", b.config); err != nil {
+			t.Errorf("cleanup: %v\n%s", err, out)
+		}
+	})
+	return b
+}
+
+// ok fails the test on an error.
+func (b *bench) ok(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// configure writes the configuration: uplinks as given, plus where this test
+// keeps its socket and state. extra is appended.
+func (b *bench) configure(uplinks []string, extra string) {
+	b.Helper()
+	text := "uplinks:\n"
+	for _, u := range uplinks {
+		text += "  - {" + u + "}\n"
+	}
+	text += fmt.Sprintf("control: {socket: %s}\nstate_dir: %s\n%s", filepath.Join(b.dir, "sock"), filepath.Join(b.dir, "state"), extra)
+	b.ok(os.WriteFile(b.config, []byte(text), 0o600))
+}
+
+// static returns the lines of uplinks with fixed addresses and those weights.
+func (b *bench) static(weights ...int) []string {
+	var lines []string
+	for i, isp := range b.world.ISPs {
+		lines = append(lines, fmt.Sprintf("name: isp%d, interface: %s, address: %s, gateway: %s, weight: %d",
+			isp.Number, isp.Interface, isp.Static, isp.Gateway, weights[i]))
+	}
+	return lines
+}
+
+// dhcp returns the lines of uplinks by DHCP, and starts the servers.
+func (b *bench) dhcp(lease time.Duration, weights ...int) []string {
+	b.Helper()
+	var lines []string
+	for i, isp := range b.world.ISPs {
+		b.ok(isp.StartDHCP(lease))
+		lines = append(lines, fmt.Sprintf("name: isp%d, interface: %s, address: dhcp, gateway: lease, weight: %d",
+			isp.Number, isp.Interface, weights[i]))
+	}
+	return lines
+}
+
+func (b *bench) program(args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// run runs a command to its end and returns what it printed.
+func (b *bench) run(args ...string) (string, error) {
+	out, err := b.program(args...).CombinedOutput()
+	return string(out), err
+}
+
+// start starts the daemon. It is up once its socket answers.
+func (b *bench) start() {
+	b.Helper()
+	b.cmd = b.program("run", "-c", b.config)
+	b.cmd.Stderr = b.log
+	b.ok(b.cmd.Start())
+	b.until("the daemon answers", 5*time.Second, func() bool {
+		_, err := b.client.Status(context.Background())
+		return err == nil
+	})
+}
+
+// kill ends the daemon with a signal and waits for it.
+func (b *bench) kill(sig syscall.Signal) {
+	if b.cmd != nil {
+		_ = b.cmd.Process.Signal(sig)
+		_ = b.cmd.Wait()
+		b.cmd = nil
+	}
+}
+
+func (b *bench) status() status.Snapshot {
+	b.Helper()
+	s, err := b.client.Status(context.Background())
+	b.ok(err)
+	return s
+}
+
+// until waits for a condition, at most that long.
+func (b *bench) until(what string, limit time.Duration, met func() bool) {
+	b.Helper()
+	deadline := time.Now().Add(limit)
+	for !met() {
+		if time.Now().After(deadline) {
+			b.Fatalf("not within %v: %s", limit, what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// untilStates waits for the uplinks' states, and for the kernel to follow.
+func (b *bench) untilStates(limit time.Duration, want ...string) {
+	b.Helper()
+	var got []string
+	defer func() {
+		if b.Failed() {
+			b.Logf("the states were %v, want %v", got, want)
+		}
+	}()
+	b.until(fmt.Sprintf("states %v", want), limit, func() bool {
+		s := b.status()
+		got = nil
+		carrying := 0
+		for _, u := range s.Uplinks {
+			got = append(got, u.State)
+			if u.Active {
+				carrying++
+			}
+		}
+		return strings.Join(got, " ") == strings.Join(want, " ") && s.Kernel.InSync && len(s.DefaultRoute.NextHops) == carrying
+	})
+}
+
+// kernel returns the routing state as people know it, from ip itself.
+func (b *bench) kernel(commands ...string) string {
+	b.Helper()
+	var text strings.Builder
+	for _, c := range commands {
+		out, err := exec.Command("sh", "-c", c).CombinedOutput()
+		if err != nil {
+			b.Fatalf("%s: %v\n%s", c, err, out)
+		}
+		fmt.Fprintf(&text, "# %s\n%s", c, out)
+	}
+	return text.String()
+}
+
+// dial opens a connection to the n-th address of the internet and returns the
+// ISP it left by.
+func (b *bench) dial(n int, timeout time.Duration) (*lab.ISP, error) {
+	conn, err := net.DialTimeout("tcp4", netip.AddrPortFrom(lab.Somewhere(n), lab.Port).String(), timeout)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close() //nolint:errcheck // a test
+	_ = conn.SetDeadline(time.Now().Add(timeout))
+	caller, err := lab.ReadCaller(conn)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	isp := b.world.ISPOf(caller)
+	if isp == nil {
+		return nil, fmt.Errorf("left by no ISP, from %s", caller)
+	}
+	return isp, nil
+}

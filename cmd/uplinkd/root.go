@@ -1,0 +1,154 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"uplinkd/configs"
+	"uplinkd/uplink/control"
+)
+
+const defaultConfig = "/etc/uplinkd/uplinkd.yaml"
+
+// version is set by the Makefile; a plain go build takes the module's.
+var version = ""
+
+// stdio is where answers and everything else go.
+type stdio struct{ out, err io.Writer }
+
+// A usageError is a command line that cannot be.
+type usageError struct{ error }
+
+// errQuiet is a failure that has been told already.
+type errQuiet struct{ error }
+
+// common are the flags that several commands share.
+type common struct {
+	stdio
+	config string
+	socket string
+	json   bool
+}
+
+func newRoot(io stdio) *cobra.Command {
+	c := &common{stdio: io}
+	root := &cobra.Command{
+		Use:   "uplinkd",
+		Short: "Policy routing for a host with several Internet uplinks",
+		Long: "uplinkd sends new connections out over all live uplinks of this host, in proportion\n" +
+			"to their weights, and stops using an uplink the moment it cannot carry traffic.",
+		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(io.out)
+	root.SetErr(io.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+	})
+	root.AddCommand(
+		runCommand(c), checkCommand(c), planCommand(c), statusCommand(c), cleanupCommand(c), reloadCommand(c),
+		disableCommand(c, true), disableCommand(c, false), pingCommand(c), demoCommand(c), versionCommand(c),
+	)
+	usage(root)
+	return root
+}
+
+// usage makes every complaint about arguments a usageError.
+func usage(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		usage(sub)
+	}
+}
+
+func (c *common) flagConfig(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&c.config, "config", "c", defaultConfig, "configuration file")
+}
+
+func (c *common) flagSocket(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.socket, "socket", "", "the daemon's control socket (default: control.socket of the configuration)")
+	cmd.Flags().StringVarP(&c.config, "config", "c", defaultConfig, "configuration file that names the socket")
+}
+
+func (c *common) flagJSON(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&c.json, "json", false, "answer in JSON")
+}
+
+// load reads the configuration file.
+func (c *common) load() (configs.Config, error) { return loadConfig(c.config) }
+
+func loadConfig(path string) (configs.Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return configs.Config{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	return configs.Parse(f, configs.Options{File: path, Tables: configs.LoadTables(os.DirFS("/"))})
+}
+
+// client returns a client for the daemon's socket: the one given, or the
+// configuration's. A configuration that is missing or cannot be parsed does not
+// keep anybody from asking the daemon how it is.
+func (c *common) client() *control.Client {
+	if c.socket != "" {
+		return control.NewClient(c.socket)
+	}
+	config, err := c.load()
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintf(c.err, "uplinkd: %v\nuplinkd: asking at the default socket instead\n", err)
+		}
+		return control.NewClient(configs.DefaultSocket)
+	}
+	return control.NewClient(config.Control.Socket)
+}
+
+func (c *common) printJSON(v any) error {
+	encoder := json.NewEncoder(c.out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// versionText is what `uplinkd version` says.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
+func versionCommand(c *common) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if c.json {
+				return c.printJSON(map[string]string{"version": versionText()})
+			}
+			_, err := fmt.Fprintf(c.out, "uplinkd %s\n", versionText())
+			return err
+		},
+	}
+	c.flagJSON(cmd)
+	return cmd
+}

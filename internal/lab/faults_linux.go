@@ -1,0 +1,77 @@
+package lab
+
+import (
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// faults are what an ISP does to packets.
+type faults struct {
+	silent   bool // drop all from the customer: the gateway no longer answers
+	upstream bool // drop all that is forwarded: the gateway answers, the internet is gone
+	loss     int  // percent of the customer's packets
+}
+
+// Silence makes the gateway fall silent, with the carrier still there, or ends that.
+func (isp *ISP) Silence(on bool) error {
+	isp.faults.silent = on
+	return isp.apply()
+}
+
+// Upstream cuts the ISP off from the internet, behind a gateway that still
+// answers, or ends that.
+func (isp *ISP) Upstream(dead bool) error {
+	isp.faults.upstream = dead
+	return isp.apply()
+}
+
+// Loss drops that many in a hundred of the packets that come from the host.
+func (isp *ISP) Loss(percent int) error {
+	isp.faults.loss = percent
+	return isp.apply()
+}
+
+// apply puts the faults into the ISP's namespace, all in one batch.
+func (isp *ISP) apply() error {
+	conn, err := nftables.New(nftables.WithNetNSFd(int(isp.ns.ns)))
+	if err != nil {
+		return err
+	}
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "lab"}
+	conn.AddTable(table)
+	conn.FlushTable(table)
+	chain := func(name string, hook *nftables.ChainHook) *nftables.Chain {
+		return conn.AddChain(&nftables.Chain{
+			Name: name, Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook,
+			Priority: nftables.ChainPriorityRaw,
+		})
+	}
+	in, forward := chain("in", nftables.ChainHookPrerouting), chain("forward", nftables.ChainHookForward)
+	drop := func(c *nftables.Chain, match ...expr.Any) {
+		conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictDrop})})
+	}
+	if isp.faults.silent {
+		drop(in, fromCustomer()...)
+	}
+	if isp.faults.loss > 0 {
+		drop(in, append(fromCustomer(),
+			&expr.Numgen{Register: 1, Modulus: 100, Type: unix.NFT_NG_RANDOM},
+			&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: binaryutil.NativeEndian.PutUint32(uint32(isp.faults.loss))},
+		)...)
+	}
+	if isp.faults.upstream {
+		drop(forward)
+	}
+	return conn.Flush()
+}
+
+func fromCustomer() []expr.Any {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, customerSide)
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+	}
+}

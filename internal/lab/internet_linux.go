@@ -1,0 +1,110 @@
+package lab
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Port is where the internet answers on every address: by TCP and UDP with the
+// caller's address and port, in text.
+const Port = 7000
+
+// A Server is the internet's side of every connection.
+type Server struct {
+	tcp net.Listener
+	udp net.PacketConn
+	all sync.WaitGroup
+}
+
+func serve(ns *Namespace) (*Server, error) {
+	s := &Server{}
+	err := ns.Do(func() (err error) {
+		at := fmt.Sprintf("0.0.0.0:%d", Port)
+		if s.tcp, err = net.Listen("tcp4", at); err != nil {
+			return err
+		}
+		s.udp, err = net.ListenPacket("udp4", at)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.all.Go(s.serveTCP)
+	s.all.Go(s.serveUDP)
+	return s, nil
+}
+
+// serveTCP tells each caller its address and then echoes what it says.
+func (s *Server) serveTCP() {
+	for {
+		conn, err := s.tcp.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close() //nolint:errcheck // nothing to lose
+			if _, err := fmt.Fprintln(conn, conn.RemoteAddr()); err != nil {
+				return
+			}
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
+			_, _ = io.Copy(conn, conn)
+		}()
+	}
+}
+
+// serveUDP answers each datagram with its caller's address.
+func (s *Server) serveUDP() {
+	buffer := make([]byte, 64)
+	for {
+		_, from, err := s.udp.ReadFrom(buffer)
+		if err != nil {
+			return
+		}
+		_, _ = fmt.Fprintf(writerTo{s.udp, from}, "%s\n", from)
+	}
+}
+
+// A writerTo writes datagrams to one address.
+type writerTo struct {
+	conn net.PacketConn
+	to   net.Addr
+}
+
+func (w writerTo) Write(b []byte) (int, error) { return w.conn.WriteTo(b, w.to) }
+
+func (s *Server) close() {
+	_ = s.tcp.Close()
+	_ = s.udp.Close()
+	s.all.Wait()
+}
+
+// ISPOf returns the ISP whose network an address is in, nil for none.
+func (w *World) ISPOf(a netip.Addr) *ISP {
+	for _, isp := range w.ISPs {
+		if isp.Network.Contains(a) {
+			return isp
+		}
+	}
+	return nil
+}
+
+// ReadCaller reads the line in which the internet tells a caller its address.
+func ReadCaller(conn net.Conn) (netip.Addr, error) {
+	line := make([]byte, 0, 32)
+	one := make([]byte, 1)
+	for len(line) < 32 {
+		if _, err := conn.Read(one); err != nil {
+			return netip.Addr{}, err
+		}
+		if one[0] == '\n' {
+			at, err := netip.ParseAddrPort(string(line))
+			return at.Addr(), err
+		}
+		line = append(line, one[0])
+	}
+	return netip.Addr{}, fmt.Errorf("lab: %q is no address", line)
+}

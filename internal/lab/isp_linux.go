@@ -1,0 +1,101 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// An ISP is a provider: a namespace between the host and the internet, with a
+// gateway that answers, a DHCP server, and faults to inject.
+type ISP struct {
+	Number    int
+	Interface string       // of the host: eth1, ...
+	Gateway   netip.Addr   // 100.64.i.1
+	Network   netip.Prefix // 100.64.i.0/24
+	Static    netip.Prefix // what the host may be given: 100.64.i.10/24
+	DHCP      *DHCPServer
+
+	world  *World
+	ns     *Namespace
+	faults faults
+}
+
+const (
+	customerSide = "cust" // the ISP's interface towards the host
+	internetSide = "up"   // and towards the internet
+)
+
+func newISP(i int, w *World) (*ISP, error) {
+	at := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{100, 64, byte(i), last}) }
+	isp := &ISP{
+		Number: i, Interface: fmt.Sprintf("eth%d", i), Gateway: at(1), Network: netip.PrefixFrom(at(0), 24),
+		Static: netip.PrefixFrom(at(10), 24), world: w,
+	}
+	ns, err := NewNamespace()
+	if err != nil {
+		return nil, err
+	}
+	isp.ns = ns
+	if err := isp.Attach(); err != nil {
+		return isp, err
+	}
+	// The link to the internet has a /30 of its own.
+	near := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 31, byte(i), 1}), 30)
+	far := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 31, byte(i), 2}), 30)
+	peer := fmt.Sprintf("isp%d", i)
+	return isp, errors.Join(
+		ns.Sysctl("net/ipv4/ip_forward", "1"),
+		ns.Wire(internetSide, w.Internet, peer),
+		ns.Address(internetSide, near),
+		w.Internet.Address(peer, far),
+		ns.gateway(far.Addr(), internetSide),
+		w.Internet.route(isp.Network, near.Addr(), peer),
+	)
+}
+
+// Attach gives the host its interface to this ISP, as plugging a modem in does.
+func (isp *ISP) Attach() error {
+	return errors.Join(
+		isp.world.host.Wire(isp.Interface, isp.ns, customerSide),
+		isp.ns.Address(customerSide, netip.PrefixFrom(isp.Gateway, 24)),
+	)
+}
+
+// Detach takes the host's interface away, as pulling a modem out does.
+func (isp *ISP) Detach() error {
+	if isp.DHCP != nil {
+		isp.StopDHCP()
+	}
+	return isp.world.host.DeleteLink(isp.Interface)
+}
+
+// Carrier takes the host's carrier away or gives it back.
+func (isp *ISP) Carrier(on bool) error { return isp.ns.SetLink(customerSide, on) }
+
+// Namespace returns the ISP's own.
+func (isp *ISP) Namespace() *Namespace { return isp.ns }
+
+// StartDHCP starts the DHCP server. Leases last that long.
+func (isp *ISP) StartDHCP(lease time.Duration) error {
+	server, err := startDHCP(isp, lease)
+	if err == nil {
+		isp.DHCP = server
+	}
+	return err
+}
+
+// StopDHCP ends the DHCP server; its leases are forgotten.
+func (isp *ISP) StopDHCP() {
+	if isp.DHCP != nil {
+		isp.DHCP.close()
+		isp.DHCP = nil
+	}
+}
+
+func (isp *ISP) close() {
+	isp.StopDHCP()
+	_ = isp.world.host.DeleteLink(isp.Interface) // may be detached
+	isp.ns.Close()
+}

@@ -1,0 +1,286 @@
+package uplink
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"reflect"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"uplinkd/configs"
+	"uplinkd/dhcp"
+	"uplinkd/probe"
+	"uplinkd/routes"
+)
+
+// beat is how often the engine looks at the clock and says that it lives.
+const beat = time.Second
+
+// Traffic is what has gone over an interface, in bytes.
+type Traffic struct{ Rx, Tx uint64 }
+
+// Outside is what the engine needs of the world. Functions that are nil are
+// not called.
+type Outside struct {
+	Kernel      routes.Kernel
+	Watch       func(ctx context.Context, wake func()) error // blocks until ctx ends
+	OpenProbe   probe.Opener
+	OpenDHCP    dhcp.Opener
+	Random      func() uint32
+	Traffic     func() map[string]Traffic // by interface
+	Connections func(addresses []string) map[string]int
+	Notify      Notifier
+	Log         *slog.Logger
+}
+
+// A Notifier tells the service manager how the daemon is. Its methods must not
+// block.
+type Notifier interface {
+	Ready()             // every uplink has been judged, or the start limit has passed
+	Status(line string) // "2/3 up: isp1 isp3"
+	Alive()             // the engine's loop turns
+}
+
+// An Engine owns the state of all uplinks. One goroutine, that of Run, makes
+// every decision; other goroutines send it events.
+type Engine struct {
+	out        Outside
+	reconciler *routes.Reconciler
+	started    time.Time
+
+	mu     sync.Mutex // guards what follows
+	inbox  []Event
+	view   view // what Snapshot reads
+	actors map[string]*actor
+	poked  chan struct{} // size 1
+
+	// Owned by Run.
+	state    State
+	want     routes.Set
+	gen      uint64
+	pending  []transition
+	ready    bool
+	line     string
+	sampled  time.Time
+	previous map[string]Traffic
+}
+
+// A view is what the last step left, for readers. It is never changed, only
+// replaced.
+type view struct {
+	state   State
+	applied routes.Applied
+	traffic map[string]Traffic
+	rates   map[string]Traffic // bits a second
+}
+
+// An actor is what works for one uplink.
+type actor struct {
+	prober *probe.Prober
+	client *dhcp.Client
+	probed *probe.Spec
+	leased *dhcp.Spec
+	stop   context.CancelFunc
+	done   chan struct{}
+}
+
+// NewEngine returns an Engine for a configuration. It starts nothing.
+func NewEngine(c configs.Config, out Outside) *Engine {
+	now := time.Now()
+	e := &Engine{
+		out: out, started: now, poked: make(chan struct{}, 1), actors: map[string]*actor{}, state: newState(c, now),
+	}
+	e.view.state = e.state
+	e.reconciler = routes.NewReconciler(out.Kernel, out.Log, func(a routes.Applied) { e.Send(Observed{a}) })
+	return e
+}
+
+// Send hands the engine an event. It does not block and may be called from any
+// goroutine. What was observed replaces what was observed before and not yet
+// looked at.
+func (e *Engine) Send(event Event) {
+	e.mu.Lock()
+	replaced := false
+	if _, ok := event.(Observed); ok && len(e.inbox) > 0 {
+		if _, ok := e.inbox[len(e.inbox)-1].(Observed); ok {
+			e.inbox[len(e.inbox)-1] = event
+			replaced = true
+		}
+	}
+	if !replaced {
+		e.inbox = append(e.inbox, event)
+	}
+	e.mu.Unlock()
+	select {
+	case e.poked <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends and then returns nil, when all it started has ended.
+// The kernel is left as it is: traffic goes on.
+func (e *Engine) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	e.want = Desired(e.state)
+	e.gen = e.reconciler.Want(e.want)
+	group.Go(func() error { return e.reconciler.Run(ctx) })
+	group.Go(func() error { return e.out.Watch(ctx, e.reconciler.Wake) })
+	group.Go(func() error { return e.loop(ctx) })
+	err := group.Wait()
+	for _, a := range e.actors {
+		a.stop()
+		<-a.done
+	}
+	return err
+}
+
+func (e *Engine) loop(ctx context.Context) error {
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			e.step(ctx, Ticked{})
+			e.sample()
+			e.alive()
+		case <-e.poked:
+			for _, event := range e.take() {
+				e.step(ctx, event)
+			}
+		}
+	}
+}
+
+func (e *Engine) take() []Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	events := e.inbox
+	e.inbox = nil
+	return events
+}
+
+// step makes one decision and carries it to where it is acted on.
+func (e *Engine) step(ctx context.Context, event Event) {
+	before := e.state
+	now := time.Now()
+	e.state = step(before, event, now)
+	e.direct(ctx)
+	if want := Desired(e.state); !reflect.DeepEqual(want, e.want) {
+		e.want = want
+		e.gen = e.reconciler.Want(want)
+	}
+	e.note(before, now)
+	e.publish(event)
+	if observed, ok := event.(Observed); ok {
+		e.report(observed.Applied)
+	}
+	e.notify()
+}
+
+func (e *Engine) publish(event Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.view.state = e.state
+	if observed, ok := event.(Observed); ok {
+		e.view.applied = observed.Applied
+	}
+}
+
+// direct tells each uplink's prober and DHCP client what to do, and sees to it
+// that there is one for each uplink and for no other.
+func (e *Engine) direct(ctx context.Context) {
+	for name, a := range e.actors {
+		if e.state.uplink(name) == nil {
+			a.stop()
+			<-a.done
+			e.mu.Lock()
+			delete(e.actors, name)
+			e.mu.Unlock()
+		}
+	}
+	for i := range e.state.Uplinks {
+		u := &e.state.Uplinks[i]
+		a := e.actors[u.Config.Name]
+		if a == nil {
+			a = e.hire(ctx, u.Config.Name)
+		}
+		if !reflect.DeepEqual(a.probed, u.Probe) {
+			a.probed = u.Probe
+			a.prober.Set(u.Probe)
+		}
+		if spec := leaseSpec(u); !reflect.DeepEqual(a.leased, spec) {
+			a.leased = spec
+			a.client.Set(spec, u.Disabled)
+		}
+	}
+}
+
+// hire starts the prober and the DHCP client of an uplink.
+func (e *Engine) hire(ctx context.Context, name string) *actor {
+	ctx, stop := context.WithCancel(ctx)
+	a := &actor{
+		prober: probe.New(e.out.OpenProbe, func(c probe.Change) { e.Send(Judged{name, c}) }),
+		client: dhcp.New(name, e.out.OpenDHCP, e.out.Random, e.out.Log, func(c dhcp.Change) { e.Send(Leased{name, c}) }),
+		stop:   stop, done: make(chan struct{}),
+	}
+	go func() {
+		defer close(a.done)
+		var both sync.WaitGroup
+		both.Go(func() { _ = a.prober.Run(ctx) }) // both return nil
+		both.Go(func() { _ = a.client.Run(ctx) })
+		both.Wait()
+	}()
+	e.mu.Lock()
+	e.actors[name] = a
+	e.mu.Unlock()
+	return a
+}
+
+// sample measures the traffic since the last beat.
+func (e *Engine) sample() {
+	if e.out.Traffic == nil {
+		return
+	}
+	now, traffic := time.Now(), e.out.Traffic()
+	rates := make(map[string]Traffic, len(traffic))
+	if seconds := now.Sub(e.sampled).Seconds(); !e.sampled.IsZero() && seconds > 0 {
+		for name, t := range traffic {
+			was, ok := e.previous[name]
+			if ok && t.Rx >= was.Rx && t.Tx >= was.Tx {
+				rates[name] = Traffic{
+					Rx: uint64(float64(t.Rx-was.Rx) * 8 / seconds), Tx: uint64(float64(t.Tx-was.Tx) * 8 / seconds),
+				}
+			}
+		}
+	}
+	e.sampled, e.previous = now, maps.Clone(traffic)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.view.traffic, e.view.rates = traffic, rates
+}
+
+func (e *Engine) alive() {
+	if e.out.Notify != nil {
+		e.out.Notify.Alive()
+	}
+}
+
+// notify tells the service manager what is new.
+func (e *Engine) notify() {
+	if e.out.Notify == nil {
+		return
+	}
+	if line := Line(e.state); line != e.line {
+		e.line = line
+		e.out.Notify.Status(line)
+	}
+	if e.state.Settled && !e.ready {
+		e.ready = true
+		e.out.Notify.Ready()
+	}
+}

@@ -1,0 +1,91 @@
+package uplink
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/dhcp"
+	"uplinkd/routes"
+	"uplinkd/uplink/status"
+)
+
+// Watched returns the Set that holds nothing but what is to be read for a
+// configuration: with it the first reading is made, and nothing changes.
+func Watched(c configs.Config) routes.Set {
+	return Desired(newState(c, time.Time{}))
+}
+
+// Forecast returns what the kernel would be made to hold under a configuration,
+// given what it holds. What the running daemon says of an uplink, if one runs,
+// counts; an uplink it does not speak of is taken to be up when nothing visible
+// stands in its way. It is pure.
+func Forecast(c configs.Config, have routes.State, running *status.Snapshot) routes.Set {
+	s := newState(c, have.At)
+	s.observe(routes.Applied{State: have})
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		told := find(running, u.Config.Name)
+		if told != nil {
+			u.recall(told)
+			continue
+		}
+		u.Phase = Up
+		if o := u.obstacle(); o.why != "" && !o.passing {
+			u.Phase = Down
+		}
+		if len(u.Addresses()) == 0 {
+			u.Phase = Down
+		}
+	}
+	s.Settled = !slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return u.Phase == Starting })
+	return Desired(s)
+}
+
+func find(s *status.Snapshot, name string) *status.Uplink {
+	if s == nil {
+		return nil
+	}
+	for i := range s.Uplinks {
+		if s.Uplinks[i].Name == name {
+			return &s.Uplinks[i]
+		}
+	}
+	return nil
+}
+
+// recall takes over what the daemon says of the uplink.
+func (u *Uplink) recall(told *status.Uplink) {
+	u.Phase = Phase(told.State)
+	u.Disabled = u.Phase == Disabled
+	u.Adopted.Carried = told.Active
+	if u.Config.Address != configs.AddressDHCP || told.DHCP == nil {
+		return
+	}
+	first, _, _ := strings.Cut(told.Address, " ")
+	if prefix, err := netip.ParsePrefix(first); err == nil {
+		u.DHCP.Lease = &dhcp.Lease{Prefix: prefix, Router: told.Gateway, Server: told.DHCP.Server, Expire: told.DHCP.Expire}
+	}
+}
+
+// CanReload returns an error for a new configuration that a running daemon
+// cannot change to. The tag of what is ours must not change under our hands: what
+// carries the old one would be left behind.
+func CanReload(running, next configs.Config) error {
+	var errs []error
+	fixed := func(key string, same bool) {
+		if !same {
+			errs = append(errs, fmt.Errorf("%s has changed: this takes effect only after "+
+				"`uplinkd cleanup` with the old configuration and a restart", key))
+		}
+	}
+	fixed("routes.protocol", running.Routes.Protocol == next.Routes.Protocol)
+	fixed("routes.rule_priority", running.Routes.RulePriority == next.Routes.RulePriority)
+	fixed("state_dir", running.StateDir == next.StateDir)
+	fixed("control.socket", running.Control.Socket == next.Control.Socket)
+	return errors.Join(errs...)
+}

@@ -1,0 +1,189 @@
+// Package preflight finds what on this host would get in uplinkd's way, and
+// says what to do about it.
+package preflight
+
+import (
+	"fmt"
+	"slices"
+
+	"uplinkd/configs"
+	"uplinkd/routes"
+)
+
+// Severity says how bad a finding is.
+type Severity string
+
+// The severities.
+const (
+	Problem Severity = "problem" // uplinkd cannot do its work, or will be fought
+	Warning Severity = "warning" // it may be meant so
+)
+
+// A Finding is one thing in the way.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Uplink   string   `json:"uplink,omitempty"`
+	What     string   `json:"what"`
+	Remedy   string   `json:"remedy"`
+}
+
+// A Host is what was found on a host beside the kernel's routing state.
+type Host struct {
+	Processes []Process
+	Networkd  map[int]string  // by interface index: its administrative state
+	NMManaged map[int]bool    // by interface index: NetworkManager manages it
+	Strict    map[string]bool // by interface: rp_filter is strict
+}
+
+// A Process is a running program that might matter.
+type Process struct {
+	PID  int
+	Name string
+	Args []string
+}
+
+// Inspect returns what stands in the way of a configuration, given the kernel's
+// state (read with Scope.Foreign) and the host's. It is pure.
+func Inspect(c configs.Config, owner routes.Owner, have routes.State, host Host) []Finding {
+	i := inspector{config: c, owner: owner, have: have, host: host}
+	for n := range c.Uplinks {
+		i.uplink(&c.Uplinks[n])
+	}
+	i.defaults()
+	i.rules()
+	return i.findings
+}
+
+type inspector struct {
+	config   configs.Config
+	owner    routes.Owner
+	have     routes.State
+	host     Host
+	findings []Finding
+}
+
+func (i *inspector) add(severity Severity, uplink, what, remedy string) {
+	i.findings = append(i.findings, Finding{severity, uplink, what, remedy})
+}
+
+func (i *inspector) uplink(u *configs.Uplink) {
+	link, ok := i.have.Link(u.Interface)
+	if !ok {
+		i.add(Warning, u.Name, fmt.Sprintf("there is no interface %s now", u.Interface),
+			"correct the name (ip link shows them); if it appears later, as a modem's does, nothing is to be done")
+		return
+	}
+	i.managers(u, link)
+	i.clients(u)
+	if i.host.Strict[u.Interface] {
+		i.add(Warning, u.Name, fmt.Sprintf("strict rp_filter on %s: replies that come in by another uplink's route are dropped", u.Interface),
+			"run sets it to 2 (loose); see that nothing in /etc/sysctl.d sets it to 1 again")
+	}
+	for _, a := range i.have.Addresses {
+		if a.Interface == u.Interface && u.Address == configs.AddressDHCP && !i.owner.OwnsAddress(a) &&
+			!a.Prefix.Addr().IsLinkLocalUnicast() {
+			i.add(Warning, u.Name, fmt.Sprintf("%s already has the address %s, which is not ours", u.Interface, a.Prefix),
+				fmt.Sprintf("stop what put it there, then: ip addr del %s dev %s", a.Prefix, u.Interface))
+		}
+	}
+	for _, r := range i.have.Routes {
+		if r.Table == u.Table && !i.owner.OwnsRoute(r) {
+			i.add(Problem, u.Name, fmt.Sprintf("table %d holds a foreign route: %s", u.Table, r),
+				"give the uplink another `table:`, or remove what put the route there")
+		}
+	}
+}
+
+func (i *inspector) managers(u *configs.Uplink, link routes.Link) {
+	if i.host.NMManaged[link.Index] {
+		i.add(Problem, u.Name, fmt.Sprintf("NetworkManager manages %s", u.Interface),
+			fmt.Sprintf("nmcli device set %s managed no; and for good: [keyfile] unmanaged-devices=interface-name:%s "+
+				"in /etc/NetworkManager/conf.d/uplinkd.conf", u.Interface, u.Interface))
+	}
+	if state := i.host.Networkd[link.Index]; state != "" && state != "unmanaged" && u.Address != configs.AddressExternal {
+		i.add(Problem, u.Name, fmt.Sprintf("systemd-networkd manages %s (%s)", u.Interface, state),
+			fmt.Sprintf("a .network file with [Match] Name=%s and [Link] Unmanaged=yes; "+
+				"and ManageForeignRoutes=no, ManageForeignRoutingPolicyRules=no in networkd.conf", u.Interface))
+	}
+}
+
+// dhcpClients are the programs that ask for leases. Those that name no
+// interface on their command line ask on all.
+var dhcpClients = []string{"dhclient", "dhcpcd", "udhcpc", "dhcpcd5", "connmand"}
+
+func (i *inspector) clients(u *configs.Uplink) {
+	for _, p := range i.host.Processes {
+		if !slices.Contains(dhcpClients, p.Name) {
+			continue
+		}
+		others := slices.ContainsFunc(i.have.Links, func(l routes.Link) bool {
+			return l.Name != u.Interface && slices.Contains(p.Args, l.Name)
+		})
+		if slices.Contains(p.Args, u.Interface) || !others && !namesInterface(p) {
+			i.add(Problem, u.Name, fmt.Sprintf("%s (pid %d) may ask for leases on %s too", p.Name, p.PID, u.Interface),
+				fmt.Sprintf("take %s out of its configuration (for ifupdown: `iface %s inet manual`) and stop it", u.Interface, u.Interface))
+		}
+	}
+}
+
+// namesInterface reports whether a command line has a last word that looks like
+// an interface's name.
+func namesInterface(p Process) bool {
+	if len(p.Args) < 2 {
+		return false
+	}
+	last := p.Args[len(p.Args)-1]
+	return last != "" && last[0] != '-' && last[0] != '/'
+}
+
+// defaults looks for foreign default routes that would win over the shared one,
+// or stand in its place.
+func (i *inspector) defaults() {
+	c := i.config.Routes
+	for _, r := range i.have.Routes {
+		if r.Table != c.Table || r.Dst.Bits() != 0 || i.owner.OwnsRoute(r) {
+			continue
+		}
+		what, remedy := "", fmt.Sprintf("remove it where it is configured (ifupdown `gateway`, networkd, NetworkManager), "+
+			"or by hand: ip route del %s", r)
+		switch {
+		case r.Metric == c.Metric:
+			what = fmt.Sprintf("a foreign default route stands where ours belongs: %s", r)
+		case r.Metric < c.Metric:
+			what = fmt.Sprintf("a foreign default route wins over ours of metric %d: %s", c.Metric, r)
+		default:
+			continue
+		}
+		i.add(Problem, "", what, remedy)
+	}
+}
+
+func (i *inspector) rules() {
+	for _, r := range i.have.Rules {
+		if i.owner.OwnsRule(r) {
+			continue
+		}
+		if i.owner.InRange(r.Priority) {
+			i.add(Warning, "", fmt.Sprintf("a foreign rule stands in our range of priorities: %s", r),
+				"move it, or set routes.rule_priority to another range")
+		}
+		if r.Mask&i.config.Routes.FwMarkMask != 0 {
+			i.add(Problem, "", fmt.Sprintf("a foreign rule looks at bits of our marks: %s", r),
+				fmt.Sprintf("set routes.fwmark_mask (now %#x) to bits that nothing else uses", i.config.Routes.FwMarkMask))
+		}
+		for n := range i.config.Uplinks {
+			if u := &i.config.Uplinks[n]; u.Table == r.Table {
+				i.add(Problem, u.Name, fmt.Sprintf("a foreign rule leads to table %d: %s", u.Table, r),
+					"give the uplink another `table:`, or remove the rule (an old if-up script?)")
+			}
+		}
+		plain := !r.From.IsValid() && r.Mask == 0 && !r.Foreign && !r.SuppressDefault
+		if plain && r.Table != i.config.Routes.Table && r.Priority < mainRule {
+			i.add(Warning, "", fmt.Sprintf("a foreign rule sends all packets to another table before ours is asked: %s", r),
+				"if that table has a default route, it wins: remove the rule or the route")
+		}
+	}
+}
+
+// mainRule is the priority of the kernel's own rule for table main.
+const mainRule = 32766

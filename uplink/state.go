@@ -1,0 +1,171 @@
+package uplink
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/dhcp"
+	"uplinkd/probe"
+	"uplinkd/routes"
+)
+
+// Phase is the state of an uplink as users see it.
+type Phase string
+
+// The phases.
+const (
+	Starting Phase = "starting" // not judged yet
+	Up       Phase = "up"       // may carry new connections
+	Down     Phase = "down"     // cannot
+	Disabled Phase = "disabled" // taken out by the operator
+)
+
+// startLimit is how long after the start an uplink that says nothing holds the
+// rest up: by then what is wanted is taken as whole.
+const startLimit = 10 * time.Second
+
+// A State is all that is known and decided. It is a value; the Engine has the
+// one that counts.
+type State struct {
+	Config  configs.Config
+	Started time.Time
+	Read    bool // the kernel has been read once
+	Settled bool // every uplink has been judged once, or startLimit has passed
+	Uplinks []Uplink
+	series  uint64 // the last one given to a probe
+}
+
+// An Uplink is what is known and decided of one uplink.
+type Uplink struct {
+	Config configs.Uplink
+
+	// What was told.
+	Link     routes.Link    // zero: no such interface
+	MAC      string         // the interface's, kept while it is away
+	Present  []netip.Prefix // what the interface has
+	Seen     []netip.Prefix // of what it should have: seen on it since the interface appeared
+	Raised   int            // the index under which the interface was seen up
+	DHCP     dhcp.Change
+	Evidence probe.Change // the last verdict; of the present series, or void
+	Disabled bool
+
+	// What a process before us left in the kernel, until we know better.
+	Adopted Adopted
+
+	// What was decided.
+	Phase  Phase
+	Reason string
+	Since  time.Time
+	Judged bool // it has been something else than starting
+
+	// Probe is what is probed now; nil: nothing can be. Series names what proves
+	// the uplink as it is now, which may be about to be probed; 0: nothing does.
+	Probe   *probe.Spec
+	Series  uint64
+	subject subject // of Series
+}
+
+// A subject is what a series of probes proves: these targets, by this interface.
+type subject struct {
+	index   int
+	targets string
+}
+
+// Adopted is what was found of ours in the kernel at the start. It keeps
+// traffic on the same routes until the uplink has been judged anew.
+type Adopted struct {
+	Carried bool         // it was in the shared default route
+	Prefix  netip.Prefix // its address, of a lease that we know no more of
+	Until   time.Time    // when the kernel takes that address away; zero: never
+	Gateway netip.Addr   // the next hop in its table
+	OnLink  bool
+}
+
+// newState returns the state at the start, before anything is known.
+func newState(c configs.Config, now time.Time) State {
+	s := State{Config: c, Started: now}
+	for _, u := range c.Uplinks {
+		s.Uplinks = append(s.Uplinks, newUplink(u, now))
+	}
+	return s
+}
+
+func newUplink(c configs.Uplink, now time.Time) Uplink {
+	return Uplink{Config: c, Phase: Starting, Reason: "not judged yet", Since: now}
+}
+
+// uplink returns the uplink of that name, nil when there is none.
+func (s *State) uplink(name string) *Uplink {
+	for i := range s.Uplinks {
+		if s.Uplinks[i].Config.Name == name {
+			return &s.Uplinks[i]
+		}
+	}
+	return nil
+}
+
+// Verdict returns what the probes say, Unknown when they say nothing yet.
+func (u *Uplink) Verdict() probe.Verdict {
+	if u.Series == 0 || u.Evidence.Series != u.Series {
+		return probe.Unknown
+	}
+	return u.Evidence.Verdict
+}
+
+// Addresses returns the addresses the uplink is to have now, each with when it
+// ends (zero: never). Those of an external uplink are what the interface has.
+func (u *Uplink) Addresses() []routes.Address {
+	var list []netip.Prefix
+	var until time.Time
+	switch u.Config.Address {
+	case configs.AddressStatic:
+		list = u.Config.Prefixes
+	case configs.AddressExternal:
+		list = u.Present
+	case configs.AddressDHCP:
+		switch {
+		case u.DHCP.Lease != nil:
+			list, until = []netip.Prefix{u.DHCP.Lease.Prefix}, u.DHCP.Lease.Expire
+		case u.Adopted.Prefix.IsValid():
+			list, until = []netip.Prefix{u.Adopted.Prefix}, u.Adopted.Until
+		}
+	}
+	addresses := make([]routes.Address, len(list))
+	for i, p := range list {
+		addresses[i] = routes.Address{Interface: u.Config.Interface, Prefix: p, Until: until}
+	}
+	return addresses
+}
+
+// NextHop returns the way out of the uplink, and whether it is known.
+func (u *Uplink) NextHop() (routes.NextHop, bool) {
+	hop := routes.NextHop{Interface: u.Config.Interface, OnLink: u.Config.OnLink, Weight: u.Config.Weight}
+	switch u.Config.Gateway {
+	case configs.GatewayFixed:
+		hop.Gateway = u.Config.GatewayIP
+	case configs.GatewayNone:
+		return hop, true
+	case configs.GatewayLease:
+		if lease := u.DHCP.Lease; lease != nil {
+			hop.Gateway = lease.Router
+			// A router outside the leased network is reached on the link all the same.
+			hop.OnLink = hop.Gateway.IsValid() && !lease.Prefix.Contains(hop.Gateway)
+		} else {
+			hop.Gateway, hop.OnLink = u.Adopted.Gateway, u.Adopted.OnLink
+		}
+	}
+	return hop, hop.Gateway.IsValid()
+}
+
+// seen reports whether every address the uplink is to have is on its interface.
+func (u *Uplink) seen() bool {
+	addresses := u.Addresses()
+	for _, a := range addresses {
+		if !slices.Contains(u.Present, a.Prefix) {
+			return false
+		}
+	}
+	return len(addresses) > 0
+}

@@ -1,0 +1,319 @@
+package uplink
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/dhcp"
+	"uplinkd/probe"
+	"uplinkd/routes"
+)
+
+// An Event is something that happened.
+type Event interface{ isEvent() }
+
+// The events there are.
+type (
+	// Observed is what the reconciler read, and made of it.
+	Observed struct{ routes.Applied }
+	// Judged is a change of the probes' verdict on an uplink.
+	Judged struct {
+		Uplink string
+		Change probe.Change
+	}
+	// Leased is a change of an uplink's lease.
+	Leased struct {
+		Uplink string
+		Change dhcp.Change
+	}
+	// Ordered is the operator's word on an uplink.
+	Ordered struct {
+		Uplink  string
+		Disable bool
+	}
+	// Reloaded is a new configuration.
+	Reloaded struct{ Config configs.Config }
+	// Ticked is that time has passed.
+	Ticked struct{}
+)
+
+func (Observed) isEvent() {}
+func (Judged) isEvent()   {}
+func (Leased) isEvent()   {}
+func (Ordered) isEvent()  {}
+func (Reloaded) isEvent() {}
+func (Ticked) isEvent()   {}
+
+// step returns the state after e. It is pure, and s is not changed.
+func step(s State, e Event, now time.Time) State {
+	s.Uplinks = slices.Clone(s.Uplinks)
+	switch e := e.(type) {
+	case Observed:
+		s.observe(e.Applied)
+	case Judged:
+		// A verdict that was under way when the series changed is void, which
+		// Verdict sees to.
+		if u := s.uplink(e.Uplink); u != nil {
+			u.Evidence = e.Change
+		}
+	case Leased:
+		if u := s.uplink(e.Uplink); u != nil {
+			u.lease(e.Change)
+		}
+	case Ordered:
+		if u := s.uplink(e.Uplink); u != nil {
+			u.Disabled = e.Disable
+		}
+	case Reloaded:
+		s.reload(e.Config, now)
+	case Ticked:
+	}
+	if !s.Read {
+		return s
+	}
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		u.expireAdopted(now)
+		s.respec(u)
+		u.decide(now, now.Sub(s.Started) >= startLimit)
+	}
+	s.Settled = s.Settled || now.Sub(s.Started) >= startLimit ||
+		!slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return !u.Judged })
+	return s
+}
+
+// observe takes in what the kernel holds.
+func (s *State) observe(a routes.Applied) {
+	if a.State.At.IsZero() {
+		return // it could not be read
+	}
+	if !s.Read {
+		s.adopt(a.State)
+		s.Read = true
+	}
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		link, _ := a.State.Link(u.Config.Interface)
+		if link.Index != u.Link.Index {
+			u.Seen = nil
+		}
+		u.Link = link
+		if link.Up {
+			u.Raised = link.Index
+		}
+		if link.Index != 0 {
+			u.MAC = link.MAC
+		}
+		u.Present = present(a, link.Name)
+		for _, address := range u.Addresses() {
+			if slices.Contains(u.Present, address.Prefix) && !slices.Contains(u.Seen, address.Prefix) {
+				u.Seen = append(slices.Clone(u.Seen), address.Prefix)
+			}
+		}
+	}
+}
+
+// present returns the addresses of an interface, as read and with what the plan
+// has put there since. Link-local ones lead nowhere and do not count.
+func present(a routes.Applied, name string) []netip.Prefix {
+	var list []netip.Prefix
+	add := func(have routes.Address) {
+		if have.Interface == name && !have.Prefix.Addr().IsLinkLocalUnicast() && !slices.Contains(list, have.Prefix) {
+			list = append(list, have.Prefix)
+		}
+	}
+	for _, have := range a.State.Addresses {
+		add(have)
+	}
+	if a.Err == nil {
+		for _, op := range a.Plan.Ops {
+			if put, ok := op.(routes.PutAddress); ok {
+				add(put.Address)
+			}
+		}
+	}
+	return list
+}
+
+// adopt looks for what a process before us left: its part of the default route,
+// its lease's address, the next hop of its table.
+func (s *State) adopt(have routes.State) {
+	owner := s.owner()
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		for _, r := range have.Routes {
+			if !owner.OwnsRoute(r) || r.Dst.Bits() != 0 {
+				continue
+			}
+			for _, hop := range r.NextHops {
+				switch {
+				case hop.Interface != u.Config.Interface:
+				case r.Table == u.Config.Table:
+					u.Adopted.Gateway, u.Adopted.OnLink = hop.Gateway, hop.OnLink
+				case r.Table == s.Config.Routes.Table && r.Metric == s.Config.Routes.Metric:
+					u.Adopted.Carried = true
+				}
+			}
+		}
+		for _, a := range have.Addresses {
+			if owner.OwnsAddress(a) && a.Interface == u.Config.Interface && u.Config.Address == configs.AddressDHCP {
+				u.Adopted.Prefix, u.Adopted.Until = a.Prefix, a.Until
+			}
+		}
+	}
+}
+
+func (u *Uplink) lease(c dhcp.Change) {
+	had := u.DHCP.Lease
+	u.DHCP = c
+	if c.Lease == nil && had == nil {
+		return
+	}
+	if !c.Lease.Same(had) {
+		u.Seen = nil
+	}
+	// From the first lease on what was adopted has been confirmed or replaced.
+	u.Adopted.Prefix, u.Adopted.Gateway = netip.Prefix{}, netip.Addr{}
+}
+
+// expireAdopted forgets an adopted address when its time in the kernel is up.
+func (u *Uplink) expireAdopted(now time.Time) {
+	if !u.Adopted.Until.IsZero() && !now.Before(u.Adopted.Until) {
+		u.Adopted.Prefix, u.Adopted.Until = netip.Prefix{}, time.Time{}
+	}
+}
+
+// respec brings what is to be probed up to date. Another interface, gateway or
+// target begins another series: nothing that was proved before counts for it.
+// Another address on the same link does not; until that is in place the probes
+// go on from the old one.
+func (s *State) respec(u *Uplink) {
+	spec := probeSpec(u)
+	if spec == nil {
+		u.Probe, u.Series, u.subject = nil, 0, subject{}
+		return
+	}
+	about := subject{index: spec.Index, targets: fmt.Sprint(spec.Targets)}
+	if u.Series == 0 || about != u.subject {
+		s.series++
+		u.Series, u.subject = s.series, about
+	}
+	spec.Series = u.Series
+	switch {
+	case u.seen():
+		u.Probe = spec
+	case u.Probe != nil && u.Probe.Series != u.Series:
+		u.Probe = nil
+	}
+}
+
+// probeSpec returns what is to be probed, nil when nothing can be.
+func probeSpec(u *Uplink) *probe.Spec {
+	hop, ok := u.NextHop()
+	addresses := u.Addresses()
+	if u.Disabled || !u.Link.Up || !u.Link.Carrier || len(addresses) == 0 || !ok {
+		return nil
+	}
+	c := u.Config.Probe
+	spec := &probe.Spec{
+		Interface: u.Config.Interface, Index: u.Link.Index, Source: addresses[0].Prefix.Addr(),
+		Mark: u.Config.FwMark, Quorum: c.Quorum,
+		Pace: probe.Pace{
+			Interval: c.Interval, Timeout: c.Timeout, Confirm: c.Confirm, DownAfter: c.DownAfter, UpAfter: c.UpAfter,
+		},
+	}
+	for _, t := range c.Targets {
+		if t.Gateway {
+			t.IP = hop.Gateway
+		}
+		spec.Targets = append(spec.Targets, t.IP)
+	}
+	return spec
+}
+
+// leaseSpec returns where a lease is to be kept, nil for nowhere. While the
+// interface is away the lease runs on.
+func leaseSpec(u *Uplink) *dhcp.Spec {
+	if u.Config.Address != configs.AddressDHCP || u.Disabled || u.MAC == "" {
+		return nil
+	}
+	return &dhcp.Spec{
+		Interface: u.Config.Interface, Index: u.Link.Index, MAC: u.MAC, Carrier: u.Link.Up && u.Link.Carrier,
+		Mark: u.Config.FwMark, Router: u.Config.Gateway == configs.GatewayLease,
+	}
+}
+
+// decide sets the phase from what is known.
+func (u *Uplink) decide(now time.Time, startOver bool) {
+	phase, reason := u.judge(startOver)
+	if phase != u.Phase {
+		u.Phase, u.Since = phase, now
+	}
+	u.Reason = reason
+	if phase != Starting {
+		u.Judged = true
+		u.Adopted.Carried = false
+	}
+}
+
+func (u *Uplink) judge(startOver bool) (Phase, string) {
+	if u.Disabled {
+		return Disabled, "disabled by the operator"
+	}
+	if o := u.obstacle(); o.why != "" {
+		if o.passing && !u.Judged && !startOver {
+			return Starting, o.why
+		}
+		return Down, o.why
+	}
+	switch u.Verdict() {
+	case probe.Up:
+		return Up, "probes are answered"
+	case probe.Down:
+		return Down, missText(u)
+	}
+	// No verdict on this series yet. What was down stays so until it has proved
+	// itself; what was up has got another gateway or interface, and must as well.
+	if u.Judged && u.Phase == Down {
+		return Down, "not proved yet"
+	}
+	return Starting, "not proved yet"
+}
+
+func missText(u *Uplink) string {
+	what := "the gateway does not answer"
+	if !slices.Contains(u.Config.Probe.Targets, configs.Target{Gateway: true}) || len(u.Config.Probe.Targets) > 1 {
+		what = "too few probe targets answer"
+	}
+	if u.Evidence.Err != "" {
+		return fmt.Sprintf("%s (%s)", what, u.Evidence.Err)
+	}
+	return what
+}
+
+func (s *State) owner() routes.Owner {
+	return routes.Owner{Protocol: s.Config.Routes.Protocol, RulePriority: s.Config.Routes.RulePriority}
+}
+
+// reload takes a new configuration over. An uplink keeps what is known of it
+// while name and interface stay; the rest follows from comparing.
+func (s *State) reload(c configs.Config, now time.Time) {
+	old := s.Uplinks
+	s.Config, s.Uplinks = c, nil
+	for _, config := range c.Uplinks {
+		u := newUplink(config, now)
+		for i := range old {
+			if old[i].Config.Name == config.Name && old[i].Config.Interface == config.Interface {
+				u = old[i]
+				u.Config = config
+				if old[i].Config.Address != config.Address {
+					u.DHCP, u.Adopted, u.Seen = dhcp.Change{}, Adopted{}, nil
+				}
+			}
+		}
+		s.Uplinks = append(s.Uplinks, u)
+	}
+}
