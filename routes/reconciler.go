@@ -168,7 +168,7 @@ func (r *Reconciler) repairPause(a Applied) time.Duration {
 	r.repaired = now
 	r.restored += uint64(len(a.Plan.Ops))
 	for _, op := range a.Plan.Ops {
-		r.log.Warn("put back what another program changed", "op", op.String())
+		r.log.Warn("put back what was gone from the kernel", "op", op.String())
 	}
 	return 0
 }

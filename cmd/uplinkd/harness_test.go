@@ -30,6 +30,7 @@ type bench struct {
 	client *control.Client
 	log    *syncBuffer
 	cmd    *exec.Cmd
+	wait   func() error
 }
 
 // A syncBuffer is a buffer that a process writes and a test reads.
@@ -59,7 +60,12 @@ func newBench(t *testing.T, isps int) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(world.Close)
-	dir := t.TempDir()
+	// Not TempDir: a socket's path must be short.
+	dir, err := os.MkdirTemp("", "uplinkd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	b := &bench{
 		T: t, world: world, dir: dir, config: filepath.Join(dir, "uplinkd.yaml"), log: &syncBuffer{},
 		client: control.NewClient(filepath.Join(dir, "sock")),
@@ -121,7 +127,6 @@ func (b *bench) dhcp(lease time.Duration, weights ...int) []string {
 func (b *bench) program(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 
@@ -134,9 +139,17 @@ func (b *bench) run(args ...string) (string, error) {
 // start starts the daemon. It is up once its socket answers.
 func (b *bench) start() {
 	b.Helper()
-	b.cmd = b.program("run", "-c", b.config)
+	b.launch(b.program("run", "-c", b.config))
+}
+
+// launch starts a program as the daemon.
+func (b *bench) launch(cmd *exec.Cmd) {
+	b.Helper()
+	b.cmd = cmd
 	b.cmd.Stderr = b.log
-	b.ok(b.cmd.Start())
+	wait, err := lab.Spawn(b.cmd)
+	b.ok(err)
+	b.wait = wait
 	b.until("the daemon answers", 5*time.Second, func() bool {
 		_, err := b.client.Status(context.Background())
 		return err == nil
@@ -147,7 +160,7 @@ func (b *bench) start() {
 func (b *bench) kill(sig syscall.Signal) {
 	if b.cmd != nil {
 		_ = b.cmd.Process.Signal(sig)
-		_ = b.cmd.Wait()
+		_ = b.wait()
 		b.cmd = nil
 	}
 }
@@ -155,7 +168,11 @@ func (b *bench) kill(sig syscall.Signal) {
 func (b *bench) status() status.Snapshot {
 	b.Helper()
 	s, err := b.client.Status(context.Background())
-	b.ok(err)
+	if err != nil {
+		_ = b.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines go to the log
+		time.Sleep(time.Second)
+		b.Fatal(err)
+	}
 	return s
 }
 

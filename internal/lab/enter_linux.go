@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
@@ -86,6 +87,11 @@ func ready() error {
 	}
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
+	}
+	// Without duplicate address detection link-local addresses are there at once,
+	// and what ip prints does not change by itself during a test.
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	if !AsRoot() {
 		return nil

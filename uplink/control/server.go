@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -30,22 +31,19 @@ func Listen(path string) (net.Listener, error) {
 	if err := clear(path); err != nil {
 		return nil, err
 	}
-	// The socket is made under another name, so that there is no moment in which
-	// it stands there with wider permissions or without a listener.
-	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
-	_ = os.Remove(temporary)
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
+	// The mask, so that there is no moment in which the socket has wider permissions.
+	mask := syscall.Umask(0o117)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	syscall.Umask(mask)
 	if err != nil {
 		return nil, fmt.Errorf("listen on the control socket: %w", err)
-	}
-	listener.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(temporary, 0o660), os.Rename(temporary, path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("put the control socket in place: %w", err), listener.Close(), os.Remove(temporary))
 	}
 	return listener, nil
 }
 
-// clear looks at what stands at path. A dead socket may be replaced.
+// clear removes a dead socket from path. Anything else there is an error. Nobody
+// listening is told from nobody yet listening by the caller's being alone: the
+// unit runs one daemon.
 func clear(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -62,6 +60,9 @@ func clear(path string) error {
 		_ = conn.Close()
 		return fmt.Errorf("another uplinkd listens on %s: stop it first, or set control.socket to another path", path)
 	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("remove the dead control socket: %w", err)
+	}
 	return nil
 }
 
@@ -71,7 +72,7 @@ func Serve(ctx context.Context, listener net.Listener, d Daemon, log *slog.Logge
 		Handler:           handler(d, log),
 		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 		IdleTimeout: requestTimeout, MaxHeaderBytes: requestMost,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"uplinkd/internal/lab"
+)
+
+const fastProbe = "probe: {interval: 50ms, timeout: 50ms, confirm: 50ms}\n"
+
+// The figures of the first issue, each under 100 new connections a second: the
+// last connection that fails begins at most that long after the fault.
+func TestFailover(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		probe    string
+		fault    func(*lab.ISP) error
+		heal     func(*lab.ISP) error
+		runs     int
+		last     time.Duration // 0: not bounded
+		most     int           // failed connections; 0: not bounded
+		returnIn time.Duration
+	}{
+		{
+			name: "silent gateway, default probe", fault: silence, heal: speak,
+			runs: 3, last: 1200 * time.Millisecond, returnIn: 1500 * time.Millisecond,
+		},
+		{
+			name: "silent gateway, fast probe", probe: fastProbe, fault: silence, heal: speak,
+			runs: 3, last: 250 * time.Millisecond, returnIn: time.Second,
+		},
+		{
+			name:  "carrier loss",
+			fault: func(i *lab.ISP) error { return i.Carrier(false) },
+			heal:  func(i *lab.ISP) error { return i.Carrier(true) },
+			runs:  3, last: 100 * time.Millisecond, most: 1, returnIn: 4 * time.Second,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, 2)
+			b.configure(b.static(2, 1), tt.probe)
+			b.start()
+			b.untilStates(5*time.Second, "up", "up")
+			dying := b.world.ISPs[0]
+			for range tt.runs {
+				l := b.load()
+				// The moment of the fault falls anywhere in the pace of the probes.
+				time.Sleep(300*time.Millisecond + time.Duration(time.Now().UnixNano()%400)*time.Millisecond)
+				fault := time.Now()
+				b.ok(tt.fault(dying))
+				b.untilStates(3*time.Second, "down", "up")
+				time.Sleep(300 * time.Millisecond)
+				healed := time.Now()
+				b.ok(tt.heal(dying))
+				b.untilStates(tt.returnIn, "up", "up")
+				back := time.Since(healed)
+				time.Sleep(300 * time.Millisecond)
+				calls := l.end()
+				failed, last := failures(calls, fault)
+				t.Logf("%d of %d connections failed, the last began %v after the fault; back %v after the cure",
+					failed, len(calls), last.Round(time.Millisecond), back.Round(time.Millisecond))
+				if failed > 0 && last > tt.last {
+					t.Errorf("the last failed connection began %v after the fault, want at most %v", last, tt.last)
+				}
+				if tt.most > 0 && failed > tt.most {
+					t.Errorf("%d connections failed, want at most %d", failed, tt.most)
+				}
+				if got := share(calls, 2, healed.Add(-200*time.Millisecond), healed); got != 1 {
+					t.Errorf("%.0f%% left by the other uplink while the first was down, want all", 100*got)
+				}
+			}
+		})
+	}
+}
+
+func silence(i *lab.ISP) error { return i.Silence(true) }
+func speak(i *lab.ISP) error   { return i.Silence(false) }
+
+// Three uplinks, weights 2:1:1, and nobody at home: new connections follow the
+// weights.
+func TestSpread(t *testing.T) {
+	b := newBench(t, 3)
+	b.configure(b.static(2, 1, 1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up", "up")
+	count := map[int]int{}
+	const all = 2000
+	for n := range all {
+		isp, err := b.dial(n, time.Second)
+		b.ok(err)
+		count[isp.Number]++
+	}
+	t.Logf("%d connections: %v", all, count)
+	for isp, want := range map[int]float64{1: 50, 2: 25, 3: 25} {
+		if got := 100 * float64(count[isp]) / all; got < want-4 || got > want+4 {
+			t.Errorf("ISP %d got %.1f%%, want %.0f%% give or take 4", isp, got, want)
+		}
+	}
+}
+
+// A dead upstream behind a gateway that answers is seen with a far target.
+func TestUpstreamDead(t *testing.T) {
+	b := newBench(t, 2)
+	lines := b.static(1, 1)
+	for i := range lines {
+		lines[i] += ", probe: {targets: [gateway, 198.18.0.53, 198.18.1.53], quorum: 2}"
+	}
+	b.configure(lines, "")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	b.ok(b.world.ISPs[1].Upstream(true))
+	b.untilStates(3*time.Second, "up", "down")
+	b.ok(b.world.ISPs[1].Upstream(false))
+	b.untilStates(3*time.Second, "up", "up")
+}
+
+// A packet in a hundred lost is no reason to leave an uplink.
+func TestLossOfAFewPackets(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), fastProbe)
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	b.ok(b.world.ISPs[0].Loss(3))
+	since := b.status().Uplinks[0].Since
+	time.Sleep(5 * time.Second)
+	u := b.status().Uplinks[0]
+	if u.State != "up" || !u.Since.Equal(since) {
+		t.Errorf("%s since %v (%s), want up since %v", u.State, u.Since, u.Reason, since)
+	}
+	if u.Probes[0].Loss == 0 {
+		t.Error("the status shows no loss where 3 in 100 are lost")
+	}
+}
+
+// When nothing is up, those whose link and address stand are kept.
+func TestLastResort(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), fastProbe)
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	for _, isp := range b.world.ISPs {
+		b.ok(isp.Silence(true))
+	}
+	b.untilStates(3*time.Second, "down", "down")
+	s := b.status()
+	if len(s.DefaultRoute.NextHops) != 2 || !s.Uplinks[0].Active {
+		t.Errorf("default route %v, want both kept as a last resort", s.DefaultRoute.NextHops)
+	}
+	b.ok(b.world.ISPs[0].Carrier(false))
+	b.until("only the one with carrier", 3*time.Second, func() bool {
+		hops := b.status().DefaultRoute.NextHops
+		return len(hops) == 1 && hops[0].Uplink == "isp2"
+	})
+}
+
+func TestTiers(t *testing.T) {
+	b := newBench(t, 3)
+	lines := b.static(1, 1, 1)
+	lines[2] += ", tier: 2"
+	b.configure(lines, fastProbe)
+	b.start()
+	b.untilStates(5*time.Second, "up", "up", "up")
+	carriers := func() string {
+		s := ""
+		for _, hop := range b.status().DefaultRoute.NextHops {
+			s += hop.Uplink + " "
+		}
+		return s
+	}
+	if got := carriers(); got != "isp1 isp2 " {
+		t.Errorf("carried by %s, want the first tier alone", got)
+	}
+	b.ok(b.world.ISPs[0].Silence(true))
+	b.untilStates(3*time.Second, "down", "up", "up")
+	if got := carriers(); got != "isp2 " {
+		t.Errorf("carried by %s, want isp2 alone", got)
+	}
+	b.ok(b.world.ISPs[1].Silence(true))
+	b.untilStates(3*time.Second, "down", "down", "up")
+	if got := carriers(); got != "isp3 " {
+		t.Errorf("carried by %s, want the second tier", got)
+	}
+}
+
+// The interface is pulled out and plugged in again, under another index.
+func TestInterfaceRemoved(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.dhcp(time.Hour, 1, 1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	isp := b.world.ISPs[0]
+	b.ok(isp.Detach())
+	b.untilStates(2*time.Second, "down", "up")
+	if n := len(b.status().DefaultRoute.NextHops); n != 1 {
+		t.Errorf("%d nexthops after the interface vanished, want 1", n)
+	}
+	b.ok(isp.Attach())
+	b.ok(isp.StartDHCP(time.Hour))
+	b.untilStates(15*time.Second, "up", "up")
+}
+
+// Down by hand is somebody's will: it is not undone, and up by hand is seen.
+func TestAdminDown(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	b.ok(b.world.Host().SetLink("eth1", false))
+	b.untilStates(2*time.Second, "down", "up")
+	time.Sleep(200 * time.Millisecond)
+	if s := b.status(); s.Uplinks[0].State != "down" || s.Uplinks[0].Reason != "eth1 is administratively down" {
+		t.Errorf("%s: %s", s.Uplinks[0].State, s.Uplinks[0].Reason)
+	}
+	if _, err := b.dial(1, time.Second); err != nil {
+		t.Errorf("no connection over the other uplink: %v", err)
+	}
+	b.ok(b.world.Host().SetLink("eth1", true))
+	b.untilStates(5*time.Second, "up", "up")
+}
+
+// What another program takes away is put back, at once the first time.
+func TestRepair(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	want := b.kernel("ip rule", "ip route show table all", "ip -4 -o addr")
+	b.kernel("ip rule del pref 20300", "ip route del default", "ip route flush table 502", "ip addr del "+b.world.ISPs[0].Static.String()+" dev eth1")
+	b.until("everything is put back", 5*time.Second, func() bool {
+		return b.kernel("ip rule", "ip route show table all", "ip -4 -o addr") == want
+	})
+	if b.status().Kernel.Repairs == 0 {
+		t.Error("the status tells of no repair")
+	}
+	b.kill(syscall.SIGTERM)
+}

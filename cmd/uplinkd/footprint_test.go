@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// everything is what cleanup must leave as it was: rules, the routes of all
+// tables, addresses, links, settings, nft.
+var everything = []string{
+	"ip rule", "ip -6 rule", "ip route show table all | sort", "ip -4 addr | sed 's/valid_lft.*//'",
+	"find /proc/sys/net/ipv4/conf /proc/sys/net/ipv4/fib* -type f | sort | xargs grep -H .",
+	"command -v nft >/dev/null && nft list ruleset || true",
+}
+
+func TestCleanupLeavesNoTrace(t *testing.T) {
+	b := newBench(t, 3)
+	b.ok(b.world.Host().SetLink("eth2", false)) // it is set up by us, so it is given back down
+	// What others have: a rule in our range, routes in our tables and in main.
+	b.kernel("ip route add 192.0.2.0/24 via 192.168.77.2", "ip route add 192.0.2.0/24 via 192.168.77.2 table 501",
+		"ip rule add pref 20050 from 192.0.2.77 lookup 99", "ip addr add 192.168.99.1/24 dev eth3",
+		"ip route add default via 192.168.77.2 metric 500")
+	time.Sleep(50 * time.Millisecond) // the carrier of eth2 takes its time
+	before := b.kernel(everything...)
+
+	lines := b.dhcp(time.Hour, 2, 1, 1)
+	lines[2] = b.static(0, 0, 1)[2]
+	b.configure(lines, "")
+	b.start()
+	b.untilStates(10*time.Second, "up", "up", "up")
+	during := b.kernel(everything...)
+	if during == before {
+		t.Fatal("the daemon changed nothing")
+	}
+	if out, err := b.run("cleanup", "-c", b.config); err == nil || !strings.Contains(out, "stop it first") {
+		t.Errorf("cleanup beside a running daemon: %v, %s", err, out)
+	}
+	b.kill(syscall.SIGTERM)
+	if now := b.kernel("ip rule", "ip route"); !strings.Contains(now, "proto 201") {
+		t.Errorf("nothing of ours is left after a stop: %s", now)
+	}
+	out, err := b.run("cleanup", "-c", b.config)
+	if err != nil {
+		t.Fatalf("cleanup: %v\n%s", err, out)
+	}
+	if diff := cmp.Diff(before, b.kernel(everything...)); diff != "" {
+		t.Errorf("cleanup left traces (-before +after):\n%s", diff)
+	}
+	if out, err := b.run("cleanup", "-c", b.config); err != nil || out != "" {
+		t.Errorf("a second cleanup: %v, %s; want nothing to do", err, out)
+	}
+}
+
+// Killed, the daemon leaves traffic flowing; the next one changes nothing in
+// the kernel, and judges the uplinks anew without dropping them meanwhile.
+func TestKilled(t *testing.T) {
+	for _, kind := range []string{"static", "dhcp"} {
+		t.Run(kind, func(t *testing.T) {
+			b := newBench(t, 3)
+			lines := b.static(2, 1, 1)
+			if kind == "dhcp" {
+				lines = b.dhcp(time.Hour, 2, 1, 1)
+			}
+			b.configure(lines, "")
+			b.start()
+			b.untilStates(10*time.Second, "up", "up", "up")
+			before := b.kernel(everything...)
+			b.kill(syscall.SIGKILL)
+
+			l := b.load()
+			time.Sleep(500 * time.Millisecond)
+			changes := b.monitor()
+			b.start()
+			b.untilStates(10*time.Second, "up", "up", "up")
+			time.Sleep(200 * time.Millisecond)
+			if failed, _ := failures(l.end(), time.Now()); failed > 0 {
+				t.Errorf("%d connections failed over a kill and a start, want none", failed)
+			}
+			if ops := b.status().Kernel.Ops; ops != 0 {
+				t.Errorf("%d operations at the second start, want 0", ops)
+			}
+			if seen := changes(); seen != "" {
+				t.Errorf("the kernel was changed:\n%s", seen)
+			}
+			if diff := cmp.Diff(before, b.kernel(everything...)); diff != "" {
+				t.Errorf("another kernel state (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// monitor listens for changes of routes, rules and addresses until the function
+// it returns is called, which returns them.
+func (b *bench) monitor() func() string {
+	b.Helper()
+	var seen syncBuffer
+	cmd := exec.Command("ip", "monitor", "route", "rule", "address")
+	cmd.Stdout = &seen
+	b.ok(cmd.Start())
+	time.Sleep(50 * time.Millisecond)
+	return func() string {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		var lines []string
+		for line := range strings.Lines(seen.String()) {
+			// IPv6 is not ours, and link-local addresses become ready by themselves.
+			if !strings.Contains(line, "fe80") && !strings.Contains(line, "ff00") && !strings.Contains(line, "inet6") &&
+				!strings.Contains(line, "_lft") {
+				lines = append(lines, line)
+			}
+		}
+		return strings.Join(lines, "")
+	}
+}
+
+// build builds the program as users get it, without the race detector.
+func (b *bench) build() string {
+	b.Helper()
+	program := filepath.Join(b.dir, "uplinkd")
+	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
+	if err != nil {
+		b.Fatalf("go build: %v\n%s", err, out)
+	}
+	return program
+}
+
+// Idle with three uplinks at the default pace: under 1 % of a core, under 30 MB.
+func TestIdle(t *testing.T) {
+	b := newBench(t, 3)
+	b.configure(b.dhcp(time.Hour, 1, 1, 1), "")
+	b.launch(exec.Command(b.build(), "run", "-c", b.config))
+	b.untilStates(10*time.Second, "up", "up", "up")
+	const span = 10 * time.Second
+	before := cpuTime(t, b.cmd.Process.Pid)
+	time.Sleep(span)
+	used := cpuTime(t, b.cmd.Process.Pid) - before
+	resident := residentKB(t, b.cmd.Process.Pid)
+	t.Logf("idle with 3 uplinks: %.2f%% of a core, %.1f MB resident", 100*used.Seconds()/span.Seconds(), float64(resident)/1024)
+	if used > span/100 {
+		t.Errorf("used %v of %v, want under 1%%", used, span)
+	}
+	if resident > 30<<10 {
+		t.Errorf("%d kB resident, want under 30 MB", resident)
+	}
+}
+
+// cpuTime returns what a process has used, in user and kernel (proc_pid_schedstat).
+func cpuTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("no schedstat of process %d: %v", pid, err)
+	}
+	var sum time.Duration
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.Fields(string(b))[0], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += time.Duration(n)
+	}
+	return sum
+}
+
+func residentKB(t *testing.T, pid int) int {
+	t.Helper()
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
+			n, err := strconv.Atoi(strings.Fields(rest)[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}
