@@ -1,10 +1,42 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
 	"github.com/spf13/cobra"
+
+	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/demo"
 )
 
 func demoCommand(c *common) *cobra.Command {
-	return &cobra.Command{Use: "demo", Short: "Show uplinkd at work in a lab of three ISPs", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return nil }}
+	return &cobra.Command{
+		Use: "demo", Short: "Show uplinkd at work in a lab of three ISPs, without root", Args: cobra.NoArgs,
+		Long: "Build three ISPs, an internet and a LAN in network namespaces of its own, run the real\n" +
+			"daemon there and show how it spreads, loses and regains an uplink. It needs no root\n" +
+			"and touches nothing of this machine. It fails when a promise is not kept.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.demo(cmd.Context()) },
+	}
+}
+
+func (c *common) demo(ctx context.Context) error {
+	code, err := lab.Enter()
+	switch {
+	case errors.Is(err, lab.ErrForbidden):
+		return fmt.Errorf("%w; run it as root: sudo %s demo", err, os.Args[0])
+	case err != nil:
+		return err
+	case code > 0:
+		return errQuiet{fmt.Errorf("the demo ended with code %d", code)} // it has said why
+	case code == 0:
+		return nil
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return demo.Run(ctx, program, c.out)
 }

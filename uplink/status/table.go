@@ -69,7 +69,7 @@ func (u *Uplink) row(now time.Time) table.Row {
 		}
 		loss = fmt.Sprintf("%.0f%%", best.Loss)
 		if best.Received > 0 {
-			rtt = fmt.Sprintf("%.1f ms", best.RTT)
+			rtt = fmt.Sprintf("%.3g ms", best.RTT)
 		}
 	}
 	return table.Row{

@@ -1,0 +1,61 @@
+# Everything here sets itself up on a fresh Debian machine with Go.
+#
+#   make demo    the daemon at work in a lab of three ISPs, without root
+#   make test    all tests; as root it installs the servers they run against
+#   make bench   the promised figures, measured
+#   make build   bin/uplinkd
+#   make lint    the linters of tools/go.mod
+#   make install into DESTDIR, with the unit file
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+PREFIX  ?= /usr
+# What the tests run against: a compiler for the race detector, ip and nft, real
+# DHCP servers, a real SOCKS server, and systemd-analyze.
+PACKAGES = gcc libc6-dev git iproute2 nftables dnsmasq-base kea-dhcp4-server dante-server systemd
+LAB      = ./cmd/uplinkd
+OTHERS   = $(shell go list ./... | grep -v /cmd/)
+
+.PHONY: build demo test bench lint deps install clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/uplinkd ./cmd/uplinkd
+
+demo: build
+	bin/uplinkd demo
+
+# The lab runs alone: it measures times.
+test: deps
+	go vet ./...
+	go test -race -timeout 5m $(OTHERS)
+	go test -race -timeout 8m -count=1 $(LAB)
+
+bench: deps
+	go test -run '^$$' -bench . -benchmem $(OTHERS)
+	go test -timeout 8m -count=1 -v -run 'Figures|Failover|Spread|Cleanup|Killed|Idle|LeaseToDefaultRoute|Danted' $(LAB) \
+		| grep -E '^(---|ok|FAIL)| (connections|idle|from the)|    ---'
+
+lint:
+	go tool -modfile=tools/go.mod golangci-lint run ./...
+
+# Only what is missing is installed, and no server is started: policy-rc.d says
+# so to Debian's packages.
+deps:
+	@missing=; for p in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "not root, or no apt: tests that need one of these are skipped:$$missing"; exit 0; fi; \
+	if [ ! -e /usr/sbin/policy-rc.d ]; then \
+		printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; \
+		trap 'rm -f /usr/sbin/policy-rc.d' EXIT; fi; \
+	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing
+
+install: build
+	install -D -m 0755 bin/uplinkd $(DESTDIR)$(PREFIX)/sbin/uplinkd
+	install -D -m 0644 systemd/uplinkd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/uplinkd.service
+	install -D -m 0644 systemd/networkd-foreign.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/50-uplinkd.conf
+	test -e $(DESTDIR)/etc/uplinkd/uplinkd.yaml || \
+		install -D -m 0644 configs/uplinkd.yaml $(DESTDIR)/etc/uplinkd/uplinkd.yaml
+
+clean:
+	rm -rf bin
