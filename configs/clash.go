@@ -35,7 +35,8 @@ func (p *parser) fillMarks() {
 			mark, ok := markAt(p.whole.Routes.FwMarkMask, n)
 			if !ok {
 				p.uplink = u.Name
-				p.fail(u.where("fwmark"), "no mark is left under routes.fwmark_mask %#x: widen the mask", p.whole.Routes.FwMarkMask)
+				p.fail(u.where("fwmark"), "no mark is left under routes.fwmark_mask %#x: widen the mask",
+					p.whole.Routes.FwMarkMask)
 				p.uplink = ""
 				return
 			}
@@ -66,7 +67,8 @@ func (p *parser) clashes() {
 			p.fail(u.where("table"), "%d: also routes.table: give each its own", u.Table)
 		}
 		if u.FwMark&^routes.FwMarkMask != 0 {
-			p.fail(u.where("fwmark"), "%#x: outside routes.fwmark_mask %#x: change one of them", u.FwMark, routes.FwMarkMask)
+			p.fail(u.where("fwmark"), "%#x: outside routes.fwmark_mask %#x: change one of them",
+				u.FwMark, routes.FwMarkMask)
 		}
 		for j := range i {
 			p.clash(u, &p.uplinks[j])

@@ -24,7 +24,8 @@ var (
 		DownAfter: 3, UpAfter: 5,
 	}
 	defaultRoutes = Routes{
-		Table: tableMain, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff, Hash: HashL4, LastResort: LastResortKeep,
+		Table: tableMain, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff,
+		Hash: HashL4, LastResort: LastResortKeep,
 	}
 	defaultOptions = RouteOptions{InitCwnd: 70, InitRwnd: 70, QuickAck: true}
 )

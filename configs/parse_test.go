@@ -9,9 +9,9 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"uplinkd/configs"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var byValue = cmp.Options{
@@ -176,12 +176,14 @@ func TestBad(t *testing.T) {
 		"priority too late": {head + "}\nroutes: {rule_priority: 32000}", "f.yaml:3:25: routes.rule_priority: 32000: must be 1 to 31766"},
 		"protocol taken":    {head + "}\nroutes: {protocol: 4}", "f.yaml:3:20: routes.protocol: 4: must be 5 to 255"},
 		"too large":         {strings.Repeat("#", configs.Most+1), "f.yaml: more than 1048576 bytes: this cannot be a configuration of uplinkd"},
-		"all at once, in order": {"uplinks:\n- {name: a, interface: eth1, address: dhcp, weight: 0}\n- {name: 'b c', address: dhcp, gateway: lease}\nprobe: {up_after: 0}\n",
+		"all at once, in order": {
+			"uplinks:\n- {name: a, interface: eth1, address: dhcp, weight: 0}\n- {name: 'b c', address: dhcp, gateway: lease}\nprobe: {up_after: 0}\n",
 			"f.yaml:2:39: uplink a: address: dhcp without a gateway: give `gateway:` the address of this ISP's router, or lease to take the router that DHCP names\n" +
 				"f.yaml:2:53: uplink a: weight: 0: must be 1 to 256\n" +
 				"f.yaml:3:3: uplink uplinks[1]: interface: missing: name the interface this uplink is on\n" +
 				"f.yaml:3:10: uplink uplinks[1]: name: \"b c\": must be 1 to 32 letters, digits, '-' or '_'\n" +
-				"f.yaml:4:19: probe.up_after: 0: must be 1 to 100"},
+				"f.yaml:4:19: probe.up_after: 0: must be 1 to 100",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := parse(tt.text)

@@ -100,9 +100,10 @@ func (p *parser) checkProbe(probe Probe, at map[string]value) {
 				"lower timeout or raise confirm", probe.Timeout, min(probe.Confirm, probe.Interval), inFlightMost)
 		}
 	}
-	if place, ok := firstOf(at, "quorum", "targets"); ok && probe.Quorum > len(probe.Targets) && len(probe.Targets) > 0 {
+	targets := len(probe.Targets)
+	if place, ok := firstOf(at, "quorum", "targets"); ok && probe.Quorum > targets && targets > 0 {
 		p.fail(place, "quorum %d of %d targets: must be at most as many as there are targets",
-			probe.Quorum, len(probe.Targets))
+			probe.Quorum, targets)
 	}
 }
 

@@ -253,7 +253,7 @@ func (r *reader) usable(v value, addr netip.Addr) bool {
 	switch {
 	case !addr.Is4():
 		r.fail(v, "%s: this version routes IPv4 only: give an IPv4 address", addr)
-	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLoopback(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLoopback(), addr.As4() == [4]byte{255, 255, 255, 255}:
 		r.fail(v, "%s: must be an address that one host can have", addr)
 	default:
 		return true

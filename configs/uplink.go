@@ -46,10 +46,12 @@ func (p *parser) readUplink(v value) {
 		}
 	}
 	keys := map[string]func(value){
-		"name":      func(v value) { p.readName(v, &u.Name, uplinkName, "1 to 32 letters, digits, '-' or '_'") },
-		"interface": func(v value) { p.readName(v, &u.Interface, interfaceName, "an interface's name, at most 15 bytes") },
-		"address":   func(v value) { p.readAddress(v, &u) },
-		"gateway":   func(v value) { p.readGateway(v, &u) },
+		"name": func(v value) { p.readName(v, &u.Name, uplinkName, "1 to 32 letters, digits, '-' or '_'") },
+		"interface": func(v value) {
+			p.readName(v, &u.Interface, interfaceName, "an interface's name, at most 15 bytes")
+		},
+		"address": func(v value) { p.readAddress(v, &u) },
+		"gateway": func(v value) { p.readGateway(v, &u) },
 		"onlink": func(v value) {
 			if on, ok := p.flag(v); ok {
 				u.OnLink = on
@@ -172,7 +174,8 @@ func (p *parser) checkUplink(u *rawUplink) {
 	}
 	p.checkProbe(u.Probe, u.probeAt)
 	if u.Gateway == GatewayNone && u.routeSet && slices.Contains(u.Probe.Targets, Target{Gateway: true}) {
-		p.fail(u.where("gateway"), "none: there is no gateway to probe: name addresses under probe.targets of this uplink")
+		p.fail(u.where("gateway"),
+			"none: there is no gateway to probe: name addresses under probe.targets of this uplink")
 	}
 }
 
@@ -189,7 +192,8 @@ func (p *parser) checkGateway(u *rawUplink) {
 		p.fail(u.where("address"), "dhcp without a gateway: give `gateway:` the address of this ISP's router, "+
 			"or lease to take the router that DHCP names")
 	case !u.routeSet:
-		p.fail(u.where("address"), "no gateway: give `gateway:` the address of this ISP's router, or none on a point-to-point link")
+		p.fail(u.where("address"),
+			"no gateway: give `gateway:` the address of this ISP's router, or none on a point-to-point link")
 	case u.Gateway == GatewayLease && u.Address != AddressDHCP:
 		p.fail(at, "lease: only with address: dhcp; give the address of this ISP's router, or none")
 	case u.Gateway != GatewayFixed && u.OnLink:

@@ -23,6 +23,11 @@ type Spec struct {
 	Router    bool // ask for the router and tell it
 }
 
+// sameClient reports whether a lease got under s holds under other too.
+func (s *Spec) sameClient(other *Spec) bool {
+	return s.MAC == other.MAC && s.Router == other.Router && s.HostName == other.HostName
+}
+
 // A Conn carries messages on one interface. Receive is called by one goroutine,
 // the rest by another.
 type Conn interface {
@@ -197,11 +202,12 @@ func (c *Client) move(old, spec *Spec) {
 	c.retry = time.Time{}
 	mac, err := net.ParseMAC(spec.MAC)
 	if err != nil || len(mac) != 6 {
-		c.log.Error("no DHCP on an interface without an Ethernet address", "uplink", c.name, "interface", spec.Interface)
+		c.log.Error("no DHCP on an interface without an Ethernet address",
+			"uplink", c.name, "interface", spec.Interface)
 		c.machine = nil
 		return
 	}
-	if c.machine == nil || old == nil || old.MAC != spec.MAC || old.Router != spec.Router || old.HostName != spec.HostName {
+	if c.machine == nil || old == nil || !old.sameClient(spec) {
 		c.machine = NewMachine(Identity{MAC: mac, HostName: spec.HostName}, spec.Router, c.random)
 	}
 	if !spec.Carrier {

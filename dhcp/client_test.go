@@ -11,9 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-
 	"uplinkd/dhcp"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
 const hour = 3600
@@ -93,6 +93,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T, reply func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.DHCPv4) *bench {
+	t.Helper()
 	b := &bench{t: t, start: time.Now()}
 	b.link = &link{start: b.start, reply: reply}
 	opener := func(dhcp.Spec) (dhcp.Conn, error) {

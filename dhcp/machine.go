@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"time"
@@ -25,18 +26,22 @@ const (
 
 // String returns the state as it stands in status and logs.
 func (s State) String() string {
-	return [...]string{"off", "init", "init-reboot", "selecting", "requesting", "bound", "renewing", "rebinding"}[s]
+	return [...]string{
+		"off", "init", "init-reboot", "selecting", "requesting", "bound", "renewing", "rebinding",
+	}[s]
 }
 
 // Retransmission (RFC 2131 sections 4.1 and 4.4.5).
 const (
-	firstRetry    = 4 * time.Second
-	mostRetry     = 64 * time.Second
-	retryJitter   = time.Second      // plus or minus
-	leastRenewal  = 60 * time.Second // between two renewals or rebindings
-	requestTries  = 4                // then it is DISCOVER again
-	rebootSilence = 3 * time.Second  // how long an INIT-REBOOT waits: many servers say nothing to a client they do not know
-	nakFirst      = time.Second      // pause after the second NAK in a row; doubles
+	firstRetry   = 4 * time.Second
+	mostRetry    = 64 * time.Second
+	retryJitter  = time.Second      // plus or minus
+	leastRenewal = 60 * time.Second // between two renewals or rebindings
+	requestTries = 4                // then it is DISCOVER again
+	// rebootSilence is how long an INIT-REBOOT waits. Many servers say nothing to
+	// a client they do not know.
+	rebootSilence = 3 * time.Second
+	nakFirst      = time.Second // pause after the second NAK in a row; doubles
 )
 
 // An Action is something the machine wants sent.
@@ -137,6 +142,11 @@ func (m *Machine) Tick(now time.Time) []Action {
 	if m.wake.IsZero() || now.Before(m.wake) {
 		return nil
 	}
+	return m.due(now)
+}
+
+// due does what the state does when its time has come.
+func (m *Machine) due(now time.Time) []Action {
 	switch m.state {
 	case Init, Selecting:
 		return m.sendDiscover(now)
@@ -157,8 +167,9 @@ func (m *Machine) Tick(now time.Time) []Action {
 		return m.sendRenewal(now)
 	case Rebinding:
 		return m.sendRenewal(now)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // discover begins anew. A lease in force stays so.
@@ -188,7 +199,8 @@ func (m *Machine) sendDiscover(now time.Time) []Action {
 // (RFC 2131 section 4.3.1), which the one began time of a transaction gives.
 func (m *Machine) sendRequest(now time.Time) []Action {
 	m.wake = now.Add(m.backoff())
-	return m.broadcast(m.message(dhcpv4.MessageTypeRequest, now, requested(m.offer.Prefix.Addr()), server(m.offer.Server)))
+	request := m.message(dhcpv4.MessageTypeRequest, now, requested(m.offer.Prefix.Addr()), server(m.offer.Server))
+	return m.broadcast(request)
 }
 
 // sendRenewal asks the server at first, later any, to prolong the lease, and
@@ -228,7 +240,8 @@ func (m *Machine) backoff() time.Duration {
 // Receive takes a message in. One that is not for this transaction, or of no
 // use, changes nothing; the error says why.
 func (m *Machine) Receive(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
-	if r.OpCode != dhcpv4.OpcodeBootReply || r.TransactionID != m.xid || r.ClientHWAddr.String() != m.identity.MAC.String() {
+	if r.OpCode != dhcpv4.OpcodeBootReply || r.TransactionID != m.xid ||
+		!bytes.Equal(r.ClientHWAddr, m.identity.MAC) {
 		return nil, nil
 	}
 	switch kind := r.MessageType(); {
@@ -246,8 +259,9 @@ func (m *Machine) awaitsAnswer() bool {
 	switch m.state {
 	case Requesting, InitReboot, Renewing, Rebinding:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 func (m *Machine) receiveOffer(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
@@ -265,15 +279,12 @@ func (m *Machine) receiveAck(now time.Time, r *dhcpv4.DHCPv4) error {
 	if err != nil {
 		return fmt.Errorf("the acknowledgement is %w", err)
 	}
-	var wanted netip.Addr
-	switch {
-	case m.state == Requesting:
-		wanted = m.offer.Prefix.Addr()
-	default:
-		wanted = m.lease.Prefix.Addr()
+	asked := m.lease
+	if m.state == Requesting {
+		asked = m.offer
 	}
-	if lease.Prefix.Addr() != wanted {
-		return fmt.Errorf("the acknowledgement is %w: it gives %s where %s was asked for", ErrUnusable, lease.Prefix.Addr(), wanted)
+	if given, wanted := lease.Prefix.Addr(), asked.Prefix.Addr(); given != wanted {
+		return fmt.Errorf("the acknowledgement is %w: it gives %s where %s was asked for", ErrUnusable, given, wanted)
 	}
 	if !lease.Infinite() && !now.Before(lease.Renew) {
 		return fmt.Errorf("the acknowledgement is %w: it comes when its lease is half over", ErrUnusable)
@@ -294,7 +305,8 @@ func (m *Machine) receiveNak(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) 
 		return nil, fmt.Errorf("the refusal is %w: it does not say which server it is from", ErrUnusable)
 	}
 	if m.state == Requesting && from != m.offer.Server {
-		return nil, fmt.Errorf("the refusal is %w: it is from %s, the offer was from %s", ErrUnusable, from, m.offer.Server)
+		return nil, fmt.Errorf("the refusal is %w: it is from %s, the offer was from %s",
+			ErrUnusable, from, m.offer.Server)
 	}
 	m.lease = nil
 	why := fmt.Sprintf("%s refused the address", from)

@@ -65,7 +65,7 @@ func OpenICMP(spec Spec) (Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open an ICMP socket: %w", err)
 	}
-	if err := c.prepare(fd, spec); err != nil {
+	if err = c.prepare(fd, spec); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("bind the ICMP socket to %s and %s: %w", spec.Interface, spec.Source, err)
 	}
@@ -82,7 +82,7 @@ func (c *icmpConn) prepare(fd int, spec Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, filter); err != nil {
+	if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, filter); err != nil {
 		return fmt.Errorf("attach the filter: %w", err)
 	}
 	for _, option := range []struct{ name, value int }{

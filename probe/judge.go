@@ -77,8 +77,9 @@ func (j *judge) clear() bool {
 		return j.misses == 0
 	case Down:
 		return j.answers == 0
+	default:
+		return false
 	}
-	return false
 }
 
 // reach returns the verdict on an uplink from those on its targets: up when at
@@ -92,6 +93,7 @@ func reach(quorum int, targets []target) Verdict {
 			up++
 		case Unknown:
 			unknown++
+		case Down:
 		}
 	}
 	switch {

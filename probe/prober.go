@@ -254,7 +254,8 @@ func (p *Prober) conclude(t *target, now time.Time) {
 	}
 	p.verdict = verdict
 	p.changed(Change{
-		Series: p.current.Series, Verdict: verdict, At: now, FirstMiss: t.since, Misses: t.misses, LastRTT: t.last, Err: p.errorOf(t),
+		Series: p.current.Series, Verdict: verdict, At: now,
+		FirstMiss: t.since, Misses: t.misses, LastRTT: t.last, Err: p.errorOf(t),
 	})
 }
 

@@ -51,35 +51,35 @@ func TestJudge(t *testing.T) {
 // Sequence numbers wrap after nine hours at two a second; nothing shows of it.
 func TestSequenceWraps(t *testing.T) {
 	pace := Pace{Interval: time.Second, Timeout: time.Second / 2, Confirm: time.Second, DownAfter: 3, UpAfter: 5}
-	var target target
+	var t0 target
 	now := time.Now()
 	for range 3 * 65536 {
-		seq := target.begin(now)
-		if !target.accept(Answer{Seq: seq, At: now.Add(time.Millisecond), RTT: time.Millisecond}, pace) &&
-			target.verdict == Down {
+		seq := t0.begin(now)
+		if !t0.accept(Answer{Seq: seq, At: now.Add(time.Millisecond), RTT: time.Millisecond}, pace) &&
+			t0.verdict == Down {
 			t.Fatal("down on a clean link")
 		}
 		now = now.Add(time.Second)
-		target.expire(pace, now)
+		t0.expire(pace, now)
 	}
-	if target.receives != target.sends {
-		t.Errorf("%d of %d counted as answered", target.receives, target.sends)
+	if t0.receives != t0.sends {
+		t.Errorf("%d of %d counted as answered", t0.receives, t0.sends)
 	}
 }
 
 func TestAnswerCountsOnce(t *testing.T) {
 	pace := Pace{Interval: time.Second, Timeout: time.Second, Confirm: time.Second, DownAfter: 3, UpAfter: 2}
-	var target target
+	var t0 target
 	now := time.Now()
-	seq := target.begin(now)
-	target.begin(now)
+	seq := t0.begin(now)
+	t0.begin(now)
 	for range 5 {
-		target.accept(Answer{Seq: seq, At: now}, pace)
+		t0.accept(Answer{Seq: seq, At: now}, pace)
 	}
-	target.accept(Answer{Seq: seq + 2, At: now}, pace) // never sent
-	target.accept(Answer{Seq: seq - 1, At: now}, pace) // long decided
-	if target.receives != 1 || target.verdict == Up {
-		t.Errorf("%d answers, verdict %v; want 1, unknown", target.receives, target.verdict)
+	t0.accept(Answer{Seq: seq + 2, At: now}, pace) // never sent
+	t0.accept(Answer{Seq: seq - 1, At: now}, pace) // long decided
+	if t0.receives != 1 || t0.verdict == Up {
+		t.Errorf("%d answers, verdict %v; want 1, unknown", t0.receives, t0.verdict)
 	}
 }
 
@@ -159,14 +159,14 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	now := time.Now()
 	reply := packet(&e, netip.MustParseAddr("192.0.2.1"), now)
 	var out [echoSize]byte
-	var target target
+	var t0 target
 	if n := testing.AllocsPerRun(1000, func() {
-		seq := target.begin(now)
+		seq := t0.begin(now)
 		e.encode(out[:], 0, seq, now)
 		e.decode(reply)
-		target.accept(Answer{Seq: seq, At: now}, pace)
-		target.expire(pace, now)
-		target.due(pace)
+		t0.accept(Answer{Seq: seq, At: now}, pace)
+		t0.expire(pace, now)
+		t0.due(pace)
 		now = now.Add(time.Second)
 	}); n != 0 {
 		t.Errorf("%v allocations a probe, want 0", n)

@@ -125,8 +125,8 @@ func (d *differ) addressDeletes() (ops []Op) {
 
 func (d *differ) routePuts(want []Route) (ops []Op) {
 	for _, w := range want {
-		if w, ok := d.usable(w); ok {
-			if op := d.routeOp(w); op != nil {
+		if usable, ok := d.usable(w); ok {
+			if op := d.routeOp(usable); op != nil {
 				ops = append(ops, op)
 			}
 		}
@@ -137,7 +137,7 @@ func (d *differ) routePuts(want []Route) (ops []Op) {
 func (d *differ) routeDeletes() (ops []Op) {
 	wanted := map[RouteKey]bool{}
 	for _, w := range d.want.Routes() {
-		if w, ok := d.usable(w); ok {
+		if _, ok := d.usable(w); ok {
 			wanted[w.RouteKey] = true
 		}
 	}

@@ -74,6 +74,7 @@ func (o DeleteAddress) String() string {
 
 func (o AddRoute) String() string     { return ip(o.Route.v6()) + " route add " + o.Route.String() }
 func (o ReplaceRoute) String() string { return ip(o.Route.v6()) + " route replace " + o.Route.String() }
+
 func (o DeleteRoute) String() string {
 	r := o.Route
 	kind := ""

@@ -78,7 +78,8 @@ func (d *desired) uplink(i int, u *Uplink) {
 	d.sysctl("net/ipv4/conf/"+name+"/promote_secondaries", "1")
 
 	d.rule(routes.Rule{
-		Priority: ruleMark + uint32(i), Mark: u.Config.FwMark, Mask: d.state.Config.Routes.FwMarkMask, Table: u.Config.Table,
+		Priority: ruleMark + uint32(i), Table: u.Config.Table,
+		Mark: u.Config.FwMark, Mask: d.state.Config.Routes.FwMarkMask,
 	})
 	for _, a := range u.Addresses() {
 		if u.Config.Address != configs.AddressExternal {
@@ -119,7 +120,8 @@ func (d *desired) route(table, metric uint32, o configs.RouteOptions, hops ...ro
 		RouteKey: routes.RouteKey{Table: table, Dst: routes.DefaultDst(netip.IPv4Unspecified()), Metric: metric},
 		NextHops: hops, Protocol: d.set.Owner.Protocol,
 		Options: routes.Options{
-			InitCwnd: o.InitCwnd, InitRwnd: o.InitRwnd, MTU: o.MTU, AdvMSS: o.AdvMSS, RTOMin: o.RTOMin, QuickAck: o.QuickAck,
+			InitCwnd: o.InitCwnd, InitRwnd: o.InitRwnd, MTU: o.MTU, AdvMSS: o.AdvMSS,
+			RTOMin: o.RTOMin, QuickAck: o.QuickAck,
 		},
 	}
 }

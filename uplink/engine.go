@@ -8,12 +8,12 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"uplinkd/configs"
 	"uplinkd/dhcp"
 	"uplinkd/probe"
 	"uplinkd/routes"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // beat is how often the engine looks at the clock and says that it lives.
@@ -225,8 +225,10 @@ func (e *Engine) hire(ctx context.Context, name string) *actor {
 	ctx, stop := context.WithCancel(ctx)
 	a := &actor{
 		prober: probe.New(e.out.OpenProbe, func(c probe.Change) { e.Send(Judged{name, c}) }),
-		client: dhcp.New(name, e.out.OpenDHCP, e.out.Random, e.out.Log, func(c dhcp.Change) { e.Send(Leased{name, c}) }),
-		stop:   stop, done: make(chan struct{}),
+		client: dhcp.New(name, e.out.OpenDHCP, e.out.Random, e.out.Log, func(c dhcp.Change) {
+			e.Send(Leased{name, c})
+		}),
+		stop: stop, done: make(chan struct{}),
 	}
 	go func() {
 		defer close(a.done)

@@ -68,7 +68,9 @@ func (u *Uplink) recall(told *status.Uplink) {
 	}
 	first, _, _ := strings.Cut(told.Address, " ")
 	if prefix, err := netip.ParsePrefix(first); err == nil {
-		u.DHCP.Lease = &dhcp.Lease{Prefix: prefix, Router: told.Gateway, Server: told.DHCP.Server, Expire: told.DHCP.Expire}
+		u.DHCP.Lease = &dhcp.Lease{
+			Prefix: prefix, Router: told.Gateway, Server: told.DHCP.Server, Expire: told.DHCP.Expire,
+		}
 	}
 }
 

@@ -274,6 +274,7 @@ func (u *Uplink) judge(startOver bool) (Phase, string) {
 		return Up, "probes are answered"
 	case probe.Down:
 		return Down, missText(u)
+	case probe.Unknown:
 	}
 	// No verdict on this series yet. What was down stays so until it has proved
 	// itself; what was up has got another gateway or interface, and must as well.

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/spf13/cobra"
-
 	"uplinkd/configs"
 	"uplinkd/uplink"
 	"uplinkd/uplink/preflight"
+
+	"github.com/spf13/cobra"
 )
 
 func checkCommand(c *common) *cobra.Command {

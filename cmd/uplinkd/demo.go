@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/spf13/cobra"
-
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/demo"
+
+	"github.com/spf13/cobra"
 )
 
 func demoCommand(c *common) *cobra.Command {

@@ -182,7 +182,7 @@ func residentKB(t *testing.T, pid int) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if rest, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
 			n, err := strconv.Atoi(strings.Fields(rest)[0])

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/control"
 	"uplinkd/uplink/status"
 )
@@ -54,14 +56,14 @@ func (s *syncBuffer) String() string {
 // newBench builds a lab with n ISPs. The daemon's log is shown when the test fails.
 func newBench(t *testing.T, isps int) *bench {
 	t.Helper()
-	lab.Need(t)
+	labtest.Need(t)
 	world, err := lab.NewWorld(isps)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(world.Close)
 	// Not TempDir: a socket's path must be short.
-	dir, err := os.MkdirTemp("", "uplinkd")
+	dir, err := os.MkdirTemp("", "uplinkd") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,10 +234,10 @@ func (b *bench) dial(n int, timeout time.Duration) (*lab.ISP, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close() //nolint:errcheck // a test
+	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(timeout))
 	caller, err := lab.ReadCaller(conn)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	isp := b.world.ISPOf(caller)

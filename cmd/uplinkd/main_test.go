@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 )
 
 // asProgram makes the test binary behave as uplinkd itself: tests so start the
@@ -20,5 +20,5 @@ func TestMain(m *testing.M) {
 		defer stop()
 		os.Exit(execute(ctx, os.Args[1:], stdio{out: os.Stdout, err: os.Stderr})) //nolint:gocritic // stop has nothing left to do
 	}
-	lab.TestMain(m)
+	labtest.Main(m)
 }

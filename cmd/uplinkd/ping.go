@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-ping/ping"
-	"github.com/spf13/cobra"
-
 	"uplinkd/uplink/status"
+
+	"github.com/go-ping/ping" //nolint:staticcheck // archived, and the user named it: docs/architecture.md
+	"github.com/spf13/cobra"
 )
 
 func pingCommand(c *common) *cobra.Command {
@@ -84,7 +84,9 @@ type pingAnswer struct {
 	Most     float64 `json:"rtt_max_ms"`
 }
 
-func (c *common) ping(ctx context.Context, source, target netip.Addr, count int, interval, timeout time.Duration) error {
+func (c *common) ping(
+	ctx context.Context, source, target netip.Addr, count int, interval, timeout time.Duration,
+) error {
 	pinger, err := ping.NewPinger(target.String())
 	if err != nil {
 		return err
@@ -101,12 +103,13 @@ func (c *common) ping(ctx context.Context, source, target netip.Addr, count int,
 	}
 	stop := context.AfterFunc(ctx, pinger.Stop)
 	defer stop()
-	if err := pinger.Run(); err != nil {
+	if err = pinger.Run(); err != nil {
 		return fmt.Errorf("ping %s from %s: %w", target, source, err)
 	}
 	s := pinger.Statistics()
 	answer := pingAnswer{
-		Source: source.String(), Target: target.String(), Sent: s.PacketsSent, Received: s.PacketsRecv, Loss: s.PacketLoss,
+		Source: source.String(), Target: target.String(),
+		Sent: s.PacketsSent, Received: s.PacketsRecv, Loss: s.PacketLoss,
 		Least: milliseconds(s.MinRtt), Mean: milliseconds(s.AvgRtt), Most: milliseconds(s.MaxRtt),
 	}
 	if c.json {

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/spf13/cobra"
-
 	"uplinkd/configs"
 	"uplinkd/routes"
 	"uplinkd/routes/kernel"
 	"uplinkd/uplink"
 	"uplinkd/uplink/control"
+
+	"github.com/spf13/cobra"
 )
 
 func planCommand(c *common) *cobra.Command {

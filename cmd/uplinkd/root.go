@@ -10,10 +10,10 @@ import (
 	"os"
 	"runtime/debug"
 
-	"github.com/spf13/cobra"
-
 	"uplinkd/configs"
 	"uplinkd/uplink/control"
+
+	"github.com/spf13/cobra"
 )
 
 const defaultConfig = "/etc/uplinkd/uplinkd.yaml"
@@ -82,7 +82,8 @@ func (c *common) flagConfig(cmd *cobra.Command) {
 }
 
 func (c *common) flagSocket(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&c.socket, "socket", "", "the daemon's control socket (default: control.socket of the configuration)")
+	cmd.Flags().StringVar(&c.socket, "socket", "",
+		"the daemon's control socket (default: control.socket of the configuration)")
 	cmd.Flags().StringVarP(&c.config, "config", "c", defaultConfig, "configuration file that names the socket")
 }
 

@@ -12,9 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
-
 	"uplinkd/configs"
 	"uplinkd/dhcp"
 	"uplinkd/probe"
@@ -23,6 +20,9 @@ import (
 	"uplinkd/uplink"
 	"uplinkd/uplink/control"
 	"uplinkd/uplink/status"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 )
 
 func runCommand(c *common) *cobra.Command {

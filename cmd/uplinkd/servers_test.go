@@ -12,12 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/net/proxy"
-
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/routes"
 	"uplinkd/routes/kernel"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/net/proxy"
 )
 
 // in starts a server in an ISP's namespace. It ends with the test.
@@ -61,7 +62,7 @@ func (b *bench) dhcpLines() []string {
 // The first lease from real dnsmasq, one server naming routes besides (33, 121,
 // 249); nothing of those reaches the kernel.
 func TestDnsmasq(t *testing.T) {
-	lab.NeedRoot(t, "dnsmasq")
+	labtest.NeedRoot(t, "dnsmasq")
 	b := newBench(t, 2)
 	for _, isp := range b.world.ISPs {
 		b.dnsmasq(isp, "1h")
@@ -88,7 +89,7 @@ func TestDnsmasq(t *testing.T) {
 // Real Kea, which sends routers whether asked or not: with a fixed gateway they
 // are not read.
 func TestKea(t *testing.T) {
-	lab.NeedRoot(t, "kea-dhcp4")
+	labtest.NeedRoot(t, "kea-dhcp4")
 	b := newBench(t, 2)
 	for _, isp := range b.world.ISPs {
 		b.kea(isp)
@@ -220,7 +221,7 @@ func TestLeaseToDefaultRoute(t *testing.T) {
 // The shipped danted.conf with the real danted: 3000 SOCKS connections to as
 // many addresses, weights 2:1.
 func TestDanted(t *testing.T) {
-	lab.NeedRoot(t, "danted")
+	labtest.NeedRoot(t, "danted")
 	b := newBench(t, 2)
 	b.configure(b.static(2, 1), "")
 	b.start()
@@ -268,7 +269,7 @@ func (b *bench) socks(server string, n int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close() //nolint:errcheck // a test
+	defer conn.Close()
 	caller, err := lab.ReadCaller(conn)
 	if err != nil {
 		return 0, err

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"runtime"
 	"syscall"
-	"testing"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -82,70 +81,23 @@ func ready() error {
 		return err
 	}
 	defer handle.Close()
-	if err := handle.LinkSetUp(byName("lo")); err != nil {
+	if err = handle.LinkSetUp(byName("lo")); err != nil {
 		return fmt.Errorf("%w: set lo up: %w", ErrForbidden, err)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+	if err = unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
 	// Without duplicate address detection link-local addresses are there at once,
 	// and what ip prints does not change by itself during a test.
-	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err = os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if !AsRoot() {
 		return nil
 	}
-	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+	if err = unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
 	return unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755")
-}
-
-// TestMain is a package's TestMain: it runs the tests in the lab's namespaces.
-// Where those are forbidden the tests run outside and each that needs the lab
-// is skipped by Need, or fails when CI is set.
-func TestMain(m *testing.M) {
-	code, err := Enter()
-	switch {
-	case err == nil && code >= 0:
-		os.Exit(code)
-	case err != nil && Inside():
-		fmt.Fprintln(os.Stderr, "lab:", err)
-		os.Exit(1)
-	case err != nil && !errors.Is(err, ErrForbidden):
-		fmt.Fprintln(os.Stderr, "lab:", err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
-// Need skips a test that needs the lab where there is none. With CI set it fails.
-func Need(t testing.TB) {
-	t.Helper()
-	if !Inside() {
-		skip(t, "needs network namespaces: run as root, or allow user namespaces")
-	}
-}
-
-// NeedRoot skips a test that needs a program which only runs as real root.
-func NeedRoot(t testing.TB, programs ...string) {
-	t.Helper()
-	Need(t)
-	if !AsRoot() {
-		skip(t, "needs root: sudo make test")
-	}
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			skip(t, "needs "+p+": make test installs it as root")
-		}
-	}
-}
-
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal("in CI no lab test may be skipped: " + why)
-	}
-	t.Skip(why)
 }

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"slices"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
@@ -50,7 +52,8 @@ func (isp *ISP) apply() error {
 	}
 	in, forward := chain("in", nftables.ChainHookPrerouting), chain("forward", nftables.ChainHookForward)
 	drop := func(c *nftables.Chain, match ...expr.Any) {
-		conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictDrop})})
+		exprs := slices.Concat(match, []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: exprs})
 	}
 	if isp.faults.silent {
 		drop(in, fromCustomer()...)

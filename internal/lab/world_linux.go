@@ -53,7 +53,7 @@ func NewWorld(n int) (w *World, err error) {
 	if w.Internet, err = NewNamespace(); err != nil {
 		return w, err
 	}
-	if err := w.Internet.localRoute(everyone); err != nil {
+	if err = w.Internet.localRoute(everyone); err != nil {
 		return w, err
 	}
 	if w.server, err = serve(w.Internet); err != nil {

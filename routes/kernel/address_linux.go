@@ -4,10 +4,10 @@ import (
 	"net"
 	"time"
 
+	"uplinkd/routes"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"uplinkd/routes"
 )
 
 func (k *Kernel) putAddress(a routes.Address, now time.Time) error {
@@ -32,7 +32,7 @@ func (k *Kernel) deleteAddress(a routes.Address) error {
 		return ignore(err, unix.ENODEV)
 	}
 	err = k.handle.AddrDel(linkWithIndex(index), &netlink.Addr{IPNet: ipNet(a)})
-	if err := ignore(err, unix.EADDRNOTAVAIL, unix.ENODEV); err != nil {
+	if err = ignore(err, unix.EADDRNOTAVAIL, unix.ENODEV); err != nil {
 		return err
 	}
 	return k.ledger.removeAddress(index, a.Prefix)

@@ -5,16 +5,18 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/vishvananda/netlink"
-
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/routes/kernel"
 	"uplinkd/routes/routestest"
+
+	"github.com/vishvananda/netlink"
 )
 
 func TestContract(t *testing.T) {
-	lab.Need(t)
+	labtest.Need(t)
 	routestest.Contract(t, func(t *testing.T) routestest.World {
+		t.Helper()
 		host, err := lab.Host()
 		if err != nil {
 			t.Fatal(err)

@@ -26,11 +26,13 @@ func retried[T any](dump func() (T, error)) (T, error) {
 }
 
 func (k *Kernel) dumpLinks() ([]netlink.Link, error) {
-	return retried(k.handle.LinkList)
+	return retried(k.handle.LinkList) //nolint:forbidigo // this is the retrying helper
 }
 
 func (k *Kernel) dumpAddresses(family int) ([]netlink.Addr, error) {
-	return retried(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, family) })
+	return retried(func() ([]netlink.Addr, error) {
+		return k.handle.AddrList(nil, family) //nolint:forbidigo // this is the retrying helper
+	})
 }
 
 // dumpRoutes returns the routes of all tables for which keep is true.

@@ -7,12 +7,12 @@ import (
 	"log/slog"
 	"time"
 
+	"uplinkd/routes"
+
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
-
-	"uplinkd/routes"
 )
 
 // answerTimeout bounds the wait for one answer of the kernel. It answers in
@@ -117,7 +117,7 @@ func (k *Kernel) linkIndex(name string) (int, error) {
 	if index, ok := k.index[name]; ok {
 		return index, nil
 	}
-	link, err := k.handle.LinkByName(name)
+	link, err := k.handle.LinkByName(name) //nolint:forbidigo // one link by its name, not a dump
 	if err != nil {
 		if errors.As(err, &netlink.LinkNotFoundError{}) {
 			return 0, fmt.Errorf("%s: %w", name, unix.ENODEV)

@@ -95,8 +95,8 @@ func (l *ledger) load() (*ledgerPage, error) {
 		// Routing goes on without it: a host off the net is worse than a setting not given back.
 		l.log.Warn("the record of what to give back is unreadable: it is put aside, and settings "+
 			"changed by an earlier run keep their present values", "file", l.path, "err", err)
-		if err := os.Rename(l.path, l.path+".unreadable"); err != nil {
-			return nil, fmt.Errorf("put the unreadable %s aside: %w; remove it", l.path, err)
+		if moved := os.Rename(l.path, l.path+".unreadable"); moved != nil {
+			return nil, fmt.Errorf("put the unreadable %s aside: %w; remove it", l.path, moved)
 		}
 	}
 	if err == nil && found.Boot == l.boot {

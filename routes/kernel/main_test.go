@@ -3,7 +3,7 @@ package kernel_test
 import (
 	"testing"
 
-	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 )
 
-func TestMain(m *testing.M) { lab.TestMain(m) }
+func TestMain(m *testing.M) { labtest.Main(m) }

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"uplinkd/routes"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"uplinkd/routes"
 )
 
 // Read implements routes.Kernel. It sends four dump requests, plus one a family

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 
+	"uplinkd/routes"
+
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-
-	"uplinkd/routes"
 )
 
 // Attributes and values of rules (include/uapi/linux/fib_rules.h). The
@@ -156,9 +156,16 @@ func setRuleField(r *routes.Rule, kind uint16, value []byte) {
 		r.Foreign = r.Foreign || n != 0 && n != unset
 	case fraSuppressIfgroup:
 		r.Foreign = r.Foreign || n != unset
-	case fraDst, fraIIFName, fraGoto, fraFlow, fraTunID, fraOIFName, fraL3MDev, fraUIDRange:
-		r.Foreign = true
 	default:
-		r.Foreign = r.Foreign || kind >= fraIPProto && kind <= fraLast
+		r.Foreign = r.Foreign || foreignMatch(kind)
 	}
+}
+
+// foreignMatch reports whether an attribute is a match that no rule of ours has.
+func foreignMatch(kind uint16) bool {
+	switch kind {
+	case fraDst, fraIIFName, fraGoto, fraFlow, fraTunID, fraOIFName, fraL3MDev, fraUIDRange:
+		return true
+	}
+	return kind >= fraIPProto && kind <= fraLast
 }

@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"uplinkd/routes"
+
+	"golang.org/x/sys/unix"
 )
 
 const procSys = "/proc/sys"
@@ -76,7 +76,7 @@ func (k *Kernel) restoreSysctl(saved routes.Saved) error {
 	if err == nil && now == saved.Set {
 		err = putSysctl(saved.Sysctl)
 	}
-	if err := ignore(err, fs.ErrNotExist); err != nil {
+	if err = ignore(err, fs.ErrNotExist); err != nil {
 		return err
 	}
 	return k.ledger.forget(saved.Name)

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"uplinkd/routes"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-
-	"uplinkd/routes"
 )
 
 // A World is what the contract needs around a Kernel: two interfaces, up0 which
@@ -25,11 +25,13 @@ type World struct {
 }
 
 var (
-	owner    = routes.Owner{Protocol: 201, RulePriority: 20000}
-	dst      = routes.DefaultDst(netip.IPv4Unspecified())
-	gateway  = netip.MustParseAddr("192.0.2.1")
-	sysctl   = "net/ipv4/conf/up0/rp_filter"
-	scope    = routes.Scope{Owner: owner, Links: []string{"up0", "down0"}, Tables: []uint32{254, 501}, Sysctls: []string{sysctl}}
+	owner   = routes.Owner{Protocol: 201, RulePriority: 20000}
+	dst     = routes.DefaultDst(netip.IPv4Unspecified())
+	gateway = netip.MustParseAddr("192.0.2.1")
+	sysctl  = "net/ipv4/conf/up0/rp_filter"
+	scope   = routes.Scope{
+		Owner: owner, Links: []string{"up0", "down0"}, Tables: []uint32{254, 501}, Sysctls: []string{sysctl},
+	}
 	leased   = netip.MustParsePrefix("198.51.100.7/24")
 	leaseGW  = netip.MustParseAddr("198.51.100.1")
 	timesAre = cmpopts.EquateApproxTime(2 * time.Second)
@@ -47,6 +49,7 @@ func hop(name string, gw netip.Addr, weight int) routes.NextHop {
 // Contract checks that a Kernel keeps what routes.Kernel promises. Each part
 // gets a world of its own.
 func Contract(t *testing.T, world func(*testing.T) World) {
+	t.Helper()
 	parts := []struct {
 		name string
 		run  func(*testing.T, World)
@@ -103,6 +106,7 @@ func same(t *testing.T, what string, want, got any) {
 }
 
 func contractRoute(t *testing.T, w World) {
+	t.Helper()
 	first := route(501, 0, hop("up0", gateway, 1))
 	beneath := route(501, 65535)
 	beneath.Type = routes.Prohibit
@@ -113,7 +117,8 @@ func contractRoute(t *testing.T, w World) {
 	do(t, w, routes.ReplaceRoute{Route: second})
 	same(t, "replaced", []routes.Route{second, beneath}, read(t, w).Routes)
 
-	onLink := route(501, 0, routes.NextHop{Interface: "up0", Gateway: netip.MustParseAddr("203.0.113.9"), OnLink: true, Weight: 1})
+	onLink := route(501, 0, hop("up0", netip.MustParseAddr("203.0.113.9"), 1))
+	onLink.NextHops[0].OnLink = true
 	do(t, w, routes.ReplaceRoute{Route: onLink})
 	same(t, "onlink", []routes.Route{onLink, beneath}, read(t, w).Routes)
 
@@ -127,6 +132,7 @@ func contractRoute(t *testing.T, w World) {
 
 // A weight of n is n-1 on the wire, in one byte.
 func contractWeights(t *testing.T, w World) {
+	t.Helper()
 	do(t, w, routes.SetLinkUp{Interface: "down0"}, routes.PutAddress{Address: leaseAddress(time.Time{})})
 	for _, weight := range []int{1, 2, 255, 256} {
 		want := route(routes.TableMain, 0, hop("up0", gateway, weight), hop("down0", leaseGW, 1))
@@ -140,6 +146,7 @@ func leaseAddress(until time.Time) routes.Address {
 }
 
 func contractOptions(t *testing.T, w World) {
+	t.Helper()
 	want := route(501, 0, hop("up0", gateway, 1))
 	want.Options = routes.Options{
 		InitCwnd: 70, InitRwnd: 71, MTU: 1400, AdvMSS: 1300, RTOMin: 50 * time.Millisecond, QuickAck: true,
@@ -152,6 +159,7 @@ func contractOptions(t *testing.T, w World) {
 }
 
 func contractRefused(t *testing.T, w World) {
+	t.Helper()
 	for _, r := range []routes.Route{
 		route(501, 0, hop("up0", netip.MustParseAddr("203.0.113.1"), 1)),           // not on the link
 		route(254, 0, hop("up0", gateway, 1), hop("down0", gateway, 1)),            // one member is down
@@ -166,6 +174,7 @@ func contractRefused(t *testing.T, w World) {
 }
 
 func contractConflict(t *testing.T, w World) {
+	t.Helper()
 	if err := w.Foreign(routes.TableMain, 0, gateway); err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +189,7 @@ func contractConflict(t *testing.T, w World) {
 }
 
 func contractRules(t *testing.T, w World) {
+	t.Helper()
 	rules := []routes.Rule{
 		{Priority: 20000, Table: routes.TableMain, SuppressDefault: true, Protocol: 201},
 		{Priority: 20001, Table: 70000, SuppressDefault: true, Protocol: 201},
@@ -199,6 +209,7 @@ func contractRules(t *testing.T, w World) {
 }
 
 func contractAddress(t *testing.T, w World) {
+	t.Helper()
 	do(t, w, routes.SetLinkUp{Interface: "down0"})
 	until := time.Now().Add(time.Hour)
 	before := read(t, w).Addresses
@@ -214,6 +225,7 @@ func contractAddress(t *testing.T, w World) {
 }
 
 func contractSysctl(t *testing.T, w World) {
+	t.Helper()
 	was := read(t, w).Sysctls
 	if len(was) != 1 || was[0].Value == "2" {
 		t.Fatalf("the contract needs %s to be there and not 2: %v", sysctl, was)
@@ -229,6 +241,7 @@ func contractSysctl(t *testing.T, w World) {
 }
 
 func contractLink(t *testing.T, w World) {
+	t.Helper()
 	up := func() bool { l, _ := read(t, w).Link("down0"); return l.Up }
 	if up() {
 		t.Fatal("down0 is up before the test")
@@ -242,6 +255,7 @@ func contractLink(t *testing.T, w World) {
 }
 
 func contractGone(t *testing.T, w World) {
+	t.Helper()
 	for _, op := range []routes.Op{
 		routes.SetLinkUp{Interface: "none0"},
 		routes.PutAddress{Address: routes.Address{Interface: "none0", Prefix: leased}},
@@ -255,6 +269,7 @@ func contractGone(t *testing.T, w World) {
 }
 
 func contractCleanup(t *testing.T, w World) {
+	t.Helper()
 	before := read(t, w)
 	set := routes.Set{
 		Owner: owner, Prune: true, Observe: scope.Links, Links: []string{"down0"},

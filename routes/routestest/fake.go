@@ -100,6 +100,8 @@ func (f *Fake) Do(_ context.Context, op routes.Op) error {
 		}
 	}
 	switch op := op.(type) {
+	case routes.AddRoute, routes.ReplaceRoute, routes.DeleteRoute, routes.AddRule, routes.DeleteRule:
+		return f.doRouting(op)
 	case routes.SetLinkUp:
 		return f.setLink(op.Interface, true)
 	case routes.SetLinkDown:
@@ -112,6 +114,14 @@ func (f *Fake) Do(_ context.Context, op routes.Op) error {
 		return f.putAddress(op.Address)
 	case routes.DeleteAddress:
 		f.deleteAddress(op.Address)
+	default:
+		return fmt.Errorf("routestest: unknown operation %T", op)
+	}
+	return nil
+}
+
+func (f *Fake) doRouting(op routes.Op) error {
+	switch op := op.(type) {
 	case routes.AddRoute:
 		return f.putRoute(op.Route, false)
 	case routes.ReplaceRoute:
@@ -126,8 +136,6 @@ func (f *Fake) Do(_ context.Context, op routes.Op) error {
 		}
 	case routes.DeleteRule:
 		f.state.Rules = slices.DeleteFunc(f.state.Rules, func(r routes.Rule) bool { return r == op.Rule })
-	default:
-		return fmt.Errorf("routestest: unknown operation %T", op)
 	}
 	return nil
 }

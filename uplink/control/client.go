@@ -91,7 +91,8 @@ func (c *Client) call(ctx context.Context, method, path string, into any) error 
 func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w on %s: start it (systemctl start uplinkd), or name its socket with --socket", ErrNotRunning, c.path)
+		return fmt.Errorf("%w on %s: start it (systemctl start uplinkd), or name its socket with --socket",
+			ErrNotRunning, c.path)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("no permission for %s: be root or in the socket's group", c.path)
 	}

@@ -76,13 +76,16 @@ func (i *inspector) uplink(u *configs.Uplink) {
 	i.managers(u, link)
 	i.clients(u)
 	if i.host.Strict[u.Interface] {
-		i.add(Warning, u.Name, fmt.Sprintf("strict rp_filter on %s: replies that come in by another uplink's route are dropped", u.Interface),
+		i.add(Warning, u.Name,
+			fmt.Sprintf("strict rp_filter on %s: it drops what comes in by this uplink but is not routed out by it",
+				u.Interface),
 			"run sets it to 2 (loose); see that nothing in /etc/sysctl.d sets it to 1 again")
 	}
 	for _, a := range i.have.Addresses {
 		if a.Interface == u.Interface && u.Address == configs.AddressDHCP && !i.owner.OwnsAddress(a) &&
 			!a.Prefix.Addr().IsLinkLocalUnicast() {
-			i.add(Warning, u.Name, fmt.Sprintf("%s already has the address %s, which is not ours", u.Interface, a.Prefix),
+			i.add(Warning, u.Name,
+				fmt.Sprintf("%s already has the address %s, which is not ours", u.Interface, a.Prefix),
 				fmt.Sprintf("stop what put it there, then: ip addr del %s dev %s", a.Prefix, u.Interface))
 		}
 	}
@@ -100,7 +103,8 @@ func (i *inspector) managers(u *configs.Uplink, link routes.Link) {
 			fmt.Sprintf("nmcli device set %s managed no; and for good: [keyfile] unmanaged-devices=interface-name:%s "+
 				"in /etc/NetworkManager/conf.d/uplinkd.conf", u.Interface, u.Interface))
 	}
-	if state := i.host.Networkd[link.Index]; state != "" && state != "unmanaged" && u.Address != configs.AddressExternal {
+	state := i.host.Networkd[link.Index]
+	if state != "" && state != "unmanaged" && u.Address != configs.AddressExternal {
 		i.add(Problem, u.Name, fmt.Sprintf("systemd-networkd manages %s (%s)", u.Interface, state),
 			fmt.Sprintf("a .network file with [Match] Name=%s and [Link] Unmanaged=yes; "+
 				"and ManageForeignRoutes=no, ManageForeignRoutingPolicyRules=no in networkd.conf", u.Interface))
@@ -121,7 +125,8 @@ func (i *inspector) clients(u *configs.Uplink) {
 		})
 		if slices.Contains(p.Args, u.Interface) || !others && !namesInterface(p) {
 			i.add(Problem, u.Name, fmt.Sprintf("%s (pid %d) may ask for leases on %s too", p.Name, p.PID, u.Interface),
-				fmt.Sprintf("take %s out of its configuration (for ifupdown: `iface %s inet manual`) and stop it", u.Interface, u.Interface))
+				fmt.Sprintf("take %s out of its configuration (for ifupdown: `iface %s inet manual`) and stop it",
+					u.Interface, u.Interface))
 		}
 	}
 }
@@ -144,7 +149,8 @@ func (i *inspector) defaults() {
 		if r.Table != c.Table || r.Dst.Bits() != 0 || i.owner.OwnsRoute(r) {
 			continue
 		}
-		what, remedy := "", fmt.Sprintf("remove it where it is configured (ifupdown `gateway`, networkd, NetworkManager), "+
+		what := ""
+		remedy := fmt.Sprintf("remove it where it is configured (ifupdown `gateway`, networkd, NetworkManager), "+
 			"or by hand: ip route del %s", r)
 		switch {
 		case r.Metric == c.Metric:
@@ -169,7 +175,8 @@ func (i *inspector) rules() {
 		}
 		if r.Mask&i.config.Routes.FwMarkMask != 0 {
 			i.add(Problem, "", fmt.Sprintf("a foreign rule looks at bits of our marks: %s", r),
-				fmt.Sprintf("set routes.fwmark_mask (now %#x) to bits that nothing else uses", i.config.Routes.FwMarkMask))
+				fmt.Sprintf("set routes.fwmark_mask (now %#x) to bits that nothing else uses",
+					i.config.Routes.FwMarkMask))
 		}
 		for n := range i.config.Uplinks {
 			if u := &i.config.Uplinks[n]; u.Table == r.Table {
@@ -179,7 +186,8 @@ func (i *inspector) rules() {
 		}
 		plain := !r.From.IsValid() && r.Mask == 0 && !r.Foreign && !r.SuppressDefault
 		if plain && r.Table != i.config.Routes.Table && r.Priority < mainRule {
-			i.add(Warning, "", fmt.Sprintf("a foreign rule sends all packets to another table before ours is asked: %s", r),
+			i.add(Warning, "",
+				fmt.Sprintf("a foreign rule sends all packets to another table before ours is asked: %s", r),
 				"if that table has a default route, it wins: remove the rule or the route")
 		}
 	}

@@ -20,7 +20,9 @@ func (s *Snapshot) WriteTable(w io.Writer, now time.Time) error {
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
 	t.SetStyle(style)
-	t.AppendHeader(table.Row{"UPLINK", "STATE", "FOR", "ROUTE", "TIER", "ADDRESS", "GATEWAY", "RTT", "LOSS", "DOWN/UP", "CONNS"})
+	t.AppendHeader(table.Row{
+		"UPLINK", "STATE", "FOR", "ROUTE", "TIER", "ADDRESS", "GATEWAY", "RTT", "LOSS", "DOWN/UP", "CONNS",
+	})
 	for i := range s.Uplinks {
 		t.AppendRow(s.Uplinks[i].row(now))
 	}
@@ -39,7 +41,8 @@ func (s *Snapshot) header(b *strings.Builder, now time.Time) {
 			up++
 		}
 	}
-	fmt.Fprintf(b, "%d of %d uplinks up, uplinkd %s since %s\n", up, len(s.Uplinks), s.Daemon.Version, age(s.Daemon.Started, now))
+	fmt.Fprintf(b, "%d of %d uplinks up, uplinkd %s running for %s\n",
+		up, len(s.Uplinks), s.Daemon.Version, age(s.Daemon.Started, now))
 	total := 0
 	for _, hop := range s.DefaultRoute.NextHops {
 		total += hop.Weight

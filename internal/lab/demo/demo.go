@@ -93,7 +93,7 @@ func (s *show) build(context.Context) (err error) {
 		return err
 	}
 	for _, isp := range s.world.ISPs {
-		if err := isp.StartDHCP(leaseTime); err != nil {
+		if err = isp.StartDHCP(leaseTime); err != nil {
 			return err
 		}
 	}
@@ -214,7 +214,8 @@ func (s *show) spread(context.Context) error {
 		count[s.call(n).isp]++
 	}
 	first := 100 * float64(count[1]) / connections
-	s.say("%d new connections: fiber %d, cable %d, radio %d, failed %d.", connections, count[1], count[2], count[3], count[0])
+	s.say("%d new connections: fiber %d, cable %d, radio %d, failed %d.",
+		connections, count[1], count[2], count[3], count[0])
 	s.promise(count[0] == 0, "%d of %d connections failed with every uplink up", count[0], connections)
 	s.promise(first > firstShare-spreadSlack && first < firstShare+spreadSlack,
 		"fiber got %.1f%% of the connections, want %.0f%%", first, firstShare)
@@ -287,10 +288,12 @@ func (s *show) silence(ctx context.Context) error {
 			s.promise(c.isp != 0 && c.isp != 1, "a connection after the switch did not leave by a live uplink")
 		}
 	}
-	s.say("Traffic moved to cable and radio after %d ms: %d of %d connections failed, the last began %d ms after the fault.",
+	s.say("Traffic moved to cable and radio after %d ms: %d of %d connections failed, "+
+		"the last began %d ms after the fault.",
 		took.Milliseconds(), failed, len(calls), last.Milliseconds())
 	s.say("Since then %d connections, none failed.", after)
-	s.promise(last <= lastFailure, "the last failed connection began %v after the fault, want at most %v", last, lastFailure)
+	s.promise(last <= lastFailure,
+		"the last failed connection began %v after the fault, want at most %v", last, lastFailure)
 	return s.table(ctx)
 }
 
