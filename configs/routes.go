@@ -12,6 +12,10 @@ const (
 
 	rulePriorityLast = 32766 - 1000 // ours must end before main's rule
 
+	// mtuMost is what the kernel cuts a larger one down to (fib_metrics.c): a
+	// route that reads back otherwise than it was written would be repaired for ever.
+	mtuMost = 65535 - 15
+
 	// The kernel's own and the administrator's protocols (rtnetlink.h): kernel,
 	// boot, static, and unspec below them.
 	protocolFirst = 5
@@ -35,7 +39,7 @@ func (p *parser) readOptions(v value, to *RouteOptions) {
 	p.mapping(v, map[string]func(value){
 		"initcwnd": func(v value) { setInteger(p, v, &to.InitCwnd, 0, 1024) },
 		"initrwnd": func(v value) { setInteger(p, v, &to.InitRwnd, 0, 1024) },
-		"mtu":      func(v value) { setInteger(p, v, &to.MTU, 0, 65535) },
+		"mtu":      func(v value) { setInteger(p, v, &to.MTU, 0, mtuMost) },
 		"advmss":   func(v value) { setInteger(p, v, &to.AdvMSS, 0, 65495) },
 		"rto_min": func(v value) {
 			if d, ok := p.duration(v, 0, 2*time.Minute); ok {

@@ -14,6 +14,7 @@ import (
 
 // A Spec says on what interface a lease is to be kept.
 type Spec struct {
+	Uplink    string // for logs
 	Interface string
 	Index     int
 	MAC       string // of the interface
@@ -25,7 +26,7 @@ type Spec struct {
 
 // sameClient reports whether a lease got under s holds under other too.
 func (s *Spec) sameClient(other *Spec) bool {
-	return s.MAC == other.MAC && s.Router == other.Router && s.HostName == other.HostName
+	return s.MAC == other.MAC && s.HostName == other.HostName
 }
 
 // A Conn carries messages on one interface. Receive is called by one goroutine,
@@ -57,7 +58,6 @@ const reopenAfter = time.Second
 
 // A Client keeps one lease. Its methods may be called from any goroutine.
 type Client struct {
-	name    string
 	open    Opener
 	random  func() uint32
 	log     *slog.Logger
@@ -70,17 +70,17 @@ type Client struct {
 
 	// Owned by Run.
 	current *Spec
+	uplink  string // the last one's
 	machine *Machine
 	conn    Conn
 	told    Change
 	retry   time.Time // when to try to open again
 }
 
-// New returns a Client that starts nothing. name is the uplink's, for logs.
-// changed is called from Run's goroutine on each change and must not block.
-func New(name string, open Opener, random func() uint32, log *slog.Logger, changed func(Change)) *Client {
+// New returns a Client that starts nothing. changed is called from Run's goroutine on each change and must not block.
+func New(open Opener, random func() uint32, log *slog.Logger, changed func(Change)) *Client {
 	return &Client{
-		name: name, open: open, random: random, log: log, changed: changed, respec: make(chan struct{}, 1),
+		open: open, random: random, log: log, changed: changed, respec: make(chan struct{}, 1),
 	}
 }
 
@@ -185,6 +185,7 @@ func (c *Client) adopt() {
 }
 
 func (c *Client) leave(release bool) {
+	c.retry = time.Time{}
 	if c.machine == nil {
 		return
 	}
@@ -203,13 +204,15 @@ func (c *Client) move(old, spec *Spec) {
 	mac, err := net.ParseMAC(spec.MAC)
 	if err != nil || len(mac) != 6 {
 		c.log.Error("no DHCP on an interface without an Ethernet address",
-			"uplink", c.name, "interface", spec.Interface)
+			"uplink", c.name(), "interface", spec.Interface)
 		c.machine = nil
 		return
 	}
+	identity := Identity{MAC: mac, HostName: spec.HostName}
 	if c.machine == nil || old == nil || !old.sameClient(spec) {
-		c.machine = NewMachine(Identity{MAC: mac, HostName: spec.HostName}, spec.Router, c.random)
+		c.machine = NewMachine(identity, spec.Router, c.random)
 	}
+	c.machine.Adapt(spec.Router)
 	if !spec.Carrier {
 		c.machine.Stop("no carrier")
 	}
@@ -226,7 +229,7 @@ func (c *Client) reopen() Conn {
 	conn, err := c.open(*c.current)
 	if err != nil {
 		if c.retry.IsZero() {
-			c.log.Error("no DHCP connection", "uplink", c.name, "interface", c.current.Interface, "err", err)
+			c.log.Error("no DHCP connection", "uplink", c.name(), "interface", c.current.Interface, "err", err)
 		}
 		c.machine.Stop(err.Error())
 		c.retry = time.Now().Add(reopenAfter)
@@ -256,7 +259,7 @@ func (c *Client) receive(r received) {
 	}
 	actions, err := c.machine.Receive(time.Now(), r.message)
 	if err != nil {
-		c.log.Warn("DHCP message not taken", "uplink", c.name, "err", err)
+		c.log.Warn("DHCP message not taken", "uplink", c.name(), "err", err)
 	}
 	c.send(actions)
 }
@@ -274,7 +277,7 @@ func (c *Client) send(actions []Action) {
 			err = c.conn.Broadcast(a.Message.ToBytes())
 		}
 		if err != nil {
-			c.log.Warn("DHCP message not sent", "uplink", c.name, "type", a.Message.MessageType().String(), "err", err)
+			c.log.Warn("DHCP message not sent", "uplink", c.name(), "type", a.Message.MessageType().String(), "err", err)
 		}
 	}
 }
@@ -290,11 +293,19 @@ func (c *Client) tell() {
 		return
 	}
 	if now.State != c.told.State {
-		c.log.Info("DHCP state", "uplink", c.name, "from", c.told.State.String(), "to", now.State.String(),
+		c.log.Info("DHCP state", "uplink", c.name(), "from", c.told.State.String(), "to", now.State.String(),
 			"reason", now.Reason, "address", addressOf(now.Lease))
 	}
 	c.told = now
 	c.changed(now)
+}
+
+// name is the uplink's, for logs.
+func (c *Client) name() string {
+	if c.current != nil {
+		c.uplink = c.current.Uplink
+	}
+	return c.uplink
 }
 
 func addressOf(l *Lease) string {

@@ -100,7 +100,7 @@ func newBench(t *testing.T, reply func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.D
 		return &conn{link: b.link, answers: make(chan []byte, 100), closed: make(chan struct{})}, nil
 	}
 	n := uint32(0)
-	b.client = dhcp.New("isp1", opener, func() uint32 { n += 7919; return n }, slog.New(slog.DiscardHandler), func(c dhcp.Change) {
+	b.client = dhcp.New(opener, func() uint32 { n += 7919; return n }, slog.New(slog.DiscardHandler), func(c dhcp.Change) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.changes = append(b.changes, c)

@@ -78,6 +78,10 @@ func NewMachine(identity Identity, wantRouter bool, random func() uint32) *Machi
 	return &Machine{identity: identity, wantRouter: wantRouter, random: random}
 }
 
+// Adapt says from now on whether the router is wanted. It is told with the next
+// acknowledgement.
+func (m *Machine) Adapt(wantRouter bool) { m.wantRouter = wantRouter }
+
 // State returns the state, and the reason it last changed.
 func (m *Machine) State() (State, string) { return m.state, m.why }
 

@@ -19,6 +19,10 @@ import (
 // another interface that has taken the name meanwhile.
 const bindToIfindex = 62
 
+// stampMost is how old a packet's time stamp may be and still be believed: the
+// wall clock it is of may have been set meanwhile.
+const stampMost = 10 * time.Second
+
 // An icmpConn is one raw socket that leaves and hears by one interface only.
 // Choosing the interface with IP_PKTINFO would not do: a reply that comes in by
 // another uplink would count.
@@ -170,10 +174,11 @@ func (c *icmpConn) Receive() (Answer, error) {
 			continue
 		}
 		arrived, ok := c.arrival()
-		if !ok {
-			arrived = now
+		if age := now.Sub(arrived); ok && age > 0 && age < stampMost {
+			// When it came counts, not when this busy host got round to reading it.
+			return Answer{Target: r.target, Seq: r.seq, At: now.Add(-age), RTT: arrived.Sub(r.sent)}, nil
 		}
-		return Answer{Target: r.target, Seq: r.seq, At: now, RTT: arrived.Sub(r.sent)}, nil
+		return Answer{Target: r.target, Seq: r.seq, At: now, RTT: now.Sub(r.sent)}, nil
 	}
 }
 
@@ -188,7 +193,7 @@ func (c *icmpConn) arrival() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	stamp := (*unix.Timespec)(unsafe.Pointer(&c.control[header]))
-	return time.Unix(stamp.Sec, stamp.Nsec), true
+	return time.Unix(stamp.Unix()), true
 }
 
 // Close implements Conn.

@@ -74,6 +74,10 @@ type TargetStatus struct {
 // reopenAfter is the pause after a Conn could not be opened or failed.
 const reopenAfter = 200 * time.Millisecond
 
+// starved is how much later than planned the loop may come round before it
+// distrusts its own misses.
+const starved = 50 * time.Millisecond
+
 // A Prober probes one uplink and tells its verdict. Its methods may be called
 // from any goroutine.
 type Prober struct {
@@ -135,6 +139,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	defer func() { p.close() }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var planned time.Time // when the timer was to fire
 	read := func(conn Conn) {
 		readers.Go(func() { pump(ctx, conn, answers) })
 	}
@@ -148,12 +153,32 @@ func (p *Prober) Run(ctx context.Context) error {
 			p.receive(r)
 		case <-timer.C:
 		}
+		p.drain(answers)
 		now := time.Now()
 		p.reopen(now, read)
+		if !planned.IsZero() && now.Sub(planned) > starved {
+			// This host stood still. Answers may lie in the socket unread: give the
+			// reader a moment before anything is counted as missed.
+			planned = now.Add(starved / 10)
+			timer.Reset(starved / 10)
+			continue
+		}
 		p.expire(now)
-		next := p.send(now)
+		planned = p.send(now)
 		p.publish()
-		timer.Reset(time.Until(next))
+		timer.Reset(time.Until(planned))
+	}
+}
+
+// drain takes in the answers that wait: they count before any miss does.
+func (p *Prober) drain(answers <-chan received) {
+	for {
+		select {
+		case r := <-answers:
+			p.receive(r)
+		default:
+			return
+		}
 	}
 }
 
@@ -193,6 +218,9 @@ func (p *Prober) adopt() {
 			for i := range p.targets {
 				p.targets[i].abandon()
 			}
+		}
+		for i := range p.targets { // the quorum may be another
+			p.conclude(&p.targets[i], time.Now())
 		}
 		return
 	}

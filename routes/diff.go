@@ -41,7 +41,7 @@ func Diff(want Set, have State) Plan {
 // Cleanup returns the plan that gives back everything that is ours: the routes,
 // rules, addresses and sysctls found in have, and nothing foreign.
 func Cleanup(owner Owner, have State) Plan {
-	return Diff(Set{Owner: owner, Prune: true}, have)
+	return Diff(Set{Owner: owner, Prune: true, Leave: true}, have)
 }
 
 type differ struct {
@@ -60,6 +60,9 @@ func (d *differ) linkPuts() (ops []Op) {
 }
 
 func (d *differ) linkDeletes() (ops []Op) {
+	if !d.want.Leave {
+		return nil
+	}
 	for _, name := range d.have.RaisedUp {
 		if !slices.Contains(d.want.Observe, name) && !d.inUseByOthers(name) {
 			ops = append(ops, SetLinkDown{Interface: name})
@@ -72,6 +75,9 @@ func (d *differ) linkDeletes() (ops []Op) {
 // that we once set up; then it is no longer ours to set down. Link-local
 // addresses come by themselves.
 func (d *differ) inUseByOthers(name string) bool {
+	if l, ok := d.have.Link(name); ok && l.InUse {
+		return true
+	}
 	return slices.ContainsFunc(d.have.Addresses, func(a Address) bool {
 		return a.Interface == name && !d.want.Owner.OwnsAddress(a) && !a.Prefix.Addr().IsLinkLocalUnicast()
 	})
@@ -170,21 +176,25 @@ func (d *differ) usable(r Route) (Route, bool) {
 
 // routeOp returns what makes the kernel hold w, or nil when it does or may not.
 func (d *differ) routeOp(w Route) Op {
-	var foreign *Route
+	var own, foreign *Route
 	for i := range d.have.Routes {
 		h := &d.have.Routes[i]
 		switch {
 		case h.RouteKey != w.RouteKey:
-		case !d.want.Owner.OwnsRoute(*h):
-			foreign = h
-		case h.Equal(w):
-			return nil
+		case d.want.Owner.OwnsRoute(*h):
+			own = h
 		default:
-			return ReplaceRoute{Route: w}
+			foreign = h
 		}
 	}
-	if foreign == nil {
+	switch {
+	case foreign != nil: // even beside ours: a replace takes the first of that key
+	case own == nil:
 		return AddRoute{Route: w}
+	case own.Equal(w):
+		return nil
+	default:
+		return ReplaceRoute{Route: w}
 	}
 	d.conflicts = append(d.conflicts, Conflict{
 		Want: w.String(), Have: foreign.String(),

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -31,7 +33,8 @@ const (
 
 // Applied is the outcome of one pass of the Reconciler.
 type Applied struct {
-	Generation uint64 // of the Set that was compared
+	Generation uint64   // of the Set that was compared
+	Observed   []string // the interfaces that were looked at
 	At         time.Time
 	State      State  // what was read, before the plan
 	Plan       Plan   // what differed, and was carried out
@@ -58,9 +61,10 @@ type Reconciler struct {
 	generation uint64
 
 	// Owned by Run.
-	synced   uint64    // generation last found or made in sync
-	failures int       // passes in a row that failed, with this generation
-	failed   uint64    // the generation that failures counts
+	carried  uint64    // the generation last carried out, with or without errors
+	failures int       // passes in a row that failed, with that generation
+	failed   string    // the plan of the last one, "" when it did not fail
+	retryAt  time.Time // when that may be tried again
 	repairs  int       // repairs since the last calm
 	repaired time.Time // when the last one was made
 	ops      uint64
@@ -134,34 +138,40 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	if ctx.Err() != nil {
 		return resyncEvery
 	}
-	applied := Applied{Generation: generation, State: have}
+	applied := Applied{Generation: generation, Observed: set.Observe, State: have}
 	if err != nil {
 		applied.Err = fmt.Errorf("read the kernel's routing state: %w", err)
 		return r.finish(applied)
 	}
 	applied.Plan = Diff(set, have)
-	if pause := r.repairPause(applied); pause > 0 {
+	if pause := r.hold(applied); pause > 0 {
 		applied.Plan.Ops = nil // not carried out
 		applied.At, applied.Ops, applied.Repairs = time.Now(), r.ops, r.restored
 		r.observed(applied)
 		return pause
 	}
 	applied.Err = r.carryOut(ctx, applied.Plan.Ops)
+	if r.carried != generation {
+		r.carried, r.failures = generation, 0
+	}
 	return r.finish(applied)
 }
 
-// repairPause says how long to leave a repair for later. A repair is a plan for
-// a Set that was in sync before.
-func (r *Reconciler) repairPause(a Applied) time.Duration {
-	if len(a.Plan.Ops) == 0 || a.Generation != r.synced {
+// hold says how long to leave the plan undone. One that failed is tried again
+// only after a growing pause, whatever wakes us meanwhile; so is a repair, which
+// is a plan for a Set that has been carried out before.
+func (r *Reconciler) hold(a Applied) time.Duration {
+	if len(a.Plan.Ops) == 0 || a.Generation != r.carried {
 		return 0
 	}
 	now := time.Now()
+	if r.failed != "" && r.failed == planText(a.Plan) {
+		return r.retryAt.Sub(now)
+	}
 	if now.Sub(r.repaired) > repairCalm {
 		r.repairs = 0
 	}
-	pause := backoff(r.repairs) - now.Sub(r.repaired)
-	if r.repairs > 0 && pause > 0 {
+	if pause := backoff(r.repairs) - now.Sub(r.repaired); r.repairs > 0 && pause > 0 {
 		return pause
 	}
 	r.repairs++
@@ -173,14 +183,23 @@ func (r *Reconciler) repairPause(a Applied) time.Duration {
 	return 0
 }
 
+func planText(p Plan) string {
+	var b strings.Builder
+	for _, op := range p.Ops {
+		b.WriteString(op.String())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
 // carryOut does the operations in order. One that fails does not keep the
-// others from being done, for they may be another uplink's; but then nothing is
-// taken away, since what was to take its place may be missing.
+// others from being done, for they may be another uplink's; only what it was to
+// take the place of is not taken away.
 func (r *Reconciler) carryOut(ctx context.Context, ops []Op) error {
 	var errs []error
-	essential := false
+	var failed []Op
 	for _, op := range ops {
-		if essential && deletes(op) {
+		if slices.ContainsFunc(failed, func(f Op) bool { return shields(f, op) }) {
 			continue
 		}
 		err := r.kernel.Do(ctx, op)
@@ -191,20 +210,42 @@ func (r *Reconciler) carryOut(ctx context.Context, ops []Op) error {
 		r.log.Debug("kernel operation", "op", op.String(), "err", err)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", op, err))
-			if _, sysctl := op.(WriteSysctl); !sysctl {
-				essential = true
-			}
+			failed = append(failed, op)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func deletes(op Op) bool {
-	switch op.(type) {
-	case DeleteRoute, DeleteRule, DeleteAddress, RestoreSysctl, SetLinkDown:
-		return true
+// shields reports whether a deletion must wait because an operation that failed
+// was to replace what it deletes.
+func shields(failed, deletion Op) bool {
+	switch d := deletion.(type) {
+	case DeleteRule:
+		_, rule := failed.(AddRule)
+		return rule
+	case DeleteAddress:
+		return slices.Contains(interfaces(failed), d.Address.Interface)
+	case DeleteRoute:
+		return slices.ContainsFunc(d.Route.NextHops, func(h NextHop) bool {
+			return slices.Contains(interfaces(failed), h.Interface)
+		})
 	}
 	return false
+}
+
+// interfaces returns those that an operation puts something on.
+func interfaces(op Op) []string {
+	switch op := op.(type) {
+	case SetLinkUp:
+		return []string{op.Interface}
+	case PutAddress:
+		return []string{op.Address.Interface}
+	case AddRoute:
+		return op.Route.interfaces()
+	case ReplaceRoute:
+		return op.Route.interfaces()
+	}
+	return nil
 }
 
 // finish reports the pass and returns the time to the next.
@@ -214,18 +255,15 @@ func (r *Reconciler) finish(a Applied) time.Duration {
 	a.Ops, a.Repairs = r.ops, r.restored
 	next := resyncEvery
 	if a.Err != nil {
-		if r.failed != a.Generation {
-			r.failed, r.failures = a.Generation, 0
-		}
 		next = backoff(r.failures)
 		r.failures++
+		r.failed, r.retryAt = planText(a.Plan), a.At.Add(next)
 		if text := a.Err.Error(); text != r.lastErr {
 			r.lastErr = text
 			r.log.Error("kernel change refused", "err", a.Err, "retry_in", next)
 		}
 	} else {
-		r.failures, r.lastErr = 0, ""
-		r.synced = a.Generation
+		r.failures, r.failed, r.lastErr = 0, "", ""
 	}
 	r.observed(a)
 	return next

@@ -84,6 +84,14 @@ func (r Route) Equal(other Route) bool {
 	return slices.Equal(r.canonicalHops(), other.canonicalHops())
 }
 
+func (r Route) interfaces() []string {
+	names := make([]string, len(r.NextHops))
+	for i, hop := range r.NextHops {
+		names[i] = hop.Interface
+	}
+	return names
+}
+
 func (r Route) canonicalHops() []NextHop {
 	hops := slices.Clone(r.NextHops)
 	if len(hops) == 1 {

@@ -45,6 +45,11 @@ type Set struct {
 	// every uplink has been judged. Nothing is deleted then.
 	Prune bool
 
+	// Leave gives interfaces back down that were down before us: at the very
+	// end, when nothing of ours is to stay. At any other time someone may have
+	// come to rely on them.
+	Leave bool
+
 	Observe   []string // interfaces whose state and addresses are to be read
 	Links     []string // interfaces that must be administratively up
 	Sysctls   []Sysctl
@@ -64,6 +69,7 @@ type Link struct {
 	Up      bool
 	Carrier bool
 	MAC     string
+	InUse   bool // others rest on it: it is a bridge's member or a VLAN's parent, or has an IPv6 address
 }
 
 // A Saved is a setting that was changed, and what is needed to give it back.

@@ -14,6 +14,7 @@ import (
 //	+0        lookup main suppress_prefixlength 0   the LAN and all that is not the Internet
 //	+100+i    fwmark M/MASK lookup TABLE            what was marked for an uplink
 //	+300+i    from ADDRESS lookup TABLE             what has an uplink's address
+//	+900      lookup TABLE                          the shared default route, where that is not in main
 //
 // A mark comes before an address because two uplinks may have the same address
 // (carrier-grade NAT), and then only the mark tells them apart. What matches
@@ -22,6 +23,7 @@ const (
 	ruleSuppress = 0
 	ruleMark     = 100
 	ruleFrom     = 300
+	ruleShared   = 900
 )
 
 // prohibitMetric is that of the route beneath an uplink's default route: worse
@@ -31,6 +33,14 @@ const prohibitMetric = 65535
 // Desired returns what the kernel is to hold. It is pure.
 func Desired(s State) routes.Set {
 	d := desired{state: &s, set: routes.Set{Owner: s.owner(), Prune: s.Settled}}
+	if !s.Read {
+		// Nothing is known yet, not even what is there of ours: look first.
+		for i := range s.Uplinks {
+			d.set.Observe = append(d.set.Observe, s.Uplinks[i].Config.Interface)
+		}
+		d.set.Prune = false
+		return d.set
+	}
 	d.globals()
 	for i := range s.Uplinks {
 		d.uplink(i, &s.Uplinks[i])
@@ -56,6 +66,9 @@ func (d *desired) globals() {
 	}
 	d.sysctl("net/ipv4/fib_multipath_use_neigh", "1")
 	d.rule(routes.Rule{Priority: ruleSuppress, Table: routes.TableMain, SuppressDefault: true})
+	if table := d.state.Config.Routes.Table; table != routes.TableMain {
+		d.rule(routes.Rule{Priority: ruleShared, Table: table})
+	}
 }
 
 // rule adds a rule; its priority is counted from our first.
@@ -86,8 +99,13 @@ func (d *desired) uplink(i int, u *Uplink) {
 			a.Protocol = d.set.Owner.Protocol
 			d.set.Addresses = append(d.set.Addresses, a)
 		}
-		host := netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen())
-		d.rule(routes.Rule{Priority: ruleFrom + uint32(i), From: host, Table: u.Config.Table})
+		// An address leads to the table only once something is there, or was: until
+		// the uplink has worked once, whoever is logged in over it stays on the
+		// route that brought him.
+		if _, ok := d.routable(u); ok || u.Proved != 0 {
+			host := netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen())
+			d.rule(routes.Rule{Priority: ruleFrom + uint32(i), From: host, Table: u.Config.Table})
+		}
 	}
 	d.table(u)
 }

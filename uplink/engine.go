@@ -53,14 +53,15 @@ type Engine struct {
 
 	mu     sync.Mutex // guards what follows
 	inbox  []Event
-	view   view // what Snapshot reads
-	actors map[string]*actor
-	poked  chan struct{} // size 1
+	view   view              // what Snapshot reads
+	actors map[string]*actor // by interface
+	poked  chan struct{}     // size 1
 
 	// Owned by Run.
 	state    State
 	want     routes.Set
-	gen      uint64
+	gen      uint64 // of want
+	answered uint64 // the last one the kernel has answered to
 	pending  []transition
 	ready    bool
 	line     string
@@ -195,7 +196,7 @@ func (e *Engine) publish(event Event) {
 // that there is one for each uplink and for no other.
 func (e *Engine) direct(ctx context.Context) {
 	for name, a := range e.actors {
-		if e.state.uplink(name) == nil {
+		if e.state.on(name) == nil {
 			a.stop()
 			<-a.done
 			e.mu.Lock()
@@ -205,9 +206,9 @@ func (e *Engine) direct(ctx context.Context) {
 	}
 	for i := range e.state.Uplinks {
 		u := &e.state.Uplinks[i]
-		a := e.actors[u.Config.Name]
+		a := e.actors[u.Config.Interface]
 		if a == nil {
-			a = e.hire(ctx, u.Config.Name)
+			a = e.hire(ctx, u.Config.Interface)
 		}
 		if !reflect.DeepEqual(a.probed, u.Probe) {
 			a.probed = u.Probe
@@ -220,12 +221,12 @@ func (e *Engine) direct(ctx context.Context) {
 	}
 }
 
-// hire starts the prober and the DHCP client of an uplink.
+// hire starts the prober and the DHCP client of the uplink on an interface.
 func (e *Engine) hire(ctx context.Context, name string) *actor {
 	ctx, stop := context.WithCancel(ctx)
 	a := &actor{
 		prober: probe.New(e.out.OpenProbe, func(c probe.Change) { e.Send(Judged{name, c}) }),
-		client: dhcp.New(name, e.out.OpenDHCP, e.out.Random, e.out.Log, func(c dhcp.Change) {
+		client: dhcp.New(e.out.OpenDHCP, e.out.Random, e.out.Log, func(c dhcp.Change) {
 			e.Send(Leased{name, c})
 		}),
 		stop: stop, done: make(chan struct{}),

@@ -14,10 +14,12 @@ import (
 	"uplinkd/uplink/status"
 )
 
-// Watched returns the Set that holds nothing but what is to be read for a
-// configuration: with it the first reading is made, and nothing changes.
+// Watched returns a Set that names all that might be wanted under a
+// configuration, as far as that decides what has to be read.
 func Watched(c configs.Config) routes.Set {
-	return Desired(newState(c, time.Time{}))
+	s := newState(c, time.Time{})
+	s.Read = true
+	return Desired(s)
 }
 
 // Forecast returns what the kernel would be made to hold under a configuration,
@@ -26,7 +28,7 @@ func Watched(c configs.Config) routes.Set {
 // stands in its way. It is pure.
 func Forecast(c configs.Config, have routes.State, running *status.Snapshot) routes.Set {
 	s := newState(c, have.At)
-	s.observe(routes.Applied{State: have})
+	s.observe(routes.Applied{State: have, Observed: Watched(c).Observe})
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		told := find(running, u.Config.Name)

@@ -30,7 +30,7 @@ func (e *Engine) Snapshot() status.Snapshot {
 	for i := range v.state.Uplinks {
 		u := &v.state.Uplinks[i]
 		line := uplinkStatus(u, v, active[i])
-		if p := probers[u.Config.Name]; p != nil {
+		if p := probers[u.Config.Interface]; p != nil {
 			line.Probes = probeStatus(p.Status())
 		}
 		addresses = append(addresses, hostPart(line.Address)...)

@@ -46,7 +46,9 @@ type Uplink struct {
 	MAC      string         // the interface's, kept while it is away
 	Present  []netip.Prefix // what the interface has
 	Seen     []netip.Prefix // of what it should have: seen on it since the interface appeared
+	Read     bool           // the interface has been looked at once
 	Raised   int            // the index under which the interface was seen up
+	Proved   int            // the index under which the uplink was up
 	DHCP     dhcp.Change
 	Evidence probe.Change // the last verdict; of the present series, or void
 	Disabled bool
@@ -96,10 +98,12 @@ func newUplink(c configs.Uplink, now time.Time) Uplink {
 	return Uplink{Config: c, Phase: Starting, Reason: "not judged yet", Since: now}
 }
 
-// uplink returns the uplink of that name, nil when there is none.
-func (s *State) uplink(name string) *Uplink {
+// on returns the uplink on that interface, nil when there is none. An interface
+// is one uplink, and tells it better than its name does, which a person may
+// change while everything goes on.
+func (s *State) on(name string) *Uplink {
 	for i := range s.Uplinks {
-		if s.Uplinks[i].Config.Name == name {
+		if s.Uplinks[i].Config.Interface == name {
 			return &s.Uplinks[i]
 		}
 	}

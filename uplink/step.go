@@ -21,13 +21,13 @@ type (
 	Observed struct{ routes.Applied }
 	// Judged is a change of the probes' verdict on an uplink.
 	Judged struct {
-		Uplink string
-		Change probe.Change
+		Interface string
+		Change    probe.Change
 	}
 	// Leased is a change of an uplink's lease.
 	Leased struct {
-		Uplink string
-		Change dhcp.Change
+		Interface string
+		Change    dhcp.Change
 	}
 	// Ordered is the operator's word on an uplink.
 	Ordered struct {
@@ -56,16 +56,18 @@ func step(s State, e Event, now time.Time) State {
 	case Judged:
 		// A verdict that was under way when the series changed is void, which
 		// Verdict sees to.
-		if u := s.uplink(e.Uplink); u != nil {
+		if u := s.on(e.Interface); u != nil {
 			u.Evidence = e.Change
 		}
 	case Leased:
-		if u := s.uplink(e.Uplink); u != nil {
+		if u := s.on(e.Interface); u != nil {
 			u.lease(e.Change)
 		}
 	case Ordered:
-		if u := s.uplink(e.Uplink); u != nil {
-			u.Disabled = e.Disable
+		for i := range s.Uplinks {
+			if s.Uplinks[i].Config.Name == e.Uplink {
+				s.Uplinks[i].Disabled = e.Disable
+			}
 		}
 	case Reloaded:
 		s.reload(e.Config, now)
@@ -76,6 +78,9 @@ func step(s State, e Event, now time.Time) State {
 	}
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
+		if !u.Read {
+			continue
+		}
 		u.expireAdopted(now)
 		s.respec(u)
 		u.decide(now, now.Sub(s.Started) >= startLimit)
@@ -96,6 +101,10 @@ func (s *State) observe(a routes.Applied) {
 	}
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
+		if !slices.Contains(a.Observed, u.Config.Interface) {
+			continue // it has come with a configuration that was not yet in force
+		}
+		u.Read = true
 		link, _ := a.State.Link(u.Config.Interface)
 		if link.Index != u.Link.Index {
 			u.Seen = nil
@@ -107,7 +116,10 @@ func (s *State) observe(a routes.Applied) {
 		if link.Index != 0 {
 			u.MAC = link.MAC
 		}
-		u.Present = present(a, link.Name)
+		if u.Adopted.Carried && u.Proved == 0 {
+			u.Proved = link.Index // the process before us had seen to that
+		}
+		u.Present = present(a, u)
 		for _, address := range u.Addresses() {
 			if slices.Contains(u.Present, address.Prefix) && !slices.Contains(u.Seen, address.Prefix) {
 				u.Seen = append(slices.Clone(u.Seen), address.Prefix)
@@ -116,12 +128,14 @@ func (s *State) observe(a routes.Applied) {
 	}
 }
 
-// present returns the addresses of an interface, as read and with what the plan
-// has put there since. Link-local ones lead nowhere and do not count.
-func present(a routes.Applied, name string) []netip.Prefix {
+// present returns the addresses of an uplink's interface, as read and with what
+// the plan has put there since. Where others are to set the address, one that
+// the system gave itself (169.254/16) is not it.
+func present(a routes.Applied, u *Uplink) []netip.Prefix {
 	var list []netip.Prefix
 	add := func(have routes.Address) {
-		if have.Interface == name && !have.Prefix.Addr().IsLinkLocalUnicast() && !slices.Contains(list, have.Prefix) {
+		own := u.Config.Address == configs.AddressExternal && have.Prefix.Addr().IsLinkLocalUnicast()
+		if have.Interface == u.Config.Interface && !own && !slices.Contains(list, have.Prefix) {
 			list = append(list, have.Prefix)
 		}
 	}
@@ -241,7 +255,7 @@ func leaseSpec(u *Uplink) *dhcp.Spec {
 		return nil
 	}
 	return &dhcp.Spec{
-		Interface: u.Config.Interface, Index: u.Link.Index, MAC: u.MAC, Carrier: u.Link.Up && u.Link.Carrier,
+		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Link.Index, MAC: u.MAC, Carrier: u.Link.Up && u.Link.Carrier,
 		Mark: u.Config.FwMark, Router: u.Config.Gateway == configs.GatewayLease,
 	}
 }
@@ -256,6 +270,9 @@ func (u *Uplink) decide(now time.Time, startOver bool) {
 	if phase != Starting {
 		u.Judged = true
 		u.Adopted.Carried = false
+	}
+	if phase == Up {
+		u.Proved = u.Link.Index
 	}
 }
 
@@ -277,8 +294,13 @@ func (u *Uplink) judge(startOver bool) (Phase, string) {
 	case probe.Unknown:
 	}
 	// No verdict on this series yet. What was down stays so until it has proved
-	// itself; what was up has got another gateway or interface, and must as well.
-	if u.Judged && u.Phase == Down {
+	// itself. What was up, and has got another gateway or other targets on the
+	// same link, is taken at its word until they have been judged: there is no
+	// evidence against it, and less of it for anything else.
+	switch {
+	case u.Phase == Up && u.Proved == u.Link.Index:
+		return Up, "was up; its new gateway or targets are not judged yet"
+	case u.Judged && u.Phase == Down:
 		return Down, "not proved yet"
 	}
 	return Starting, "not proved yet"
@@ -299,20 +321,25 @@ func (s *State) owner() routes.Owner {
 	return routes.Owner{Protocol: s.Config.Routes.Protocol, RulePriority: s.Config.Routes.RulePriority}
 }
 
-// reload takes a new configuration over. An uplink keeps what is known of it
-// while name and interface stay; the rest follows from comparing.
+// reload takes a new configuration over. What is known of an uplink stays while
+// its interface does, whatever its name; the operator's word stays with the
+// name. The rest follows from comparing.
 func (s *State) reload(c configs.Config, now time.Time) {
-	old := s.Uplinks
+	old := *s
 	s.Config, s.Uplinks = c, nil
 	for _, config := range c.Uplinks {
 		u := newUplink(config, now)
-		for i := range old {
-			if old[i].Config.Name == config.Name && old[i].Config.Interface == config.Interface {
-				u = old[i]
-				u.Config = config
-				if old[i].Config.Address != config.Address {
-					u.DHCP, u.Adopted, u.Seen = dhcp.Change{}, Adopted{}, nil
-				}
+		if known := old.on(config.Interface); known != nil {
+			u = *known
+			u.Config = config
+			if known.Config.Address != config.Address {
+				u.DHCP, u.Adopted, u.Seen = dhcp.Change{}, Adopted{}, nil
+			}
+		}
+		u.Disabled = false
+		for i := range old.Uplinks {
+			if o := &old.Uplinks[i]; o.Config.Name == config.Name {
+				u.Disabled = o.Disabled
 			}
 		}
 		s.Uplinks = append(s.Uplinks, u)

@@ -15,7 +15,6 @@ type transition struct {
 	uplink   string
 	from, to Phase
 	reason   string
-	at       time.Time // when it was decided
 	since    time.Time // from when the time to the kernel's answer counts
 	misses   int
 	rtt      time.Duration
@@ -27,13 +26,12 @@ func transitions(before, after State, now time.Time) []transition {
 	var list []transition
 	for i := range after.Uplinks {
 		u := &after.Uplinks[i]
-		old := before.uplink(u.Config.Name)
+		old := before.on(u.Config.Interface)
 		if old == nil || old.Phase == u.Phase {
 			continue
 		}
 		t := transition{
-			uplink: u.Config.Name, from: old.Phase, to: u.Phase, reason: u.Reason, at: now, since: now,
-			rtt: u.Evidence.LastRTT,
+			uplink: u.Config.Name, from: old.Phase, to: u.Phase, reason: u.Reason, since: now, rtt: u.Evidence.LastRTT,
 		}
 		if u.Phase == Down && u.obstacle().why == "" {
 			t.misses = u.Evidence.Misses
@@ -46,10 +44,15 @@ func transitions(before, after State, now time.Time) []transition {
 	return list
 }
 
-// note keeps what changed until the kernel has answered.
+// note keeps what changed until the kernel has answered; what asked nothing of
+// it has no answer to wait for.
 func (e *Engine) note(before State, now time.Time) {
 	for _, t := range transitions(before, e.state, now) {
 		t.gen = e.gen
+		if e.gen <= e.answered {
+			t.log(e.out.Log, routes.Applied{At: now})
+			continue
+		}
 		e.pending = append(e.pending, t)
 	}
 }
@@ -57,6 +60,7 @@ func (e *Engine) note(before State, now time.Time) {
 // report logs each change of phase that the kernel has answered to: one line,
 // with how long it took from the first miss, or from the event, to the answer.
 func (e *Engine) report(a routes.Applied) {
+	e.answered = max(e.answered, a.Generation)
 	kept := e.pending[:0]
 	for _, t := range e.pending {
 		if t.gen > a.Generation {

@@ -15,8 +15,8 @@ func (k *Kernel) putAddress(a routes.Address, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := k.ledger.addAddress(index, a.Prefix); err != nil {
-		return err
+	if !k.tags {
+		k.ledger.addAddress(index, a.Prefix)
 	}
 	request := netlink.Addr{IPNet: ipNet(a), Protocol: int(a.Protocol)}
 	if !a.Until.IsZero() {
@@ -35,7 +35,8 @@ func (k *Kernel) deleteAddress(a routes.Address) error {
 	if err = ignore(err, unix.EADDRNOTAVAIL, unix.ENODEV); err != nil {
 		return err
 	}
-	return k.ledger.removeAddress(index, a.Prefix)
+	k.ledger.removeAddress(index, a.Prefix)
+	return nil
 }
 
 func ipNet(a routes.Address) *net.IPNet {

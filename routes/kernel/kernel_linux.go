@@ -24,6 +24,7 @@ type Kernel struct {
 	handle *netlink.Handle
 	rules  map[int]*nl.SocketHandle // the library's rule code loses fields; ours needs a socket of its own
 	ledger *ledger
+	tags   bool           // this kernel keeps the tag of an address (IFA_PROTO, Linux 5.18)
 	index  map[string]int // of every link, as of the last Read
 }
 
@@ -47,12 +48,26 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		handle: handle,
 		rules:  map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}},
 		ledger: newLedger(stateDir, log),
+		tags:   keepsAddressTags(),
 	}
 	if err := k.boundWaits(socket); err != nil {
 		k.Close()
 		return nil, fmt.Errorf("bound the netlink sockets' waits: %w", err)
 	}
 	return k, nil
+}
+
+// keepsAddressTags reports whether this kernel is Linux 5.18 or later.
+func keepsAddressTags() bool {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return false
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major > 5 || major == 5 && minor >= 18
 }
 
 func (k *Kernel) boundWaits(socket *nl.NetlinkSocket) error {
@@ -136,9 +151,7 @@ func (k *Kernel) setLinkUp(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := k.ledger.raise(name, index); err != nil {
-		return err
-	}
+	k.ledger.raise(name, index)
 	return k.handle.LinkSetUp(linkWithIndex(index))
 }
 
@@ -150,7 +163,8 @@ func (k *Kernel) setLinkDown(name string) error {
 	if err != nil && !errors.Is(err, unix.ENODEV) {
 		return err
 	}
-	return k.ledger.lower(name)
+	k.ledger.lower(name)
+	return nil
 }
 
 // ignore returns nil for an error that says the wanted state is already there.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -25,6 +26,8 @@ type ledger struct {
 	boot string
 	log  *slog.Logger
 	page *ledgerPage // nil until read
+
+	warned bool // that it cannot be written
 }
 
 type ledgerPage struct {
@@ -54,59 +57,57 @@ func newLedger(dir string, log *slog.Logger) *ledger {
 }
 
 // read returns the saved sysctls and the raised links.
-func (l *ledger) read() ([]routes.Saved, map[string]int, error) {
-	page, err := l.load()
-	if err != nil {
-		return nil, nil, err
-	}
+func (l *ledger) read() ([]routes.Saved, map[string]int) {
+	page := l.load()
 	var saved []routes.Saved
 	for _, s := range page.Sysctls {
 		saved = append(saved, routes.Saved{Sysctl: routes.Sysctl{Name: s.Name, Value: s.Was}, Set: s.Set})
 	}
-	return saved, page.Raised, nil
+	return saved, page.Raised
 }
 
-// load reads the file once. Only this process writes it while it runs.
-func (l *ledger) load() (*ledgerPage, error) {
+// load reads the file once. Only this process writes it while it runs. A file
+// that cannot be read is put aside: a host off the net is worse than a setting
+// not given back.
+func (l *ledger) load() *ledgerPage {
 	if l.page != nil {
-		return l.page, nil
+		return l.page
 	}
-	page := &ledgerPage{Boot: l.boot, Raised: map[string]int{}}
-	info, err := os.Stat(l.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		l.page = page
-		return page, nil
-	}
-	if err == nil && info.Size() > ledgerMost {
-		err = fmt.Errorf("%d bytes, more than %d", info.Size(), ledgerMost)
-	}
-	var b []byte
-	if err == nil {
-		b, err = os.ReadFile(l.path)
-	}
-	var found ledgerPage
-	if err == nil {
-		err = json.Unmarshal(b, &found)
-	}
-	if err == nil {
-		err = found.check()
-	}
-	if err != nil {
-		// Routing goes on without it: a host off the net is worse than a setting not given back.
+	l.page = &ledgerPage{Boot: l.boot, Raised: map[string]int{}}
+	found, err := l.readFile()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		l.log.Warn("the record of what to give back is unreadable: it is put aside, and settings "+
 			"changed by an earlier run keep their present values", "file", l.path, "err", err)
-		if moved := os.Rename(l.path, l.path+".unreadable"); moved != nil {
-			return nil, fmt.Errorf("put the unreadable %s aside: %w; remove it", l.path, moved)
+		_ = os.Rename(l.path, l.path+".unreadable") // if that fails too it is overwritten
+	case found.Boot == l.boot:
+		l.page = found
+		if l.page.Raised == nil {
+			l.page.Raised = map[string]int{}
 		}
 	}
-	if err == nil && found.Boot == l.boot {
-		page = &found
-		if page.Raised == nil {
-			page.Raised = map[string]int{}
-		}
+	return l.page
+}
+
+func (l *ledger) readFile() (*ledgerPage, error) {
+	f, err := os.Open(l.path)
+	if err != nil {
+		return nil, err
 	}
-	l.page = page
-	return page, nil
+	defer f.Close() //nolint:errcheck // only read
+	b, err := io.ReadAll(io.LimitReader(f, ledgerMost+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > ledgerMost {
+		return nil, fmt.Errorf("more than %d bytes", ledgerMost)
+	}
+	page := &ledgerPage{}
+	if err := json.Unmarshal(b, page); err != nil {
+		return nil, err
+	}
+	return page, page.check()
 }
 
 // check refuses a name that could lead out of the network settings.
@@ -119,46 +120,45 @@ func (p *ledgerPage) check() error {
 	return nil
 }
 
-// write replaces the file in one step, and its content is on disk when it returns.
-func (l *ledger) write() error {
+// write replaces the file in one step. It is not forced to the disk: a process
+// that dies leaves it to the kernel, and after a restart of the machine it is
+// void. When it cannot be written that is logged once, and what was to be done
+// is done: a full disk must not take the host off the net.
+func (l *ledger) write() {
 	b, err := json.MarshalIndent(l.page, "", " ")
-	if err != nil {
-		return err
+	if err == nil {
+		err = l.replaceFile(b)
 	}
-	if err := l.replaceFile(b); err != nil {
-		l.page = nil // what is on disk counts, not what we meant to write
-		return fmt.Errorf("write %s, without which nothing may be changed that has to be given back: %w", l.path, err)
+	if err != nil && !l.warned {
+		l.warned = true
+		l.log.Error("the record of what to give back cannot be written: if this process is killed, "+
+			"cleanup will not know of its last changes", "file", l.path, "err", err)
 	}
-	return nil
+	if err == nil {
+		l.warned = false
+	}
 }
 
 func (l *ledger) replaceFile(b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(l.path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(l.path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	temporary := l.path + ".new"
+	if err := os.WriteFile(temporary, b, 0o600); err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), l.path)
+	return os.Rename(temporary, l.path)
 }
 
-// change loads the page, lets edit change it and writes it if edit says so.
-func (l *ledger) change(edit func(*ledgerPage) bool) error {
-	page, err := l.load()
-	if err != nil || !edit(page) {
-		return err
+// change lets edit change the page and writes it if edit says so.
+func (l *ledger) change(edit func(*ledgerPage) bool) {
+	if edit(l.load()) {
+		l.write()
 	}
-	return l.write()
 }
 
-func (l *ledger) save(s routes.Sysctl, was string) error {
-	return l.change(func(p *ledgerPage) bool {
+func (l *ledger) save(s routes.Sysctl, was string) {
+	l.change(func(p *ledgerPage) bool {
 		i := slices.IndexFunc(p.Sysctls, func(e ledgerSysctl) bool { return e.Name == s.Name })
 		if i < 0 {
 			p.Sysctls = append(p.Sysctls, ledgerSysctl{Name: s.Name, Was: was, Set: s.Value})
@@ -173,35 +173,34 @@ func (l *ledger) save(s routes.Sysctl, was string) error {
 	})
 }
 
-func (l *ledger) forget(name string) error {
-	return l.change(func(p *ledgerPage) bool {
+func (l *ledger) forget(name string) {
+	l.change(func(p *ledgerPage) bool {
 		p.Sysctls = slices.DeleteFunc(p.Sysctls, func(e ledgerSysctl) bool { return e.Name == name })
 		return true
 	})
 }
 
-func (l *ledger) raise(name string, index int) error {
-	return l.change(func(p *ledgerPage) bool {
+func (l *ledger) raise(name string, index int) {
+	l.change(func(p *ledgerPage) bool {
 		was, ok := p.Raised[name]
 		p.Raised[name] = index
 		return !ok || was != index
 	})
 }
 
-func (l *ledger) lower(name string) error {
-	return l.change(func(p *ledgerPage) bool {
+func (l *ledger) lower(name string) {
+	l.change(func(p *ledgerPage) bool {
 		delete(p.Raised, name)
 		return true
 	})
 }
 
 func (l *ledger) raised(name string, index int) bool {
-	page, err := l.load()
-	return err == nil && page.Raised[name] == index
+	return l.load().Raised[name] == index
 }
 
-func (l *ledger) addAddress(index int, prefix netip.Prefix) error {
-	return l.change(func(p *ledgerPage) bool {
+func (l *ledger) addAddress(index int, prefix netip.Prefix) {
+	l.change(func(p *ledgerPage) bool {
 		entry := ledgerAddress{Index: index, Prefix: prefix}
 		if slices.Contains(p.Addresses, entry) {
 			return false
@@ -211,8 +210,8 @@ func (l *ledger) addAddress(index int, prefix netip.Prefix) error {
 	})
 }
 
-func (l *ledger) removeAddress(index int, prefix netip.Prefix) error {
-	return l.change(func(p *ledgerPage) bool {
+func (l *ledger) removeAddress(index int, prefix netip.Prefix) {
+	l.change(func(p *ledgerPage) bool {
 		before := len(p.Addresses)
 		p.Addresses = slices.DeleteFunc(p.Addresses, func(a ledgerAddress) bool {
 			return a.Index == index && a.Prefix == prefix
@@ -222,6 +221,5 @@ func (l *ledger) removeAddress(index int, prefix netip.Prefix) error {
 }
 
 func (l *ledger) hasAddress(index int, prefix netip.Prefix) bool {
-	page, err := l.load()
-	return err == nil && slices.Contains(page.Addresses, ledgerAddress{Index: index, Prefix: prefix})
+	return slices.Contains(l.load().Addresses, ledgerAddress{Index: index, Prefix: prefix})
 }

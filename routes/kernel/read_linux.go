@@ -19,10 +19,7 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 	if err := ctx.Err(); err != nil {
 		return routes.State{}, err
 	}
-	saved, raised, err := k.ledger.read()
-	if err != nil {
-		return routes.State{}, err
-	}
+	saved, raised := k.ledger.read()
 	state := routes.State{At: time.Now(), Saved: saved}
 	names, err := k.readLinks(&state, append(slices.Clone(scope.Links), mapKeys(raised)...))
 	if err != nil {
@@ -34,6 +31,9 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 		}
 	}
 	slices.Sort(state.RaisedUp)
+	if err := k.readIPv6Use(&state); err != nil {
+		return routes.State{}, fmt.Errorf("read IPv6 addresses: %w", err)
+	}
 	for _, family := range families {
 		if err := k.readAddresses(&state, scope, family, names); err != nil {
 			return routes.State{}, fmt.Errorf("read addresses: %w", err)
@@ -76,9 +76,36 @@ func (k *Kernel) readLinks(state *routes.State, wanted []string) (map[int]string
 			Up: a.RawFlags&unix.IFF_UP != 0,
 			// Both: LOWER_UP is the wire, RUNNING also what sits on it (802.1X, a modem's call).
 			Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0,
+			InUse:   a.MasterIndex != 0,
+		})
+	}
+	for i := range state.Links {
+		l := &state.Links[i]
+		l.InUse = l.InUse || slices.ContainsFunc(links, func(other netlink.Link) bool {
+			// A veth's other end also counts as its parent, and is not carried by it.
+			return other.Attrs().ParentIndex == l.Index && other.Type() != "veth"
 		})
 	}
 	return names, nil
+}
+
+// readIPv6Use notes which of the raised links have an IPv6 address of their
+// own: somebody may be logged in over it.
+func (k *Kernel) readIPv6Use(state *routes.State) error {
+	if len(state.RaisedUp) == 0 {
+		return nil
+	}
+	list, err := k.dumpAddresses(unix.AF_INET6)
+	if err != nil {
+		return err
+	}
+	for i := range state.Links {
+		l := &state.Links[i]
+		l.InUse = l.InUse || slices.ContainsFunc(list, func(a netlink.Addr) bool {
+			return a.LinkIndex == l.Index && !a.IP.IsLinkLocalUnicast()
+		})
+	}
+	return nil
 }
 
 func (k *Kernel) readAddresses(state *routes.State, scope routes.Scope, family int, names map[int]string) error {
@@ -99,7 +126,7 @@ func (k *Kernel) readAddresses(state *routes.State, scope routes.Scope, family i
 			address.Until = state.At.Add(time.Duration(a.ValidLft) * time.Second)
 		}
 		// Before Linux 5.18 an address carries no tag; then the ledger tells.
-		if address.Protocol == 0 && k.ledger.hasAddress(a.LinkIndex, address.Prefix) {
+		if !k.tags && address.Protocol == 0 && k.ledger.hasAddress(a.LinkIndex, address.Prefix) {
 			address.Protocol = scope.Owner.Protocol
 		}
 		if slices.Contains(scope.Links, address.Interface) || scope.Owner.OwnsAddress(address) ||

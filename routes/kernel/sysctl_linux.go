@@ -64,9 +64,7 @@ func (k *Kernel) writeSysctl(s routes.Sysctl) error {
 	}
 	// First on disk, then in the kernel: killed between the two, the next
 	// process still knows what to give back.
-	if err := k.ledger.save(s, was); err != nil {
-		return err
-	}
+	k.ledger.save(s, was)
 	return putSysctl(s)
 }
 
@@ -79,7 +77,8 @@ func (k *Kernel) restoreSysctl(saved routes.Saved) error {
 	if err = ignore(err, fs.ErrNotExist); err != nil {
 		return err
 	}
-	return k.ledger.forget(saved.Name)
+	k.ledger.forget(saved.Name)
+	return nil
 }
 
 // putSysctl opens without creating: a missing file must stay missing.
