@@ -1,0 +1,380 @@
+package routes_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"uplinkd/routes"
+	"uplinkd/routes/routestest"
+)
+
+var owner = routes.Owner{Protocol: 201, RulePriority: 20000}
+
+// A wan is one uplink as these tests need it.
+type wan struct {
+	n       int
+	address string
+	gateway string
+	table   uint32
+	carries bool
+}
+
+func (w wan) iface() string { return fmt.Sprintf("eth%d", w.n) }
+
+func (w wan) prefix() netip.Prefix { return netip.MustParsePrefix(w.address) }
+
+func defaultRoute(table, metric uint32, hops ...routes.NextHop) routes.Route {
+	return routes.Route{
+		RouteKey: routes.RouteKey{Table: table, Dst: netip.MustParsePrefix("0.0.0.0/0"), Metric: metric},
+		NextHops: hops, Protocol: owner.Protocol,
+	}
+}
+
+// set returns what is wanted for those uplinks.
+func set(prune bool, wans ...wan) routes.Set {
+	s := routes.Set{Owner: owner, Prune: prune, Observe: []string{"eth1", "eth2", "eth3"}}
+	s.Rules = append(s.Rules, routes.Rule{Priority: 20000, Table: 254, SuppressDefault: true, Protocol: 201})
+	var hops []routes.NextHop
+	for _, w := range wans {
+		prefix := w.prefix()
+		s.Sysctls = append(s.Sysctls, routes.Sysctl{Name: "net/ipv4/conf/" + w.iface() + "/rp_filter", Value: "2"})
+		s.Addresses = append(s.Addresses, routes.Address{Interface: w.iface(), Prefix: prefix, Protocol: 201})
+		hop := routes.NextHop{Interface: w.iface(), Gateway: netip.MustParseAddr(w.gateway), Weight: 1}
+		beneath := defaultRoute(w.table, 65535)
+		beneath.Type = routes.Prohibit
+		s.Tables = append(s.Tables, defaultRoute(w.table, 0, hop), beneath)
+		s.Rules = append(s.Rules,
+			routes.Rule{Priority: 20100 + uint32(w.n), Mark: uint32(w.n), Mask: 0xff, Table: w.table, Protocol: 201},
+			routes.Rule{Priority: 20300 + uint32(w.n), From: netip.PrefixFrom(prefix.Addr(), 32), Table: w.table, Protocol: 201})
+		if w.carries {
+			hop.Weight = w.n
+			hops = append(hops, hop)
+		}
+	}
+	if len(hops) > 0 {
+		s.Default = []routes.Route{defaultRoute(254, 0, hops...)}
+	}
+	return s
+}
+
+func fake() *routestest.Fake {
+	f := &routestest.Fake{}
+	f.Edit(func(s *routes.State) {
+		for n := 1; n <= 3; n++ {
+			name := fmt.Sprintf("eth%d", n)
+			s.Links = append(s.Links, routes.Link{Name: name, Index: n + 1, Up: true, Carrier: true})
+			s.Sysctls = append(s.Sysctls, routes.Sysctl{Name: "net/ipv4/conf/" + name + "/rp_filter", Value: "0"})
+		}
+	})
+	return f
+}
+
+func read(t *testing.T, f *routestest.Fake, want routes.Set) routes.State {
+	t.Helper()
+	have, err := f.Read(context.Background(), routes.ScopeOf(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return have
+}
+
+func apply(t *testing.T, f *routestest.Fake, want routes.Set) routes.Plan {
+	t.Helper()
+	plan := routes.Diff(want, read(t, f, want))
+	for _, op := range plan.Ops {
+		if err := f.Do(context.Background(), op); err != nil {
+			t.Fatalf("%s: %v", op, err)
+		}
+	}
+	return plan
+}
+
+func text(plan routes.Plan) string {
+	lines := make([]string, len(plan.Ops))
+	for i, op := range plan.Ops {
+		lines[i] = op.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+var (
+	one   = wan{1, "192.0.2.5/24", "192.0.2.1", 501, true}
+	two   = wan{2, "198.51.100.5/24", "198.51.100.1", 502, true}
+	three = wan{3, "203.0.113.5/24", "203.0.113.1", 503, true}
+)
+
+// The order of a plan, as the text people know.
+func TestPlanText(t *testing.T) {
+	f := fake()
+	want := strings.TrimSpace(`
+sysctl -w net/ipv4/conf/eth1/rp_filter=2
+ip addr replace 192.0.2.5/24 dev eth1 proto 201
+ip route add default via 192.0.2.1 dev eth1 table 501 proto 201
+ip route add prohibit default table 501 metric 65535 proto 201
+ip rule add pref 20000 lookup main suppress_prefixlength 0 protocol 201
+ip rule add pref 20101 fwmark 0x1/0xff lookup 501 protocol 201
+ip rule add pref 20301 from 192.0.2.5 lookup 501 protocol 201
+ip route add default via 192.0.2.1 dev eth1 table main proto 201`)
+	if diff := cmp.Diff(want, text(apply(t, f, set(true, one)))); diff != "" {
+		t.Errorf("from nothing (-want +got):\n%s", diff)
+	}
+	want = strings.TrimSpace(`
+sysctl -w net/ipv4/conf/eth2/rp_filter=2
+ip addr replace 198.51.100.5/24 dev eth2 proto 201
+ip route add default via 198.51.100.1 dev eth2 table 502 proto 201
+ip route add prohibit default table 502 metric 65535 proto 201
+ip rule add pref 20102 fwmark 0x2/0xff lookup 502 protocol 201
+ip rule add pref 20302 from 198.51.100.5 lookup 502 protocol 201
+ip route replace default table main proto 201 nexthop via 192.0.2.1 dev eth1 weight 1 nexthop via 198.51.100.1 dev eth2 weight 2`)
+	if diff := cmp.Diff(want, text(apply(t, f, set(true, one, two)))); diff != "" {
+		t.Errorf("a second uplink (-want +got):\n%s", diff)
+	}
+	want = strings.TrimSpace(`
+ip route replace default via 198.51.100.1 dev eth2 table main proto 201
+ip rule del pref 20101 fwmark 0x1/0xff lookup 501 protocol 201
+ip rule del pref 20301 from 192.0.2.5 lookup 501 protocol 201
+ip route del default table 501 metric 0 proto 201
+ip route del prohibit default table 501 metric 65535 proto 201
+ip addr del 192.0.2.5/24 dev eth1
+sysctl -w net/ipv4/conf/eth1/rp_filter=0`)
+	if diff := cmp.Diff(want, text(apply(t, f, set(true, two)))); diff != "" {
+		t.Errorf("the first taken out (-want +got):\n%s", diff)
+	}
+	if plan := apply(t, f, set(true, two)); len(plan.Ops) != 0 {
+		t.Errorf("a second time: %s", text(plan))
+	}
+}
+
+// Before everything is known nothing is deleted.
+func TestNothingIsPrunedAtFirst(t *testing.T) {
+	f := fake()
+	apply(t, f, set(true, one, two))
+	if plan := routes.Diff(set(false, two), read(t, f, set(false, two))); strings.Contains(text(plan), " del ") {
+		t.Errorf("deletes:\n%s", text(plan))
+	}
+}
+
+// A new lease, with another address and gateway, is one plan: the new ones in
+// place before the old ones go.
+func TestAnotherLease(t *testing.T) {
+	f := fake()
+	apply(t, f, set(true, one, two))
+	moved := one
+	moved.address, moved.gateway = "192.0.3.9/24", "192.0.3.1"
+	want := strings.TrimSpace(`
+ip addr replace 192.0.3.9/24 dev eth1 proto 201
+ip route replace default via 192.0.3.1 dev eth1 table 501 proto 201
+ip rule add pref 20301 from 192.0.3.9 lookup 501 protocol 201
+ip route replace default table main proto 201 nexthop via 192.0.3.1 dev eth1 weight 1 nexthop via 198.51.100.1 dev eth2 weight 2
+ip rule del pref 20301 from 192.0.2.5 lookup 501 protocol 201
+ip addr del 192.0.2.5/24 dev eth1`)
+	if diff := cmp.Diff(want, text(apply(t, f, set(true, moved, two)))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// One member whose link has just gone down must not keep the rest from changing.
+func TestMemberGone(t *testing.T) {
+	f := fake()
+	apply(t, f, set(true, one, two, three))
+	f.Edit(func(s *routes.State) { s.Links[0].Up = false })
+	plan := routes.Diff(set(true, one, two, three), read(t, f, set(true, one, two, three)))
+	for _, op := range plan.Ops {
+		if replace, ok := op.(routes.ReplaceRoute); ok && slices.ContainsFunc(replace.Route.NextHops, func(h routes.NextHop) bool {
+			return h.Interface == "eth1"
+		}) {
+			t.Errorf("would send to a link that is down: %s", op)
+		}
+	}
+}
+
+// Whose a route is decides: one of ours beside a foreign one of the same key is
+// neither replaced nor added (a replace takes the first). From the first review.
+func TestForeignRouteOnOurKey(t *testing.T) {
+	for _, both := range []bool{false, true} {
+		f := fake()
+		apply(t, f, set(true, one))
+		f.Edit(func(s *routes.State) {
+			foreign := defaultRoute(254, 0, routes.NextHop{Interface: "eth3", Gateway: netip.MustParseAddr("10.0.0.9"), Weight: 1})
+			foreign.Protocol = 4
+			s.Routes = slices.DeleteFunc(s.Routes, func(r routes.Route) bool { return r.Table == 254 && !both })
+			s.Routes = append([]routes.Route{foreign}, s.Routes...)
+		})
+		plan := routes.Diff(set(true, one, two), read(t, f, set(true, one, two)))
+		if len(plan.Conflicts) != 1 {
+			t.Errorf("both %v: %d conflicts, want 1", both, len(plan.Conflicts))
+		}
+		if s := text(plan); strings.Contains(s, "table main proto 201") {
+			t.Errorf("both %v: touches the key:\n%s", both, s)
+		}
+	}
+}
+
+func TestLifetimes(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		have, want time.Duration // 0: for ever
+		ops        int
+	}{
+		{0, 0, 0},
+		{time.Hour, time.Hour, 0},
+		{time.Hour - time.Minute, time.Hour, 0},        // a daemon started again a minute after
+		{time.Hour - 10*time.Minute, time.Hour, 1},     // renewed
+		{time.Hour + time.Minute, time.Hour, 1},        // it must not outlive the lease
+		{time.Minute, time.Minute + 10*time.Second, 1}, // near the end the slack is small
+		{0, time.Hour, 1},
+		{time.Hour, 0, 1},
+	} {
+		until := func(d time.Duration) time.Time {
+			if d == 0 {
+				return time.Time{}
+			}
+			return now.Add(d)
+		}
+		address := routes.Address{Interface: "eth1", Prefix: netip.MustParsePrefix("192.0.2.5/24"), Protocol: 201}
+		have, want := address, address
+		have.Until, want.Until = until(tt.have), until(tt.want)
+		plan := routes.Diff(routes.Set{Owner: owner, Addresses: []routes.Address{want}}, routes.State{
+			At: now, Links: []routes.Link{{Name: "eth1", Index: 2, Up: true}}, Addresses: []routes.Address{have},
+		})
+		if len(plan.Ops) != tt.ops {
+			t.Errorf("has %v, wants %v: %d operations, want %d", tt.have, tt.want, len(plan.Ops), tt.ops)
+		}
+	}
+	// What another program has set is as good, and not ours to change.
+	foreign := routes.Address{Interface: "eth1", Prefix: netip.MustParsePrefix("192.0.2.5/24")}
+	mine := foreign
+	mine.Protocol, mine.Until = 201, now.Add(time.Hour)
+	plan := routes.Diff(routes.Set{Owner: owner, Prune: true, Addresses: []routes.Address{mine}}, routes.State{
+		At: now, Links: []routes.Link{{Name: "eth1", Index: 2, Up: true}}, Addresses: []routes.Address{foreign},
+	})
+	if len(plan.Ops) != 0 {
+		t.Errorf("a foreign address: %s", text(plan))
+	}
+}
+
+// The promise the order is for: from any state to any other, after every prefix
+// of the plan, a packet that had a live uplink before and has one afterwards has
+// one all the while; and at the end the kernel holds what is wanted.
+func TestEveryPrefixKeepsTraffic(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	pick := func() []wan {
+		var list []wan
+		for n := 1; n <= 3; n++ {
+			if random.IntN(4) == 0 {
+				continue
+			}
+			net := random.IntN(2) + n*10
+			list = append(list, wan{
+				n: n, address: fmt.Sprintf("10.0.%d.%d/24", net, 5+random.IntN(2)), gateway: fmt.Sprintf("10.0.%d.1", net),
+				table: uint32(500 + n + 10*random.IntN(2)), carries: random.IntN(3) > 0,
+			})
+		}
+		return list
+	}
+	for round := range 2000 {
+		from, to := pick(), pick()
+		f := fake()
+		apply(t, f, set(true, from...))
+		want := set(true, to...)
+		plan := routes.Diff(want, read(t, f, want))
+		packets := packetsOf(from, to)
+		before := lookups(f.State(), packets)
+		states := []map[string]string{}
+		for _, op := range plan.Ops {
+			if err := f.Do(context.Background(), op); err != nil {
+				t.Fatalf("round %d: %s: %v\nplan:\n%s", round, op, err, text(plan))
+			}
+			states = append(states, lookups(f.State(), packets))
+		}
+		after := lookups(f.State(), packets)
+		for i, s := range states {
+			for packet, exit := range s {
+				if exit == "" && before[packet] != "" && after[packet] != "" {
+					t.Fatalf("round %d: after %d operations %s has no way out (before %s, at the end %s)\nplan:\n%s",
+						round, i+1, packet, before[packet], after[packet], text(plan))
+				}
+			}
+		}
+		if again := routes.Diff(want, read(t, f, want)); len(again.Ops) != 0 {
+			t.Fatalf("round %d: the second plan is not empty:\n%s", round, text(again))
+		}
+	}
+}
+
+// packetsOf returns the packets that matter to those uplinks: without a source,
+// and with each source address.
+func packetsOf(lists ...[]wan) []netip.Addr {
+	packets := []netip.Addr{{}}
+	for _, w := range slices.Concat(lists...) {
+		packets = append(packets, netip.MustParsePrefix(w.address).Addr())
+	}
+	return packets
+}
+
+// lookups returns the interfaces each packet to the Internet may leave by, as the
+// kernel would find them.
+func lookups(s routes.State, packets []netip.Addr) map[string]string {
+	exits := map[string]string{}
+	for _, source := range packets {
+		exits["packet from "+source.String()] = lookup(s, source)
+	}
+	return exits
+}
+
+func lookup(s routes.State, source netip.Addr) string {
+	rules := slices.Clone(s.Rules)
+	rules = append(rules, routes.Rule{Priority: 32766, Table: 254})
+	slices.SortStableFunc(rules, func(a, b routes.Rule) int { return int(a.Priority) - int(b.Priority) })
+	for _, rule := range rules {
+		if rule.SuppressDefault || rule.Mask != 0 || rule.From.IsValid() && !(source.IsValid() && rule.From.Contains(source)) {
+			continue
+		}
+		var best *routes.Route
+		for i := range s.Routes {
+			r := &s.Routes[i]
+			if r.Table == rule.Table && (best == nil || r.Metric < best.Metric) {
+				best = r
+			}
+		}
+		if best != nil {
+			names := ""
+			for _, hop := range best.NextHops {
+				names += hop.Interface + " "
+			}
+			return names // a prohibit route ends the search too
+		}
+	}
+	return ""
+}
+
+func BenchmarkDiffInSync(b *testing.B) {
+	f := fake()
+	want := set(true, one, two, three)
+	have, err := f.Read(context.Background(), routes.ScopeOf(want))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, op := range routes.Diff(want, have).Ops {
+		if err := f.Do(context.Background(), op); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if have, err = f.Read(context.Background(), routes.ScopeOf(want)); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(routes.Diff(want, have).Ops) != 0 {
+			b.Fatal("not in sync")
+		}
+	}
+}
