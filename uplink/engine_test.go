@@ -1,0 +1,565 @@
+package uplink_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/dhcp"
+	"uplinkd/probe"
+	"uplinkd/routes"
+	"uplinkd/routes/routestest"
+	"uplinkd/uplink"
+	"uplinkd/uplink/status"
+)
+
+// A house is an engine in a bubble: a kernel in memory, gateways that answer or
+// do not, and no DHCP server.
+type house struct {
+	t       *testing.T
+	engine  *uplink.Engine
+	fake    *routestest.Fake
+	log     *lockedBuffer
+	notes   *notes
+	cancel  context.CancelFunc
+	done    chan error
+	mu      sync.Mutex // guards silent
+	silent  map[string]bool
+	watcher func()
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.b.Reset()
+	return l.b.String()
+}
+
+// notes is a service manager that remembers.
+type notes struct {
+	mu    sync.Mutex
+	ready int
+	line  string
+	alive int
+}
+
+func (n *notes) Ready()             { n.mu.Lock(); defer n.mu.Unlock(); n.ready++ }
+func (n *notes) Status(line string) { n.mu.Lock(); defer n.mu.Unlock(); n.line = line }
+func (n *notes) Alive()             { n.mu.Lock(); defer n.mu.Unlock(); n.alive++ }
+
+// An air is a probe.Conn whose target answers after a millisecond unless silent.
+type air struct {
+	house   *house
+	iface   string
+	answers chan probe.Answer
+	closed  chan struct{}
+}
+
+func (a *air) Send(target int, seq uint16) error {
+	a.house.mu.Lock()
+	defer a.house.mu.Unlock()
+	if a.house.silent[a.iface] {
+		return nil
+	}
+	time.AfterFunc(time.Millisecond, func() {
+		select {
+		case a.answers <- probe.Answer{Target: target, Seq: seq, At: time.Now(), RTT: time.Millisecond}:
+		case <-a.closed:
+		}
+	})
+	return nil
+}
+
+func (a *air) Receive() (probe.Answer, error) {
+	select {
+	case answer := <-a.answers:
+		return answer, nil
+	case <-a.closed:
+		return probe.Answer{}, errors.New("closed")
+	}
+}
+
+func (a *air) Close() error { close(a.closed); return nil }
+
+func parse(t *testing.T, text string) configs.Config {
+	t.Helper()
+	c, err := configs.Parse(strings.NewReader(text), configs.Options{File: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const (
+	two = `
+uplinks:
+  - {name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1, weight: 2}
+  - {name: b, interface: eth2, address: 198.51.100.5/24, gateway: 198.51.100.1}
+`
+	tiers = `
+uplinks:
+  - {name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1}
+  - {name: b, interface: eth2, address: 198.51.100.5/24, gateway: 198.51.100.1, tier: 2}
+`
+)
+
+// open starts an engine on a kernel that has eth1 to eth3, all up.
+func open(t *testing.T, config string, kernel *routestest.Fake) *house {
+	t.Helper()
+	h := &house{t: t, fake: kernel, log: &lockedBuffer{}, notes: &notes{}, silent: map[string]bool{}}
+	if h.fake == nil {
+		h.fake = &routestest.Fake{}
+		h.fake.Edit(func(s *routes.State) {
+			for n := 1; n <= 3; n++ {
+				s.Links = append(s.Links, routes.Link{
+					Name: fmt.Sprintf("eth%d", n), Index: n + 1, Up: true, Carrier: true, MAC: "02:00:00:00:00:01",
+				})
+			}
+		})
+	}
+	n := uint32(0)
+	h.engine = uplink.NewEngine(parse(t, config), uplink.Outside{
+		Kernel: h.fake,
+		Watch: func(ctx context.Context, wake func()) error {
+			h.watcher = wake
+			<-ctx.Done()
+			return nil
+		},
+		OpenProbe: func(s probe.Spec) (probe.Conn, error) {
+			return &air{house: h, iface: s.Interface, answers: make(chan probe.Answer, 100), closed: make(chan struct{})}, nil
+		},
+		OpenDHCP: func(dhcp.Spec) (dhcp.Conn, error) { return nil, errors.New("no DHCP here") },
+		Random:   func() uint32 { n++; return n },
+		Notify:   h.notes, Log: slog.New(slog.NewTextHandler(h.log, nil)),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	h.cancel, h.done = cancel, make(chan error, 1)
+	go func() { h.done <- h.engine.Run(ctx) }()
+	t.Cleanup(h.close)
+	synctest.Wait()
+	return h
+}
+
+func (h *house) close() {
+	if h.cancel != nil {
+		h.cancel()
+		if err := <-h.done; err != nil {
+			h.t.Error(err)
+		}
+		h.cancel = nil
+	}
+}
+
+// edit changes the kernel as others do, and lets the event be seen.
+func (h *house) edit(change func(*routes.State)) {
+	h.fake.Edit(change)
+	h.watcher()
+	h.wait(30 * time.Millisecond)
+}
+
+func (h *house) silence(iface string, on bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.silent[iface] = on
+}
+
+func (h *house) wait(d time.Duration) { time.Sleep(d); synctest.Wait() }
+
+// carriers returns who is in the shared default route of the kernel.
+func (h *house) carriers() string {
+	var names []string
+	for _, r := range h.fake.State().Routes {
+		if r.Table == 254 && r.Protocol == 201 {
+			for _, hop := range r.NextHops {
+				names = append(names, fmt.Sprintf("%s*%d", hop.Interface, hop.Weight))
+			}
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+func (h *house) expect(states, carriers string) status.Snapshot {
+	h.t.Helper()
+	s := h.engine.Snapshot()
+	var got []string
+	for _, u := range s.Uplinks {
+		got = append(got, u.State)
+	}
+	if strings.Join(got, " ") != states {
+		h.t.Errorf("states %v, want %s", got, states)
+	}
+	if c := h.carriers(); c != carriers {
+		h.t.Errorf("carried by %q, want %q", c, carriers)
+	}
+	return s
+}
+
+// Nothing carries before it has proved itself; then both do, by their weights.
+func TestStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(300 * time.Millisecond)
+		h.expect("starting starting", "")
+		h.wait(200 * time.Millisecond)
+		s := h.expect("up up", "eth1*2 eth2*1")
+		if !s.Kernel.InSync || len(s.DefaultRoute.NextHops) != 2 || !s.Uplinks[0].Active {
+			t.Errorf("snapshot %+v", s)
+		}
+		if h.notes.ready != 1 || h.notes.line != "2/2 up: a b" {
+			t.Errorf("told the service manager %d times that it is ready, and %q", h.notes.ready, h.notes.line)
+		}
+		h.wait(time.Minute)
+		if h.notes.alive < 59 || h.notes.alive > 61 {
+			t.Errorf("fed the watchdog %d times in a minute, want every second", h.notes.alive)
+		}
+	})
+}
+
+// One line a change, with the evidence and the time to the kernel's answer.
+func TestOneLogLineForAChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(5 * time.Second)
+		h.log.take()
+		h.silence("eth1", true)
+		h.wait(2 * time.Second)
+		h.expect("down up", "eth2*1")
+		log := h.log.take()
+		if strings.Count(log, "\n") != 1 {
+			t.Errorf("want one line, got:\n%s", log)
+		}
+		for _, part := range []string{
+			`msg="uplink state"`, "uplink=a", "from=up", "to=down", `reason="the gateway does not answer"`,
+			"misses=3", "last_rtt=1ms", "took=520ms",
+		} {
+			if !strings.Contains(log, part) {
+				t.Errorf("%s is not in %s", part, log)
+			}
+		}
+	})
+}
+
+// A change that asks nothing of the kernel is logged at once all the same. From
+// the first review.
+func TestLogWithoutKernelChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, tiers, nil)
+		h.wait(5 * time.Second)
+		h.expect("up up", "eth1*1")
+		h.log.take()
+		h.silence("eth2", true)
+		h.wait(2 * time.Second)
+		h.expect("up down", "eth1*1")
+		if log := h.log.take(); !strings.Contains(log, "uplink=b") {
+			t.Errorf("not logged: %q", log)
+		}
+	})
+}
+
+func TestHardEvidenceCountsAtOnce(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*routes.State)
+		reason string
+	}{
+		"carrier":   {func(s *routes.State) { s.Links[0].Carrier = false }, "eth1 has no carrier"},
+		"admin":     {func(s *routes.State) { s.Links[0].Up = false }, "eth1 is administratively down"},
+		"interface": {func(s *routes.State) { s.Links = s.Links[1:] }, "there is no interface eth1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := open(t, two, nil)
+				h.wait(5 * time.Second)
+				h.edit(tt.change)
+				s := h.expect("down up", "eth2*1")
+				if s.Uplinks[0].Reason != tt.reason {
+					t.Errorf("reason %q, want %q", s.Uplinks[0].Reason, tt.reason)
+				}
+			})
+		})
+	}
+}
+
+// An external address that vanishes takes its uplink down; it comes back with it.
+func TestExternalAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, `
+uplinks:
+  - {name: a, interface: eth1, address: external, gateway: 192.0.2.1}
+  - {name: b, interface: eth2, address: 198.51.100.5/24, gateway: 198.51.100.1}
+`, nil)
+		h.wait(time.Second)
+		if s := h.expect("down up", "eth2*1"); s.Uplinks[0].Reason != "eth1 has no address" {
+			t.Errorf("reason %q", s.Uplinks[0].Reason)
+		}
+		given := routes.Address{Interface: "eth1", Prefix: netip.MustParsePrefix("192.0.2.5/24")}
+		h.edit(func(s *routes.State) { s.Addresses = append(s.Addresses, given) })
+		h.wait(time.Second)
+		h.expect("up up", "eth1*1 eth2*1")
+		h.edit(func(s *routes.State) {
+			s.Addresses = slices.DeleteFunc(s.Addresses, func(a routes.Address) bool { return a.Interface == "eth1" })
+		})
+		h.expect("down up", "eth2*1")
+	})
+}
+
+// A gateway outside every network is told, and touches nobody who is logged in
+// over that address: no rule leads to a table that leads nowhere.
+func TestGatewayOutOfReach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, "uplinks: [{name: a, interface: eth1, address: external, gateway: 203.0.113.1}]", nil)
+		h.edit(func(s *routes.State) {
+			s.Addresses = append(s.Addresses, routes.Address{Interface: "eth1", Prefix: netip.MustParsePrefix("192.0.2.5/24")})
+		})
+		h.wait(time.Second)
+		if s := h.expect("down", ""); !strings.Contains(s.Uplinks[0].Reason, "onlink: true") {
+			t.Errorf("reason %q", s.Uplinks[0].Reason)
+		}
+		for _, r := range h.fake.State().Rules {
+			if r.From.IsValid() {
+				t.Errorf("rule %s", r)
+			}
+		}
+	})
+}
+
+func TestLastResort(t *testing.T) {
+	for resort, want := range map[string]string{"keep": "eth1*2 eth2*1", "none": ""} {
+		t.Run(resort, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := open(t, two+"routes: {last_resort: "+resort+"}", nil)
+				h.wait(5 * time.Second)
+				h.silence("eth1", true)
+				h.silence("eth2", true)
+				h.wait(2 * time.Second)
+				s := h.expect("down down", want)
+				if active := resort == "keep"; s.Uplinks[0].Active != active {
+					t.Errorf("active %v, want %v", s.Uplinks[0].Active, active)
+				}
+				if resort == "keep" && !strings.HasSuffix(s.Uplinks[0].Reason, "kept as a last resort") {
+					t.Errorf("reason %q", s.Uplinks[0].Reason)
+				}
+			})
+		})
+	}
+}
+
+func TestDisable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(5 * time.Second)
+		h.engine.Send(uplink.Ordered{Uplink: "a", Disable: true})
+		h.wait(time.Millisecond)
+		h.expect("disabled up", "eth2*1")
+		if !h.fake.State().HasAddress("eth1", netip.MustParsePrefix("192.0.2.5/24")) {
+			t.Error("the address went, and with it whoever is logged in over it")
+		}
+		h.engine.Send(uplink.Ordered{Uplink: "a"})
+		h.wait(time.Second)
+		h.expect("up up", "eth1*2 eth2*1")
+	})
+}
+
+// Killed and started again, the engine changes nothing and drops nobody while it
+// judges anew.
+func TestAdoption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := open(t, two, nil)
+		first.wait(5 * time.Second)
+		first.close()
+		first.fake.Ops()
+		second := open(t, two, first.fake)
+		second.expect("starting starting", "eth1*2 eth2*1")
+		second.wait(5 * time.Second)
+		second.expect("up up", "eth1*2 eth2*1")
+		if ops := first.fake.Ops(); len(ops) != 0 {
+			t.Errorf("%d operations: %v", len(ops), ops)
+		}
+	})
+}
+
+// Adopted or not: what does not answer goes.
+func TestAdoptedButDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := open(t, two, nil)
+		first.wait(5 * time.Second)
+		first.close()
+		second := open(t, two, first.fake)
+		second.silence("eth1", true)
+		second.wait(2 * time.Second)
+		second.expect("down up", "eth2*1")
+	})
+}
+
+// Nothing of an earlier configuration is deleted before all is known; then it is.
+func TestOrphansGoOnceSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := open(t, two, nil)
+		first.wait(5 * time.Second)
+		first.close()
+		second := open(t, "uplinks: [{name: b, interface: eth2, address: 198.51.100.5/24, gateway: 198.51.100.1, table: 777}]", first.fake)
+		tables := func() (old, now bool) {
+			for _, r := range first.fake.State().Routes {
+				old, now = old || r.Table == 501, now || r.Table == 777
+			}
+			return old, now
+		}
+		if old, now := tables(); !old || !now {
+			t.Errorf("before the verdict: old table %v, new table %v; want both", old, now)
+		}
+		second.wait(5 * time.Second)
+		if old, now := tables(); old || !now {
+			t.Errorf("after it: old table %v, new table %v; want the new alone", old, now)
+		}
+		second.expect("up", "eth2*1")
+	})
+}
+
+// Renaming an uplink is no reason to take anything away, not for a moment. From
+// the first review.
+func TestReloadRenames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(5 * time.Second)
+		h.fake.Ops()
+		h.engine.Send(uplink.Reloaded{Config: parse(t, strings.ReplaceAll(two, "name: a", "name: fiber"))})
+		h.wait(5 * time.Second)
+		h.expect("up up", "eth1*2 eth2*1")
+		if ops := h.fake.Ops(); len(ops) != 0 {
+			t.Errorf("%d operations: %v", len(ops), ops)
+		}
+	})
+}
+
+// New targets do not take a live uplink out while they are judged, and do when
+// they have been found silent. From the first review.
+func TestReloadChangesTargets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, tiers, nil)
+		h.silence("eth1", true)
+		h.wait(5 * time.Second)
+		h.expect("down up", "eth2*1")
+		h.engine.Send(uplink.Reloaded{Config: parse(t, tiers+"probe: {targets: [gateway, 203.0.113.9]}")})
+		h.wait(time.Millisecond)
+		h.expect("down up", "eth2*1")
+		h.silence("eth2", true)
+		h.silence("eth1", false)
+		h.wait(3 * time.Second)
+		h.expect("up down", "eth1*1")
+	})
+}
+
+func TestReloadAddsAndRemoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(5 * time.Second)
+		h.engine.Send(uplink.Reloaded{Config: parse(t, `
+uplinks:
+  - {name: b, interface: eth2, address: 198.51.100.5/24, gateway: 198.51.100.1, weight: 7}
+  - {name: c, interface: eth3, address: 203.0.113.5/24, gateway: 203.0.113.1}
+`)})
+		h.wait(time.Millisecond)
+		h.expect("up starting", "eth2*7")
+		h.wait(time.Second)
+		h.expect("up up", "eth2*7 eth3*1")
+		for _, a := range h.fake.State().Addresses {
+			if a.Interface == "eth1" {
+				t.Errorf("the removed uplink's address %s is still there", a.Prefix)
+			}
+		}
+	})
+}
+
+// The interface is found down: it is set up, once. Down by hand later is not undone.
+func TestLinkIsRaisedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kernel := &routestest.Fake{}
+		kernel.Edit(func(s *routes.State) { s.Links = []routes.Link{{Name: "eth1", Index: 2, Carrier: true}} })
+		h := open(t, "uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1}]", kernel)
+		h.watcher()
+		h.wait(time.Second)
+		h.expect("up", "eth1*1")
+		h.edit(func(s *routes.State) { s.Links[0].Up = false })
+		h.wait(time.Minute)
+		if l, _ := kernel.State().Link("eth1"); l.Up {
+			t.Error("set up against somebody's will")
+		}
+	})
+}
+
+// With a table of its own for the default route, a rule leads there. From the
+// first review.
+func TestTableOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two+"routes: {table: 300}", nil)
+		h.wait(5 * time.Second)
+		want := routes.Rule{Priority: 20900, Table: 300, Protocol: 201}
+		if !slices.Contains(h.fake.State().Rules, want) {
+			t.Errorf("no rule %s", want)
+		}
+	})
+}
+
+func TestCanReload(t *testing.T) {
+	if err := uplink.CanReload(parse(t, two), parse(t, tiers)); err != nil {
+		t.Error(err)
+	}
+	err := uplink.CanReload(parse(t, two), parse(t, two+"routes: {protocol: 99, rule_priority: 100}\nstate_dir: /x\ncontrol: {socket: /y}"))
+	for _, key := range []string{"routes.protocol", "routes.rule_priority", "state_dir", "control.socket"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s is not in %v", key, err)
+		}
+	}
+}
+
+// What plan shows without a daemon is what the daemon then does; with one that
+// is in sync it is empty.
+func TestForecast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		config := parse(t, two)
+		have, err := h.fake.Read(t.Context(), routes.ScopeOf(uplink.Watched(config)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone := uplink.Forecast(config, have, nil)
+		h.wait(5 * time.Second)
+		have, err = h.fake.Read(t.Context(), routes.ScopeOf(uplink.Watched(config)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan := routes.Diff(alone, have); len(plan.Ops) != 0 {
+			t.Errorf("the forecast differs from what was done: %v", plan.Ops)
+		}
+		h.silence("eth1", true)
+		h.wait(5 * time.Second)
+		have, err = h.fake.Read(t.Context(), routes.ScopeOf(uplink.Watched(config)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		snapshot := h.engine.Snapshot()
+		if plan := routes.Diff(uplink.Forecast(config, have, &snapshot), have); len(plan.Ops) != 0 {
+			t.Errorf("not empty beside a daemon in sync: %v", plan.Ops)
+		}
+	})
+}
