@@ -1,0 +1,121 @@
+package systemd_test
+
+import (
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"uplinkd/systemd"
+)
+
+// TestUnit asks systemd itself. The program need not be installed for that.
+func TestUnit(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("in CI this may not be skipped: no systemd-analyze")
+		}
+		t.Skip("needs systemd-analyze")
+	}
+	unit, err := os.ReadFile("uplinkd.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "uplinkd.service")
+	text := strings.ReplaceAll(string(unit), "/usr/sbin/uplinkd", "/bin/true")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("systemd-analyze", "verify", path).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+	for _, line := range []string{"Type=notify", "WatchdogSec=", "ExecReload=", "StateDirectory=uplinkd"} {
+		if !strings.Contains(text, line) {
+			t.Errorf("no %s in the unit", line)
+		}
+	}
+}
+
+// listen plays the service manager.
+func listen(t *testing.T) func() string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "n")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	return func() string {
+		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		b := make([]byte, 1000)
+		n, _ := conn.Read(b)
+		return string(b[:n])
+	}
+}
+
+func TestNotify(t *testing.T) {
+	heard := listen(t)
+	m := systemd.NewManager()
+	m.Ready()
+	if got := heard(); got != "READY=1" {
+		t.Errorf("ready: %q", got)
+	}
+	m.Status("2/3 up: isp1 isp3")
+	if got := heard(); got != "STATUS=2/3 up: isp1 isp3" {
+		t.Errorf("status: %q", got)
+	}
+	m.Alive()
+	if got := heard(); got != "" {
+		t.Errorf("without a watchdog: %q", got)
+	}
+	m.Reloading()
+	if got := heard(); !strings.HasPrefix(got, "RELOADING=1\nMONOTONIC_USEC=") {
+		t.Errorf("reloading: %q", got)
+	}
+	m.Stopping()
+	if got := heard(); got != "STOPPING=1" {
+		t.Errorf("stopping: %q", got)
+	}
+}
+
+func TestWatchdog(t *testing.T) {
+	heard := listen(t)
+	t.Setenv("WATCHDOG_USEC", "3000000")
+	m := systemd.NewManager()
+	m.Alive()
+	if got := heard(); got != "WATCHDOG=1" {
+		t.Errorf("first sign of life: %q", got)
+	}
+	m.Alive()
+	if got := heard(); got != "" {
+		t.Errorf("a second one at once: %q", got)
+	}
+}
+
+// Without a manager nothing happens, and nothing fails.
+func TestNoManager(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	synctest.Test(t, func(*testing.T) {
+		m := systemd.NewManager()
+		m.Ready()
+		m.Alive()
+		m.Stopping()
+	})
+}
+
+// Where standard error is no journal, lines are text.
+func TestTextLog(t *testing.T) {
+	var b strings.Builder
+	log := slog.New(systemd.NewLogHandler(&b, slog.LevelInfo))
+	log.Info("uplink state", "uplink", "isp1")
+	log.Debug("not shown")
+	if got := b.String(); !strings.Contains(got, `msg="uplink state" uplink=isp1`) || strings.Count(got, "\n") != 1 {
+		t.Errorf("got %q", got)
+	}
+}

@@ -1,0 +1,106 @@
+package status_test
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"uplinkd/uplink/status"
+)
+
+var now = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+
+func snapshot() status.Snapshot {
+	return status.Snapshot{
+		Version: status.Version,
+		Daemon:  status.Daemon{Version: "v1", PID: 7, Started: now.Add(-26 * time.Hour), Config: "/etc/uplinkd/uplinkd.yaml"},
+		DefaultRoute: status.DefaultRoute{Table: 254, NextHops: []status.NextHop{
+			{Uplink: "fiber", Interface: "eth1", Gateway: netip.MustParseAddr("203.0.113.1"), Weight: 3},
+			{Uplink: "lte", Interface: "ppp0", Weight: 1},
+		}},
+		Uplinks: []status.Uplink{
+			{
+				Name: "fiber", Interface: "eth1", State: "up", Reason: "probes are answered", Since: now.Add(-90 * time.Minute),
+				Active: true, Weight: 3, Tier: 1, Table: 501, FwMark: 1, Address: "203.0.113.5/24",
+				Gateway:  netip.MustParseAddr("203.0.113.1"),
+				Probes:   []status.Probe{{Target: netip.MustParseAddr("203.0.113.1"), State: "up", RTT: 4.2, Sent: 9, Received: 9}},
+				Counters: status.Counters{RxBPS: 93_500_000, TxBPS: 1_234, Connections: 12},
+			},
+			{Name: "lte", Interface: "ppp0", State: "up", Since: now.Add(-5 * time.Second), Active: true, Weight: 1, Tier: 1},
+			{
+				Name: "dsl", Interface: "eth2", State: "down", Reason: "eth2 has no carrier", Since: now.Add(-50 * time.Hour), Tier: 2,
+				Probes: []status.Probe{{Loss: 100}},
+			},
+		},
+		Kernel: status.Kernel{
+			LastError: "ip link set dev eth2 up: refused",
+			Conflicts: []status.Conflict{{Want: "default A", Have: "default B", Remedy: "remove it"}},
+		},
+	}
+}
+
+func TestTable(t *testing.T) {
+	s := snapshot()
+	var b strings.Builder
+	if err := s.WriteTable(&b, now); err != nil {
+		t.Fatal(err)
+	}
+	want := `2 of 3 uplinks up, uplinkd v1 running for 1d02h
+default route: fiber 75%, lte 25%
+
+UPLINK  STATE  FOR    ROUTE     TIER  ADDRESS         GATEWAY      RTT     LOSS  DOWN/UP     CONNS
+fiber   up     1h30m  weight 3     1  203.0.113.5/24  203.0.113.1  4.2 ms  0%    93.5M/1.2k     12
+lte     up     5s     weight 1     1  -               -            -       -     0/0             0
+dsl     down   2d02h  -            2  -               -            -       100%  0/0             0
+
+dsl is down: eth2 has no carrier
+conflict: default B stands where default A belongs; remove it
+kernel: ip link set dev eth2 up: refused
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The names that are promised to users. Some may be added; none may go.
+func TestJSONNames(t *testing.T) {
+	s := snapshot()
+	s.Uplinks[0].DHCP = &status.DHCP{
+		State: "bound", Server: netip.MustParseAddr("203.0.113.1"), Expire: now, Renew: now, Rebind: now, DNS: []netip.Addr{},
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]any
+	if err := json.Unmarshal(b, &all); err != nil {
+		t.Fatal(err)
+	}
+	first := func(v any) any { return v.([]any)[0] }
+	uplink := first(all["uplinks"]).(map[string]any)
+	route := all["default_route"].(map[string]any)
+	for _, tt := range []struct {
+		in    any
+		names string
+	}{
+		{all, "version daemon default_route uplinks kernel"},
+		{all["daemon"], "version pid started config config_error"},
+		{route, "table metric nexthops"},
+		{first(route["nexthops"]), "uplink interface gateway weight"},
+		{uplink, "name interface state reason since active weight tier table fwmark address gateway dhcp probes counters"},
+		{uplink["dhcp"], "state server expires renew_at rebind_at dns"},
+		{first(uplink["probes"]), "target state rtt_ms jitter_ms loss_percent sent received last_error"},
+		{uplink["counters"], "rx_bytes tx_bytes rx_bps tx_bps connections"},
+		{all["kernel"], "in_sync last_error repairs conflicts"},
+	} {
+		for _, name := range strings.Fields(tt.names) {
+			if _, ok := tt.in.(map[string]any)[name]; !ok {
+				t.Errorf("%s is missing from %v", name, tt.in)
+			}
+		}
+	}
+}
