@@ -98,4 +98,6 @@ func checkFile(t *testing.T, path string) {
 	}
 }
 
-func within(name, library string) bool { return name == library || strings.HasPrefix(name, library+"/") }
+func within(name, library string) bool {
+	return name == library || strings.HasPrefix(name, library+"/")
+}

@@ -51,7 +51,7 @@ func newISP(i int, w *World) (*ISP, error) {
 		ns.Address(internetSide, near),
 		w.Internet.Address(peer, far),
 		ns.gateway(far.Addr(), internetSide),
-		w.Internet.route(isp.Network, near.Addr(), peer),
+		w.Internet.Route(isp.Network, near.Addr(), peer),
 	)
 }
 

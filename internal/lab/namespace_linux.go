@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -126,17 +127,36 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// gateway sets the default route.
-func (n *Namespace) gateway(via netip.Addr, name string) error {
-	return n.route(netip.MustParsePrefix("0.0.0.0/0"), via, name)
+// Index returns an interface's index.
+func (n *Namespace) Index(name string) (int, error) {
+	link, err := n.handle.LinkByName(name) //nolint:forbidigo // one link by its name, not a dump
+	if err != nil {
+		return 0, err
+	}
+	return link.Attrs().Index, nil
 }
 
-func (n *Namespace) route(to netip.Prefix, via netip.Addr, name string) error {
+// Received returns how many packets have come in by an interface, as text.
+func (n *Namespace) Received(name string) (string, error) {
 	link, err := n.handle.LinkByName(name) //nolint:forbidigo // one link by its name, not a dump
+	if err != nil {
+		return "", err
+	}
+	return strconv.FormatUint(link.Attrs().Statistics.RxPackets, 10), nil
+}
+
+// gateway sets the default route.
+func (n *Namespace) gateway(via netip.Addr, name string) error {
+	return n.Route(netip.MustParsePrefix("0.0.0.0/0"), via, name)
+}
+
+// Route sets a route.
+func (n *Namespace) Route(to netip.Prefix, via netip.Addr, name string) error {
+	index, err := n.Index(name)
 	if err != nil {
 		return err
 	}
-	err = n.handle.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(to), Gw: via.AsSlice()})
+	err = n.handle.RouteReplace(&netlink.Route{LinkIndex: index, Dst: ipNet(to), Gw: via.AsSlice()})
 	if err != nil {
 		return fmt.Errorf("route to %s: %w", to, err)
 	}
@@ -145,12 +165,12 @@ func (n *Namespace) route(to netip.Prefix, via netip.Addr, name string) error {
 
 // localRoute makes every address of a prefix this namespace's own.
 func (n *Namespace) localRoute(p netip.Prefix) error {
-	lo, err := n.handle.LinkByName("lo") //nolint:forbidigo // one link by its name, not a dump
+	lo, err := n.Index("lo")
 	if err != nil {
 		return err
 	}
 	return n.handle.RouteReplace(&netlink.Route{
-		LinkIndex: lo.Attrs().Index, Dst: ipNet(p), Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST,
+		LinkIndex: lo, Dst: ipNet(p), Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST,
 		Table: unix.RT_TABLE_LOCAL,
 	})
 }

@@ -113,7 +113,7 @@ func (l *ledger) readFile() (*ledgerPage, error) {
 // check refuses a name that could lead out of the network settings.
 func (p *ledgerPage) check() error {
 	for _, s := range p.Sysctls {
-		if !strings.HasPrefix(s.Name, "net/") || !filepath.IsLocal(s.Name) {
+		if !strings.HasPrefix(s.Name, "net/") || filepath.Clean(s.Name) != s.Name {
 			return fmt.Errorf("sysctl %q: not below net/", s.Name)
 		}
 	}
