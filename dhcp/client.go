@@ -277,7 +277,8 @@ func (c *Client) send(actions []Action) {
 			err = c.conn.Broadcast(a.Message.ToBytes())
 		}
 		if err != nil {
-			c.log.Warn("DHCP message not sent", "uplink", c.name(), "type", a.Message.MessageType().String(), "err", err)
+			c.log.Warn("DHCP message not sent",
+				"uplink", c.name(), "type", a.Message.MessageType().String(), "err", err)
 		}
 	}
 }

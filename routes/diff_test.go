@@ -335,7 +335,7 @@ func lookup(s routes.State, source netip.Addr) string {
 	rules = append(rules, routes.Rule{Priority: 32766, Table: 254})
 	slices.SortStableFunc(rules, func(a, b routes.Rule) int { return int(a.Priority) - int(b.Priority) })
 	for _, rule := range rules {
-		if rule.SuppressDefault || rule.Mask != 0 || rule.From.IsValid() && !(source.IsValid() && rule.From.Contains(source)) {
+		if rule.SuppressDefault || rule.Mask != 0 || rule.From.IsValid() && (!source.IsValid() || !rule.From.Contains(source)) {
 			continue
 		}
 		var best *routes.Route

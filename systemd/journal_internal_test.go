@@ -20,6 +20,7 @@ func TestJournalFields(t *testing.T) {
 		return nil
 	}}
 	log := slog.New(h).With("uplink", "isp1").WithGroup("kernel")
+	//nolint:sloglint // a key as it should not be is the point
 	log.Warn("uplink state", "reason", "no carrier", "last-rtt", 3, "err", errors.New("x=y"))
 	if want := `uplink state uplink=isp1 kernel.reason="no carrier" kernel.last-rtt=3 kernel.err="x=y"`; message != want {
 		t.Errorf("message %q, want %q", message, want)

@@ -50,6 +50,15 @@ func (Ticked) isEvent()   {}
 // step returns the state after e. It is pure, and s is not changed.
 func step(s State, e Event, now time.Time) State {
 	s.Uplinks = slices.Clone(s.Uplinks)
+	s.take(e, now)
+	if s.Read {
+		s.decide(now)
+	}
+	return s
+}
+
+// take notes what happened.
+func (s *State) take(e Event, now time.Time) {
 	switch e := e.(type) {
 	case Observed:
 		s.observe(e.Applied)
@@ -73,9 +82,10 @@ func step(s State, e Event, now time.Time) State {
 		s.reload(e.Config, now)
 	case Ticked:
 	}
-	if !s.Read {
-		return s
-	}
+}
+
+// decide draws the conclusions, for each uplink and for all.
+func (s *State) decide(now time.Time) {
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		if !u.Read {
@@ -87,7 +97,6 @@ func step(s State, e Event, now time.Time) State {
 	}
 	s.Settled = s.Settled || now.Sub(s.Started) >= startLimit ||
 		!slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return !u.Judged })
-	return s
 }
 
 // observe takes in what the kernel holds.
@@ -255,8 +264,8 @@ func leaseSpec(u *Uplink) *dhcp.Spec {
 		return nil
 	}
 	return &dhcp.Spec{
-		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Link.Index, MAC: u.MAC, Carrier: u.Link.Up && u.Link.Carrier,
-		Mark: u.Config.FwMark, Router: u.Config.Gateway == configs.GatewayLease,
+		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Link.Index, MAC: u.MAC,
+		Carrier: u.Link.Up && u.Link.Carrier, Mark: u.Config.FwMark, Router: u.Config.Gateway == configs.GatewayLease,
 	}
 }
 

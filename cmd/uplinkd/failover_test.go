@@ -45,7 +45,7 @@ func TestFailover(t *testing.T) {
 			b.untilStates(5*time.Second, "up", "up")
 			dying := b.world.ISPs[0]
 			for range tt.runs {
-				l := b.load()
+				l := b.world.Load()
 				// The moment of the fault falls anywhere in the pace of the probes.
 				time.Sleep(300*time.Millisecond + time.Duration(time.Now().UnixNano()%400)*time.Millisecond)
 				fault := time.Now()
@@ -57,8 +57,8 @@ func TestFailover(t *testing.T) {
 				b.untilStates(tt.returnIn, "up", "up")
 				back := time.Since(healed)
 				time.Sleep(300 * time.Millisecond)
-				calls := l.end()
-				failed, last := failures(calls, fault)
+				calls := l.End()
+				failed, last := lab.Failures(calls, fault)
 				t.Logf("%d of %d connections failed, the last began %v after the fault; back %v after the cure",
 					failed, len(calls), last.Round(time.Millisecond), back.Round(time.Millisecond))
 				if failed > 0 && last > tt.last {
@@ -88,7 +88,7 @@ func TestSpread(t *testing.T) {
 	count := map[int]int{}
 	const all = 2000
 	for n := range all {
-		isp, err := b.dial(n, time.Second)
+		isp, err := b.world.Dial(n, time.Second)
 		b.ok(err)
 		count[isp.Number]++
 	}
@@ -213,7 +213,7 @@ func TestAdminDown(t *testing.T) {
 	if s := b.status(); s.Uplinks[0].State != "down" || s.Uplinks[0].Reason != "eth1 is administratively down" {
 		t.Errorf("%s: %s", s.Uplinks[0].State, s.Uplinks[0].Reason)
 	}
-	if _, err := b.dial(1, time.Second); err != nil {
+	if _, err := b.world.Dial(1, time.Second); err != nil {
 		t.Errorf("no connection over the other uplink: %v", err)
 	}
 	b.ok(b.world.Host().SetLink("eth1", true))

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"uplinkd/internal/lab"
 )
 
 // everything is what cleanup must leave as it was: rules, the routes of all
@@ -77,13 +79,13 @@ func TestKilled(t *testing.T) {
 			before := b.kernel(everything...)
 			b.kill(syscall.SIGKILL)
 
-			l := b.load()
+			l := b.world.Load()
 			time.Sleep(500 * time.Millisecond)
 			changes := b.monitor()
 			b.start()
 			b.untilStates(10*time.Second, "up", "up", "up")
 			time.Sleep(200 * time.Millisecond)
-			if failed, _ := failures(l.end(), time.Now()); failed > 0 {
+			if failed, _ := lab.Failures(l.End(), time.Now()); failed > 0 {
 				t.Errorf("%d connections failed over a kill and a start, want none", failed)
 			}
 			if ops := b.status().Kernel.Ops; ops != 0 {

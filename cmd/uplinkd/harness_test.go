@@ -3,11 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -225,24 +221,4 @@ func (b *bench) kernel(commands ...string) string {
 		fmt.Fprintf(&text, "# %s\n%s", c, out)
 	}
 	return text.String()
-}
-
-// dial opens a connection to the n-th address of the internet and returns the
-// ISP it left by.
-func (b *bench) dial(n int, timeout time.Duration) (*lab.ISP, error) {
-	conn, err := net.DialTimeout("tcp4", netip.AddrPortFrom(lab.Somewhere(n), lab.Port).String(), timeout)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(timeout))
-	caller, err := lab.ReadCaller(conn)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	isp := b.world.ISPOf(caller)
-	if isp == nil {
-		return nil, fmt.Errorf("left by no ISP, from %s", caller)
-	}
-	return isp, nil
 }

@@ -18,18 +18,18 @@ import (
 var owner = routes.Owner{Protocol: 201, RulePriority: 20000}
 
 // wires gives this namespace two interfaces, wan1 and wan2, up and bare.
-func wires(t testing.TB) *lab.Namespace {
-	t.Helper()
+func wires(tb testing.TB) *lab.Namespace {
+	tb.Helper()
 	host, err := lab.Host()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(host.Close)
+	tb.Cleanup(host.Close)
 	for _, name := range []string{"wan1", "wan2"} {
 		if err := host.Wire(name, host, name+"x"); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		t.Cleanup(func() { _ = host.DeleteLink(name) })
+		tb.Cleanup(func() { _ = host.DeleteLink(name) })
 	}
 	return host
 }
@@ -64,30 +64,30 @@ func full() routes.Set {
 	}
 }
 
-func read(t testing.TB, k *kernel.Kernel, want routes.Set) routes.State {
-	t.Helper()
+func read(tb testing.TB, k *kernel.Kernel, want routes.Set) routes.State {
+	tb.Helper()
 	have, err := k.Read(context.Background(), routes.ScopeOf(want))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return have
 }
 
-func openKernel(t testing.TB) *kernel.Kernel {
-	t.Helper()
-	k, err := kernel.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+func openKernel(tb testing.TB) *kernel.Kernel {
+	tb.Helper()
+	k, err := kernel.Open(tb.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(k.Close)
+	tb.Cleanup(k.Close)
 	return k
 }
 
-func do(t testing.TB, k *kernel.Kernel, ops []routes.Op) {
-	t.Helper()
+func do(tb testing.TB, k *kernel.Kernel, ops []routes.Op) {
+	tb.Helper()
 	for _, op := range ops {
 		if err := k.Do(context.Background(), op); err != nil {
-			t.Fatalf("%s: %v", op, err)
+			tb.Fatalf("%s: %v", op, err)
 		}
 	}
 }

@@ -7,13 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -34,7 +31,6 @@ const (
 	connections  = 1000
 	leaseTime    = time.Hour
 	readyWithin  = 15 * time.Second
-	callTimeout  = 900 * time.Millisecond
 )
 
 // A show is one run of the demo.
@@ -186,32 +182,14 @@ func (s *show) until(ctx context.Context, limit time.Duration, met func(status.S
 	}
 }
 
-// A call is one connection: when it began, and the ISP it left by; 0: it failed.
-type call struct {
-	began time.Time
-	isp   int
-}
-
-func (s *show) call(n int) call {
-	c := call{began: time.Now()}
-	conn, err := net.DialTimeout("tcp4", netip.AddrPortFrom(lab.Somewhere(n), lab.Port).String(), callTimeout)
-	if err != nil {
-		return c
-	}
-	defer conn.Close() //nolint:errcheck // it has served
-	_ = conn.SetDeadline(time.Now().Add(callTimeout))
-	if caller, err := lab.ReadCaller(conn); err == nil {
-		if isp := s.world.ISPOf(caller); isp != nil {
-			c.isp = isp.Number
-		}
-	}
-	return c
-}
-
 func (s *show) spread(context.Context) error {
 	count := map[int]int{}
 	for n := range connections {
-		count[s.call(n).isp]++
+		if isp, err := s.world.Dial(n, lab.CallTimeout); err == nil {
+			count[isp.Number]++
+		} else {
+			count[0]++
+		}
 	}
 	first := 100 * float64(count[1]) / connections
 	s.say("%d new connections: fiber %d, cable %d, radio %d, failed %d.",
@@ -222,49 +200,13 @@ func (s *show) spread(context.Context) error {
 	return nil
 }
 
-// load opens 100 connections a second until stopped.
-type load struct {
-	stop  chan struct{}
-	done  sync.WaitGroup
-	mu    sync.Mutex // guards calls
-	calls []call
-}
-
-func (s *show) load() *load {
-	l := &load{stop: make(chan struct{})}
-	l.done.Go(func() {
-		ticker := time.NewTicker(10 * time.Millisecond)
-		defer ticker.Stop()
-		for n := connections; ; n++ {
-			select {
-			case <-l.stop:
-				return
-			case <-ticker.C:
-				l.done.Go(func() {
-					c := s.call(n)
-					l.mu.Lock()
-					defer l.mu.Unlock()
-					l.calls = append(l.calls, c)
-				})
-			}
-		}
-	})
-	return l
-}
-
-func (l *load) end() []call {
-	close(l.stop)
-	l.done.Wait()
-	return l.calls
-}
-
 func (s *show) silence(ctx context.Context) error {
-	l := s.load()
+	l := s.world.Load()
 	time.Sleep(time.Second)
 	s.say("Fiber's gateway falls silent, its carrier stays, under 100 new connections a second ...")
 	fault := time.Now()
 	if err := s.world.ISPs[0].Silence(true); err != nil {
-		l.end()
+		l.End()
 		return err
 	}
 	took, err := s.until(ctx, 5*time.Second, func(now status.Snapshot) bool {
@@ -272,20 +214,16 @@ func (s *show) silence(ctx context.Context) error {
 	})
 	moved := time.Now()
 	time.Sleep(500 * time.Millisecond)
-	calls := l.end()
+	calls := l.End()
 	if err != nil {
 		return err
 	}
-	var last time.Duration
-	failed, after := 0, 0
+	failed, last := lab.Failures(calls, fault)
+	after := 0
 	for _, c := range calls {
-		if c.isp == 0 {
-			failed++
-			last = max(last, c.began.Sub(fault))
-		}
-		if c.began.After(moved) {
+		if c.Began.After(moved) {
 			after++
-			s.promise(c.isp != 0 && c.isp != 1, "a connection after the switch did not leave by a live uplink")
+			s.promise(c.ISP != 0 && c.ISP != 1, "a connection after the switch did not leave by a live uplink")
 		}
 	}
 	s.say("Traffic moved to cable and radio after %d ms: %d of %d connections failed, "+
@@ -318,7 +256,7 @@ func (s *show) stop(context.Context) error {
 	s.kill()
 	failed := 0
 	for n := range 100 {
-		if s.call(n).isp == 0 {
+		if _, err := s.world.Dial(n, lab.CallTimeout); err != nil {
 			failed++
 		}
 	}

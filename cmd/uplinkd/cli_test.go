@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"uplinkd/internal/lab/labtest"
+	"uplinkd/uplink/status"
+)
+
+func command(t *testing.T, args ...string) (code int, out, complaint string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = execute(context.Background(), args, stdio{out: &stdout, err: &stderr})
+	return code, stdout.String(), stderr.String()
+}
+
+// Exit codes are promised: 0 done, 1 failed, 2 wrong usage. stdout is the
+// answer, stderr the rest.
+func TestExitCodes(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "none.yaml")
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(bad, []byte("uplinks: [{name: a, interface: eth1, address: dhcp, weight: 0}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(t.TempDir(), "none")
+	for _, tt := range []struct {
+		args []string
+		code int
+		says string // on stderr, or on stdout when the code is 0
+	}{
+		{[]string{"version"}, 0, "uplinkd "},
+		{[]string{"version", "--json"}, 0, `"version"`},
+		{[]string{"--help"}, 0, "Available Commands"},
+		{[]string{"completion", "bash"}, 0, "bash completion"},
+		{[]string{"nonsense"}, 2, `unknown command "nonsense"`},
+		{[]string{"status", "--nonsense"}, 2, "unknown flag: --nonsense; see uplinkd status --help"},
+		{[]string{"ping"}, 2, "arg(s)"},
+		{[]string{"ping", "isp1", "--count", "0"}, 2, "count must be"},
+		{[]string{"disable"}, 2, "arg(s)"},
+		{[]string{"run", "-c", missing}, 1, missing},
+		{[]string{"check", "-c", missing}, 1, missing},
+		{[]string{"check", "-c", bad}, 1, "weight: 0: must be 1 to 256"},
+		{[]string{"run", "-c", bad}, 1, "dhcp without a gateway"},
+		{[]string{"plan", "-c", bad}, 1, "weight: 0"},
+		{[]string{"cleanup", "-c", bad}, 1, "weight: 0"},
+		{[]string{"status", "--socket", socket}, 1, "start it (systemctl start uplinkd)"},
+		{[]string{"reload", "--socket", socket}, 1, "no daemon is running"},
+		{[]string{"ping", "isp1", "--socket", socket}, 1, "no daemon is running"},
+	} {
+		code, out, complaint := command(t, tt.args...)
+		text := complaint
+		if tt.code == 0 {
+			text = out
+		} else if out != "" {
+			t.Errorf("%v: a failure wrote to stdout: %s", tt.args, out)
+		}
+		if code != tt.code || !strings.Contains(text, tt.says) {
+			t.Errorf("%v: code %d, %q; want %d and %q", tt.args, code, text, tt.code, tt.says)
+		}
+	}
+}
+
+// The life of an operator: check, plan, run, plan again, status, ping, a bad
+// reload, a good one, disable, enable, cleanup.
+func TestOperator(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(2, 1), "")
+	if out, err := b.run("check", "-c", b.config); err != nil || !strings.Contains(out, "nothing on this host is in its way") {
+		t.Errorf("check: %v\n%s", err, out)
+	}
+	before := b.kernel(everything...)
+	planned, err := b.run("plan", "-c", b.config)
+	b.ok(err)
+	for _, op := range []string{
+		"ip addr replace 100.64.1.10/24 dev eth1 proto 201", "ip rule add pref 20300 from 100.64.1.10 lookup 501 protocol 201",
+		"nexthop via 100.64.1.1 dev eth1 weight 2 nexthop via 100.64.2.1 dev eth2 weight 1",
+	} {
+		if !strings.Contains(planned, op) {
+			t.Errorf("the plan lacks %s:\n%s", op, planned)
+		}
+	}
+	if b.kernel(everything...) != before {
+		t.Error("plan changed something")
+	}
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	if out, err := b.run("plan", "-c", b.config); err != nil || out != "" {
+		t.Errorf("plan beside a daemon in sync: %v, %q; want nothing", err, out)
+	}
+
+	out, err := b.run("status", "-c", b.config, "--json")
+	b.ok(err)
+	var s status.Snapshot
+	if err := json.Unmarshal([]byte(out), &s); err != nil || len(s.Uplinks) != 2 || s.Daemon.PID != b.cmd.Process.Pid {
+		t.Errorf("status --json: %v\n%s", err, out)
+	}
+	if out, err := b.run("ping", "isp2", "-c", b.config, "-n", "2", "-i", "50ms"); err != nil || !strings.Contains(out, "2 sent, 2 received") {
+		t.Errorf("ping: %v\n%s", err, out)
+	}
+	if out, err := b.run("ping", "isp2", "198.18.0.9", "-c", b.config, "-n", "2", "-i", "50ms", "--json"); err != nil ||
+		!strings.Contains(out, `"received": 2`) || !strings.Contains(out, `"source": "100.64.2.10"`) {
+		t.Errorf("ping the internet: %v\n%s", err, out)
+	}
+
+	good, err := os.ReadFile(b.config)
+	b.ok(err)
+	b.ok(os.WriteFile(b.config, []byte("uplinks: [{name: isp1, weight: 999}]"), 0o600))
+	if out, err := b.run("reload", "--socket", filepath.Join(b.dir, "sock")); err == nil || !strings.Contains(out, "must be 1 to 256") {
+		t.Errorf("a bad reload: %v\n%s", err, out)
+	}
+	if got := b.status(); got.Daemon.ConfigError == "" || got.Uplinks[0].Weight != 2 {
+		t.Errorf("after a bad reload: %+v", got.Daemon)
+	}
+	b.ok(os.WriteFile(b.config, []byte(strings.Replace(string(good), "weight: 2", "weight: 9", 1)), 0o600))
+	b.ok(b.cmd.Process.Signal(syscall.SIGHUP))
+	b.until("the new weight", 2*time.Second, func() bool {
+		hops := b.status().DefaultRoute.NextHops
+		return len(hops) == 2 && hops[0].Weight == 9
+	})
+	if got := b.status().Daemon; got.ConfigError != "" || got.Reloaded.IsZero() {
+		t.Errorf("after a good reload: %+v", got)
+	}
+
+	if out, err := b.run("disable", "isp9", "-c", b.config); err == nil || !strings.Contains(out, "isp9") {
+		t.Errorf("disable of an unknown uplink: %v\n%s", err, out)
+	}
+	_, err = b.run("disable", "isp1", "-c", b.config)
+	b.ok(err)
+	b.untilStates(2*time.Second, "disabled", "up")
+	_, err = b.run("enable", "isp1", "-c", b.config)
+	b.ok(err)
+	b.untilStates(3*time.Second, "up", "up")
+
+	if out, err := b.run("run", "-c", b.config); err == nil || !strings.Contains(out, "another uplinkd listens") {
+		t.Errorf("a second daemon: %v\n%s", err, out)
+	}
+	b.kill(syscall.SIGTERM)
+	if !strings.Contains(b.log.String(), "stopped; the kernel's routes stay as they are") {
+		t.Error("SIGTERM did not end it in good order")
+	}
+}
+
+// The demo keeps its promises, and says so by its exit code.
+func TestDemo(t *testing.T) {
+	labtest.Need(t)
+	b := newBench(t, 1) // only for its helpers; the demo builds a lab of its own
+	b.configure(b.static(1), "")
+	b.world.Close()
+	out, err := b.run("demo")
+	if err != nil || !strings.Contains(out, "Every promise was kept.") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
