@@ -25,6 +25,10 @@ const (
 // ErrForbidden is what Enter gives where the machine allows no namespaces.
 var ErrForbidden = errors.New("this machine does not allow a program to make network namespaces without root")
 
+// ForbiddenCode is the exit code of a program that found out inside that it may
+// not go on: some machines let it have the namespaces and no power over them.
+const ForbiddenCode = 77
+
 // Inside reports whether this process already runs in the lab's namespaces.
 func Inside() bool { return os.Getenv(insideEnv) != "" }
 
@@ -67,7 +71,10 @@ func Enter() (int, error) {
 	if err != nil && !errors.As(err, &exit) {
 		return 1, err
 	}
-	if code := cmd.ProcessState.ExitCode(); code >= 0 {
+	switch code := cmd.ProcessState.ExitCode(); {
+	case code == ForbiddenCode:
+		return 1, ErrForbidden
+	case code >= 0:
 		return code, nil
 	}
 	return 1, fmt.Errorf("the lab's process ended by %s", cmd.ProcessState)

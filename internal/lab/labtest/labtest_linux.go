@@ -19,6 +19,8 @@ func Main(m *testing.M) {
 	switch {
 	case err == nil && code >= 0:
 		os.Exit(code)
+	case errors.Is(err, lab.ErrForbidden) && lab.Inside():
+		os.Exit(lab.ForbiddenCode)
 	case err != nil && lab.Inside():
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		os.Exit(1)
