@@ -56,6 +56,9 @@ install: build
 	install -D -m 0755 bin/uplinkd $(DESTDIR)$(PREFIX)/sbin/uplinkd
 	install -D -m 0644 systemd/uplinkd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/uplinkd.service
 	install -D -m 0644 systemd/networkd-foreign.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/50-uplinkd.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd README.md configs/uplinkd.yaml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/examples configs/examples/*
+	bin/uplinkd completion bash | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/uplinkd
 	test -e $(DESTDIR)/etc/uplinkd/uplinkd.yaml || \
 		install -D -m 0644 configs/uplinkd.yaml $(DESTDIR)/etc/uplinkd/uplinkd.yaml
 

@@ -38,6 +38,32 @@ const (
 	defaultTable    = 500 // plus the uplink's position
 )
 
+// Defaults returns what a file without uplinks would say.
+func Defaults() Config {
+	c := Config{Routes: defaultRoutes, Control: Control{Socket: DefaultSocket}, StateDir: defaultStateDir}
+	c.Routes.Options = defaultOptions
+	return c
+}
+
+// SocketOf returns control.socket of a file that may be wrong in all else, and
+// whether it could be made out.
+func SocketOf(r io.Reader) (string, bool) {
+	text, err := io.ReadAll(io.LimitReader(r, Most))
+	if err != nil {
+		return "", false
+	}
+	p := parser{whole: Defaults()}
+	root, ok := p.document(text)
+	if !ok {
+		return "", false
+	}
+	ignore := func(value) {}
+	p.mapping(root, map[string]func(value){
+		"control": p.readControl, "uplinks": ignore, "routes": ignore, "probe": ignore, "state_dir": ignore,
+	})
+	return p.whole.Control.Socket, true
+}
+
 // Parse reads a configuration and returns it whole and checked, or else
 // Problems with every mistake in it. It keeps nothing of r.
 func Parse(r io.Reader, options Options) (Config, error) {
@@ -79,7 +105,7 @@ type parser struct {
 }
 
 func (p *parser) config(root value) {
-	p.whole = Config{Routes: defaultRoutes, Control: Control{Socket: DefaultSocket}, StateDir: defaultStateDir}
+	p.whole = Defaults()
 	p.options, p.probe = defaultOptions, defaultProbe
 	p.probe.Targets, p.probe.Quorum = []Target{{Gateway: true}}, quorumAny
 	var uplinks *value

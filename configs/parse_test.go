@@ -158,7 +158,7 @@ func TestBad(t *testing.T) {
 		"no mark left":      {two("", "") + "routes: {fwmark_mask: 1}", "f.yaml:3:3: uplink b: fwmark: no mark is left under routes.fwmark_mask 0x1: widen the mask"},
 		"gateway outside":   {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 198.51.100.1}]", "f.yaml:1:70: uplink a: gateway: 198.51.100.1: outside the uplink's networks (192.0.2.0/24): correct one of them, or set onlink: true"},
 		"gateway is self":   {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.5}]", "f.yaml:1:70: uplink a: gateway: 192.0.2.5: this is the uplink's own address: give the router's"},
-		"dhcp, no gateway":  {"uplinks: [{name: a, interface: eth1, address: dhcp}]", "f.yaml:1:47: uplink a: address: dhcp without a gateway: give `gateway:` the address of this ISP's router, or lease to take the router that DHCP names"},
+		"dhcp, no gateway":  {"uplinks: [{name: a, interface: eth1, address: dhcp}]", "f.yaml:1:11: uplink a: gateway: missing: with address dhcp give it the address of this ISP's router, or lease to take the router that DHCP names"},
 		"static, lease":     {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: lease}]", "f.yaml:1:70: uplink a: gateway: lease: only with address: dhcp; give the address of this ISP's router, or none"},
 		"network address":   {"uplinks: [{name: a, interface: eth1, address: 192.0.2.0/24, gateway: 192.0.2.1}]", "f.yaml:1:47: uplink a: address: 192.0.2.0/24: this is the network or its broadcast address: give the host's own"},
 		"no prefix length":  {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5, gateway: 192.0.2.1}]", "f.yaml:1:47: uplink a: address: \"192.0.2.5\": must be dhcp, external, or an address with its prefix length such as 203.0.113.5/24"},
@@ -178,7 +178,7 @@ func TestBad(t *testing.T) {
 		"too large":         {strings.Repeat("#", configs.Most+1), "f.yaml: more than 1048576 bytes: this cannot be a configuration of uplinkd"},
 		"all at once, in order": {
 			"uplinks:\n- {name: a, interface: eth1, address: dhcp, weight: 0}\n- {name: 'b c', address: dhcp, gateway: lease}\nprobe: {up_after: 0}\n",
-			"f.yaml:2:39: uplink a: address: dhcp without a gateway: give `gateway:` the address of this ISP's router, or lease to take the router that DHCP names\n" +
+			"f.yaml:2:3: uplink a: gateway: missing: with address dhcp give it the address of this ISP's router, or lease to take the router that DHCP names\n" +
 				"f.yaml:2:53: uplink a: weight: 0: must be 1 to 256\n" +
 				"f.yaml:3:3: uplink uplinks[1]: interface: missing: name the interface this uplink is on\n" +
 				"f.yaml:3:10: uplink uplinks[1]: name: \"b c\": must be 1 to 32 letters, digits, '-' or '_'\n" +

@@ -189,11 +189,10 @@ func (p *parser) checkGateway(u *rawUplink) {
 	at := u.where("gateway")
 	switch {
 	case !u.routeSet && u.Address == AddressDHCP:
-		p.fail(u.where("address"), "dhcp without a gateway: give `gateway:` the address of this ISP's router, "+
+		p.fail(at, "missing: with address dhcp give it the address of this ISP's router, "+
 			"or lease to take the router that DHCP names")
 	case !u.routeSet:
-		p.fail(u.where("address"),
-			"no gateway: give `gateway:` the address of this ISP's router, or none on a point-to-point link")
+		p.fail(at, "missing: give it the address of this ISP's router, or none on a point-to-point link")
 	case u.Gateway == GatewayLease && u.Address != AddressDHCP:
 		p.fail(at, "lease: only with address: dhcp; give the address of this ISP's router, or none")
 	case u.Gateway != GatewayFixed && u.OnLink:

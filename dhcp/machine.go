@@ -248,15 +248,28 @@ func (m *Machine) Receive(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
 		!bytes.Equal(r.ClientHWAddr, m.identity.MAC) {
 		return nil, nil
 	}
+	var actions []Action
+	var err error
 	switch kind := r.MessageType(); {
 	case kind == dhcpv4.MessageTypeOffer && m.state == Selecting:
-		return m.receiveOffer(now, r)
+		actions, err = m.receiveOffer(now, r)
 	case kind == dhcpv4.MessageTypeAck && m.awaitsAnswer():
-		return nil, m.receiveAck(now, r)
+		err = m.receiveAck(now, r)
 	case kind == dhcpv4.MessageTypeNak && m.awaitsAnswer():
-		return m.receiveNak(now, r)
+		actions, err = m.receiveNak(now, r)
 	}
-	return nil, nil
+	if err != nil {
+		m.why = err.Error() // status tells it
+	}
+	return actions, err
+}
+
+// serverOf names the server a message is from, for people.
+func serverOf(r *dhcpv4.DHCPv4) string {
+	if server, ok := addrOption(r, dhcpv4.OptionServerIdentifier); ok {
+		return server.String()
+	}
+	return "a server that does not name itself"
 }
 
 func (m *Machine) awaitsAnswer() bool {
@@ -271,7 +284,7 @@ func (m *Machine) awaitsAnswer() bool {
 func (m *Machine) receiveOffer(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
 	offer, err := leaseFrom(r, now, m.wantRouter)
 	if err != nil {
-		return nil, fmt.Errorf("the offer of %s is %w", r.ServerIPAddr, err)
+		return nil, fmt.Errorf("the offer of %s is %w", serverOf(r), err)
 	}
 	m.enter(Requesting, fmt.Sprintf("%s offers %s", offer.Server, offer.Prefix))
 	m.offer, m.asked = offer, now
@@ -281,7 +294,7 @@ func (m *Machine) receiveOffer(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error
 func (m *Machine) receiveAck(now time.Time, r *dhcpv4.DHCPv4) error {
 	lease, err := leaseFrom(r, m.asked, m.wantRouter)
 	if err != nil {
-		return fmt.Errorf("the acknowledgement is %w", err)
+		return fmt.Errorf("the acknowledgement of %s is %w", serverOf(r), err)
 	}
 	asked := m.lease
 	if m.state == Requesting {

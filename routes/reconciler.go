@@ -161,7 +161,7 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 // only after a growing pause, whatever wakes us meanwhile; so is a repair, which
 // is a plan for a Set that has been carried out before.
 func (r *Reconciler) hold(a Applied) time.Duration {
-	if len(a.Plan.Ops) == 0 || a.Generation != r.carried {
+	if len(a.Plan.Ops) == 0 || a.Generation != r.carried || !slices.ContainsFunc(a.Plan.Ops, a.restores) {
 		return 0
 	}
 	now := time.Now()
@@ -176,11 +176,20 @@ func (r *Reconciler) hold(a Applied) time.Duration {
 	}
 	r.repairs++
 	r.repaired = now
-	r.restored += uint64(len(a.Plan.Ops))
 	for _, op := range a.Plan.Ops {
-		r.log.Warn("put back what was gone from the kernel", "op", op.String())
+		if a.restores(op) {
+			r.restored++
+			r.log.Warn("put back what was gone from the kernel", "op", op.String())
+		}
 	}
 	return 0
+}
+
+// restores reports whether an operation puts something back. Bringing an address
+// that is there up to its lease's end does not: that is due as time goes by.
+func (a *Applied) restores(op Op) bool {
+	put, ok := op.(PutAddress)
+	return !ok || !a.State.HasAddress(put.Address.Interface, put.Address.Prefix)
 }
 
 func planText(p Plan) string {

@@ -88,6 +88,7 @@ type State struct {
 	Rules     []Rule    // all but the kernel's own three
 	Sysctls   []Sysctl  // current values of the names asked for and of those saved
 	Saved     []Saved   // sysctls changed by us or by the process before us
+	SeenUp    []string  // links that were up before, with us or the process before us to look after them
 	RaisedUp  []string  // links found down and set up by us or the process before us
 }
 

@@ -65,8 +65,11 @@ func (u *Uplink) recall(told *status.Uplink) {
 	u.Phase = Phase(told.State)
 	u.Disabled = u.Phase == Disabled
 	u.Adopted.Carried = told.Active
-	if u.Config.Address != configs.AddressDHCP || told.DHCP == nil {
-		return
+	// Down beside a running daemon is somebody's will, and what was up once keeps
+	// its rules.
+	u.Raised, u.Proved = u.Link.Index, max(u.Link.Index, 1)
+	if u.Config.Address != configs.AddressDHCP || told.DHCP == nil || !told.DHCP.Server.IsValid() {
+		return // without a lease the daemon goes by what it found in the kernel, and so do we
 	}
 	first, _, _ := strings.Cut(told.Address, " ")
 	if prefix, err := netip.ParsePrefix(first); err == nil {

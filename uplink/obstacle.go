@@ -39,7 +39,7 @@ func (u *Uplink) addressObstacle() obstacle {
 	addresses := u.Addresses()
 	if len(addresses) == 0 {
 		if u.Config.Address == configs.AddressDHCP {
-			return obstacle{why: "no lease", passing: true}
+			return obstacle{why: "no lease: " + u.DHCP.Reason, passing: true}
 		}
 		return obstacle{why: fmt.Sprintf("%s has no address", u.Config.Interface)}
 	}

@@ -26,6 +26,10 @@ const (
 // rest up: by then what is wanted is taken as whole.
 const startLimit = 10 * time.Second
 
+// carrierTime is what an Ethernet link may take from being set up to its
+// carrier: negotiation of the speed, spanning tree not counted.
+const carrierTime = 4 * time.Second
+
 // A State is all that is known and decided. It is a value; the Engine has the
 // one that counts.
 type State struct {
@@ -47,6 +51,7 @@ type Uplink struct {
 	Present  []netip.Prefix // what the interface has
 	Seen     []netip.Prefix // of what it should have: seen on it since the interface appeared
 	Read     bool           // the interface has been looked at once
+	Rose     time.Time      // when the interface was seen to come up; zero: it was up from the first
 	Raised   int            // the index under which the interface was seen up
 	Proved   int            // the index under which the uplink was up
 	DHCP     dhcp.Change

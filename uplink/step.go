@@ -113,13 +113,16 @@ func (s *State) observe(a routes.Applied) {
 		if !slices.Contains(a.Observed, u.Config.Interface) {
 			continue // it has come with a configuration that was not yet in force
 		}
-		u.Read = true
 		link, _ := a.State.Link(u.Config.Interface)
+		if u.Read && link.Up && !u.Link.Up {
+			u.Rose = a.State.At
+		}
+		u.Read = true
 		if link.Index != u.Link.Index {
 			u.Seen = nil
 		}
 		u.Link = link
-		if link.Up {
+		if link.Up || slices.Contains(a.State.SeenUp, link.Name) {
 			u.Raised = link.Index
 		}
 		if link.Index != 0 {
@@ -271,7 +274,7 @@ func leaseSpec(u *Uplink) *dhcp.Spec {
 
 // decide sets the phase from what is known.
 func (u *Uplink) decide(now time.Time, startOver bool) {
-	phase, reason := u.judge(startOver)
+	phase, reason := u.judge(startOver, now)
 	if phase != u.Phase {
 		u.Phase, u.Since = phase, now
 	}
@@ -285,12 +288,14 @@ func (u *Uplink) decide(now time.Time, startOver bool) {
 	}
 }
 
-func (u *Uplink) judge(startOver bool) (Phase, string) {
+func (u *Uplink) judge(startOver bool, now time.Time) (Phase, string) {
 	if u.Disabled {
 		return Disabled, "disabled by the operator"
 	}
 	if o := u.obstacle(); o.why != "" {
-		if o.passing && !u.Judged && !startOver {
+		// A link that has just come up may take a few seconds to its carrier.
+		rising := !u.Link.Carrier && now.Sub(u.Rose) < carrierTime
+		if (o.passing || rising) && !u.Judged && !startOver {
 			return Starting, o.why
 		}
 		return Down, o.why
@@ -326,8 +331,11 @@ func missText(u *Uplink) string {
 	return what
 }
 
-func (s *State) owner() routes.Owner {
-	return routes.Owner{Protocol: s.Config.Routes.Protocol, RulePriority: s.Config.Routes.RulePriority}
+func (s *State) owner() routes.Owner { return Owner(s.Config) }
+
+// Owner returns the tag of what is ours under a configuration.
+func Owner(c configs.Config) routes.Owner {
+	return routes.Owner{Protocol: c.Routes.Protocol, RulePriority: c.Routes.RulePriority}
 }
 
 // reload takes a new configuration over. What is known of an uplink stays while

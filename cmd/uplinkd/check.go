@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"uplinkd/configs"
+	"uplinkd/routes/kernel"
 	"uplinkd/uplink"
 	"uplinkd/uplink/preflight"
 
@@ -70,7 +71,8 @@ func (c *common) inspect(ctx context.Context, config configs.Config) ([]prefligh
 		return nil, err
 	}
 	host := preflight.ReadHost(os.DirFS("/"), have.Links)
-	findings := preflight.Inspect(config, uplink.Watched(config).Owner, have, host)
+	host.StateDir = kernel.CheckStateDir(config.StateDir)
+	findings := preflight.Inspect(config, uplink.Owner(config), have, host)
 	if findings == nil {
 		findings = []preflight.Finding{}
 	}

@@ -42,13 +42,17 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"completion", "bash"}, 0, "bash completion"},
 		{[]string{"nonsense"}, 2, `unknown command "nonsense"`},
 		{[]string{"status", "--nonsense"}, 2, "unknown flag: --nonsense; see uplinkd status --help"},
-		{[]string{"ping"}, 2, "arg(s)"},
+		{[]string{"ping"}, 2, "UPLINK is missing"},
 		{[]string{"ping", "isp1", "--count", "0"}, 2, "count must be"},
-		{[]string{"disable"}, 2, "arg(s)"},
+		{[]string{"disable"}, 2, "UPLINK is missing"},
+		{[]string{"disable", ""}, 2, "UPLINK is empty"},
+		{[]string{"completion"}, 2, ""},
+		{[]string{"completion", "frob"}, 2, "frob"},
+		{[]string{"help", "frob"}, 2, "frob"},
 		{[]string{"run", "-c", missing}, 1, missing},
 		{[]string{"check", "-c", missing}, 1, missing},
 		{[]string{"check", "-c", bad}, 1, "weight: 0: must be 1 to 256"},
-		{[]string{"run", "-c", bad}, 1, "dhcp without a gateway"},
+		{[]string{"run", "-c", bad}, 1, "gateway: missing"},
 		{[]string{"plan", "-c", bad}, 1, "weight: 0"},
 		{[]string{"cleanup", "-c", bad}, 1, "weight: 0"},
 		{[]string{"status", "--socket", socket}, 1, "start it (systemctl start uplinkd)"},
@@ -139,7 +143,7 @@ func TestOperator(t *testing.T) {
 	b.ok(err)
 	b.untilStates(3*time.Second, "up", "up")
 
-	if out, err := b.run("run", "-c", b.config); err == nil || !strings.Contains(out, "another uplinkd listens") {
+	if out, err := b.run("run", "-c", b.config); err == nil || !strings.Contains(out, "another uplinkd (pid") {
 		t.Errorf("a second daemon: %v\n%s", err, out)
 	}
 	b.kill(syscall.SIGTERM)

@@ -197,3 +197,86 @@ func residentKB(t *testing.T, pid int) int {
 	t.Fatal("no VmRSS")
 	return 0
 }
+
+// Two daemons on one host would fight, and a cleanup beside one would take its
+// routes away, whatever their configurations say of socket and state. From the
+// second review.
+func TestOnlyOneLooksAfterATag(t *testing.T) {
+	b := newBench(t, 1)
+	b.configure(b.static(1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up")
+	before := b.kernel(everything...)
+	other := filepath.Join(b.dir, "other.yaml")
+	text, err := os.ReadFile(b.config)
+	b.ok(err)
+	elsewhere := strings.NewReplacer("/sock", "/sock2", "/state", "/state2").Replace(string(text))
+	b.ok(os.WriteFile(other, []byte(elsewhere), 0o600))
+	for _, command := range []string{"run", "cleanup"} {
+		out, err := b.run(command, "-c", other)
+		if err == nil || !strings.Contains(out, fmt.Sprintf("another uplinkd (pid %d)", b.cmd.Process.Pid)) {
+			t.Errorf("%s beside a daemon: %v\n%s", command, err, out)
+		}
+	}
+	if diff := cmp.Diff(before, b.kernel(everything...)); diff != "" {
+		t.Errorf("the kernel was changed (-before +after):\n%s", diff)
+	}
+}
+
+// Down by hand is somebody's will even across a crash. From the second review.
+func TestAdminDownOutlivesACrash(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	b.ok(b.world.Host().SetLink("eth1", false))
+	b.untilStates(2*time.Second, "down", "up")
+	if out, err := b.run("plan", "-c", b.config); err != nil || out != "" {
+		t.Errorf("plan would undo it: %v\n%s", err, out)
+	}
+	b.kill(syscall.SIGKILL)
+	b.start()
+	b.untilStates(5*time.Second, "down", "up")
+	if s := b.status(); s.Uplinks[0].Reason != "eth1 is administratively down" {
+		t.Errorf("reason %q", s.Uplinks[0].Reason)
+	}
+}
+
+// cleanup under another tag than was used still finds what there is; with an
+// unreadable record it gives back what it can, and says that something is left.
+// From the second review.
+func TestCleanupAfterChanges(t *testing.T) {
+	b := newBench(t, 1)
+	before := b.kernel(everything...)
+	b.configure(b.static(1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up")
+	b.kill(syscall.SIGTERM)
+	b.configure(b.static(1), "routes: {protocol: 99, rule_priority: 5000}\n")
+	if out, err := b.run("cleanup", "-c", b.config); err != nil {
+		t.Errorf("cleanup: %v\n%s", err, out)
+	}
+	if diff := cmp.Diff(before, b.kernel(everything...)); diff != "" {
+		t.Errorf("cleanup left traces (-before +after):\n%s", diff)
+	}
+
+	b.configure(b.static(1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up")
+	b.kill(syscall.SIGTERM)
+	record := filepath.Join(b.dir, "state", "kernel.json")
+	b.ok(os.WriteFile(record, []byte("{torn"), 0o600))
+	if out, err := b.run("plan", "-c", b.config); err != nil {
+		t.Errorf("plan: %v\n%s", err, out)
+	}
+	if _, err := os.Stat(record); err != nil {
+		t.Errorf("plan, which changes nothing, took the record away: %v", err)
+	}
+	out, err := b.run("cleanup", "-c", b.config)
+	if err == nil || !strings.Contains(out, record) {
+		t.Errorf("cleanup with an unreadable record: %v\n%s; want it named", err, out)
+	}
+	if left := b.kernel("ip rule", "ip route show table all"); strings.Contains(left, "proto 201") {
+		t.Errorf("cleanup left:\n%s", left)
+	}
+}

@@ -18,7 +18,7 @@ func pingCommand(c *common) *cobra.Command {
 	var count int
 	var interval, timeout time.Duration
 	cmd := &cobra.Command{
-		Use: "ping UPLINK [ADDRESS]", Short: "Ping out of one uplink", Args: cobra.RangeArgs(1, 2),
+		Use: "ping UPLINK [ADDRESS]", Short: "Ping out of one uplink", Args: pingArgs,
 		Long: "Ping an address, the uplink's gateway if none is given, from the uplink's own address:\n" +
 			"it sees what a program sees that is bound to that address.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,6 +38,13 @@ func pingCommand(c *common) *cobra.Command {
 	cmd.Flags().DurationVarP(&interval, "interval", "i", 500*time.Millisecond, "time between two")
 	cmd.Flags().DurationVarP(&timeout, "timeout", "w", 5*time.Second, "end after this time at the latest")
 	return cmd
+}
+
+func pingArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 2 {
+		return named("UPLINK", "ADDRESS")(cmd, args)
+	}
+	return named("UPLINK")(cmd, args)
 }
 
 // pingEnds returns the uplink's address and what to ping.

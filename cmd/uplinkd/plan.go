@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"uplinkd/configs"
 	"uplinkd/routes"
@@ -50,7 +51,7 @@ func (c *common) plan(ctx context.Context) error {
 
 // read reads the kernel as far as a configuration goes.
 func (c *common) read(ctx context.Context, config configs.Config, foreign bool) (routes.State, error) {
-	k, err := kernel.Open(config.StateDir, quietLog())
+	k, err := kernel.Look(config.StateDir, quietLog())
 	if err != nil {
 		return routes.State{}, err
 	}
@@ -99,22 +100,38 @@ func cleanupCommand(c *common) *cobra.Command {
 
 func (c *common) cleanup(ctx context.Context) error {
 	config, err := c.load()
+	if errors.Is(err, fs.ErrNotExist) && c.config == defaultConfig {
+		config, err = configs.Defaults(), nil // the file is gone; what it led to may not be
+	}
 	if err != nil {
 		return err
-	}
-	running, err := c.running(ctx, control.NewClient(config.Control.Socket))
-	if err != nil {
-		return err
-	}
-	if running != nil {
-		return fmt.Errorf("a daemon (pid %d) runs and would put everything back: stop it first", running.Daemon.PID)
 	}
 	k, err := kernel.Open(config.StateDir, quietLog())
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	owner := uplink.Watched(config).Owner
+	owners := []routes.Owner{uplink.Owner(config)}
+	if recorded, ok := k.RecordedOwner(); ok && recorded != owners[0] {
+		owners = append(owners, recorded) // the configuration has changed since
+	}
+	errs := []error{k.Unreadable()}
+	for _, owner := range owners {
+		errs = append(errs, c.giveBack(ctx, k, owner))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return k.Forget()
+}
+
+// giveBack takes everything away that carries a tag.
+func (c *common) giveBack(ctx context.Context, k *kernel.Kernel, owner routes.Owner) error {
+	lock, err := control.Lock(ctx, owner.Protocol, owner.RulePriority)
+	if err != nil {
+		return fmt.Errorf("%w; it would put everything back", err)
+	}
+	defer lock.Close() //nolint:errcheck // the process ends
 	have, err := k.Read(ctx, routes.Scope{Owner: owner})
 	if err != nil {
 		return err

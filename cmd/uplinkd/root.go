@@ -2,10 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -58,6 +56,20 @@ func newRoot(io stdio) *cobra.Command {
 		runCommand(c), checkCommand(c), planCommand(c), statusCommand(c), cleanupCommand(c), reloadCommand(c),
 		disableCommand(c, true), disableCommand(c, false), pingCommand(c), demoCommand(c), versionCommand(c),
 	)
+	// Now, so that they too are checked as ours are.
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = knownTopic(root)
+		case "completion":
+			cmd.Args = cobra.ArbitraryArgs
+			cmd.RunE = func(_ *cobra.Command, args []string) error {
+				return usageError{fmt.Errorf("%q is no shell known here: name bash, zsh, fish or powershell", args)}
+			}
+		}
+	}
 	usage(root)
 	return root
 }
@@ -74,6 +86,34 @@ func usage(cmd *cobra.Command) {
 	}
 	for _, sub := range cmd.Commands() {
 		usage(sub)
+	}
+}
+
+// knownTopic wants the name of a command, or nothing.
+func knownTopic(root *cobra.Command) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if cmd, _, err := root.Find(args); err != nil || len(args) > 0 && cmd == root {
+			return fmt.Errorf("unknown command %q", args[0])
+		}
+		return nil
+	}
+}
+
+// named wants exactly the arguments that are named.
+func named(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < len(names) {
+			return fmt.Errorf("%s is missing", names[len(args)])
+		}
+		if len(args) > len(names) {
+			return fmt.Errorf("%q is one argument too many", args[len(names)])
+		}
+		for i, arg := range args {
+			if arg == "" {
+				return fmt.Errorf("%s is empty", names[i])
+			}
+		}
+		return nil
 	}
 }
 
@@ -97,7 +137,7 @@ func (c *common) load() (configs.Config, error) { return loadConfig(c.config) }
 func loadConfig(path string) (configs.Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return configs.Config{}, fmt.Errorf("read the configuration: %w", err)
+		return configs.Config{}, fmt.Errorf("read the configuration: %w; name another with --config", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	return configs.Parse(f, configs.Options{File: path, Tables: configs.LoadTables(os.DirFS("/"))})
@@ -110,14 +150,21 @@ func (c *common) client() *control.Client {
 	if c.socket != "" {
 		return control.NewClient(c.socket)
 	}
-	config, err := c.load()
+	f, err := os.Open(c.config)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintf(c.err, "uplinkd: %v\nuplinkd: asking at the default socket instead\n", err)
+		if c.config != defaultConfig {
+			fmt.Fprintf(c.err, "uplinkd: %v: asking at the default socket\n", err)
 		}
 		return control.NewClient(configs.DefaultSocket)
 	}
-	return control.NewClient(config.Control.Socket)
+	defer f.Close() //nolint:errcheck // only read
+	socket, ok := configs.SocketOf(f)
+	if !ok {
+		fmt.Fprintf(c.err, "uplinkd: %s is broken, so its socket is not known: asking at the default one; "+
+			"--socket names another\n", c.config)
+		socket = configs.DefaultSocket
+	}
+	return control.NewClient(socket)
 }
 
 func (c *common) printJSON(v any) error {

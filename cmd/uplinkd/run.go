@@ -51,6 +51,11 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	lock, err := control.Lock(ctx, config.Routes.Protocol, config.Routes.RulePriority)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // the process ends
 	listener, err := control.Listen(config.Control.Socket)
 	if err != nil {
 		return err
@@ -194,13 +199,13 @@ func reloadCommand(c *common) *cobra.Command {
 
 func disableCommand(c *common, disable bool) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "enable UPLINK", Short: "Take an uplink back into use", Args: cobra.ExactArgs(1),
+		Use: "enable UPLINK", Short: "Take an uplink back into use", Args: named("UPLINK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.client().Disable(cmd.Context(), args[0], disable)
 		},
 	}
 	if disable {
-		cmd.Use, cmd.Short = "disable UPLINK", "Take an uplink out of use at once, and release its lease"
+		cmd.Use, cmd.Short = "disable UPLINK", "Take an uplink out of use at once, and release its lease, until enable or a restart"
 	}
 	c.flagSocket(cmd)
 	return cmd

@@ -1,10 +1,25 @@
 package main
 
 import (
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
+
+// width returns that of the terminal the answer goes to, 0 when it is none.
+func (c *common) width() int {
+	f, ok := c.out.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
 
 func statusCommand(c *common) *cobra.Command {
 	cmd := &cobra.Command{
@@ -17,7 +32,7 @@ func statusCommand(c *common) *cobra.Command {
 			if c.json {
 				return c.printJSON(s)
 			}
-			return s.WriteTable(c.out, time.Now())
+			return s.WriteTable(c.out, time.Now(), c.width())
 		},
 	}
 	c.flagSocket(cmd)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"uplinkd/routes"
@@ -24,6 +25,7 @@ type Kernel struct {
 	handle *netlink.Handle
 	rules  map[int]*nl.SocketHandle // the library's rule code loses fields; ours needs a socket of its own
 	ledger *ledger
+	look   bool           // only look: the record is left as it is
 	tags   bool           // this kernel keeps the tag of an address (IFA_PROTO, Linux 5.18)
 	index  map[string]int // of every link, as of the last Read
 }
@@ -74,6 +76,47 @@ func (k *Kernel) boundWaits(socket *nl.NetlinkSocket) error {
 	timeout := unix.NsecToTimeval(answerTimeout.Nanoseconds())
 	return errors.Join(k.handle.SetSocketTimeout(answerTimeout),
 		socket.SetSendTimeout(&timeout), socket.SetReceiveTimeout(&timeout), socket.SetExtAck(true))
+}
+
+// Look opens a Kernel that is only to Read. It leaves no trace, on disk neither.
+func Look(stateDir string, log *slog.Logger) (*Kernel, error) {
+	k, err := Open(stateDir, log)
+	if err == nil {
+		k.look = true
+	}
+	return k, err
+}
+
+// RecordedOwner returns the tag that the last process in this boot used, and
+// whether there is a record of it.
+func (k *Kernel) RecordedOwner() (routes.Owner, bool) {
+	owner := k.ledger.load().Owner
+	return owner, owner != routes.Owner{}
+}
+
+// Forget removes the record of what has to be given back, when all of it has been.
+func (k *Kernel) Forget() error { return k.ledger.remove() }
+
+// CheckStateDir returns why a directory cannot hold the record of what has to
+// be given back, nil if it can, or can be made.
+func CheckStateDir(dir string) error {
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		if !errors.Is(err, unix.ENOENT) || dir == filepath.Dir(dir) {
+			if err != nil {
+				return fmt.Errorf("%s: %w", dir, err)
+			}
+			return nil
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// Unreadable returns why the record of what to give back cannot be read, nil if
+// it can or there is none.
+func (k *Kernel) Unreadable() error {
+	k.ledger.load()
+	return k.ledger.unreadable
 }
 
 // Close frees the sockets.

@@ -27,11 +27,14 @@ type ledger struct {
 	log  *slog.Logger
 	page *ledgerPage // nil until read
 
-	warned bool // that it cannot be written
+	unreadable error // of a file that is there
+	warned     bool  // that it cannot be written
 }
 
 type ledgerPage struct {
 	Boot      string          `json:"boot_id"`
+	Owner     routes.Owner    `json:"owner"`             // the tag of what we put into the kernel
+	SeenUp    map[string]int  `json:"seen_up,omitempty"` // links that were up under our care, name to index
 	Sysctls   []ledgerSysctl  `json:"sysctls,omitempty"`
 	Raised    map[string]int  `json:"raised,omitempty"` // link name to index
 	Addresses []ledgerAddress `json:"addresses,omitempty"`
@@ -67,25 +70,29 @@ func (l *ledger) read() ([]routes.Saved, map[string]int) {
 }
 
 // load reads the file once. Only this process writes it while it runs. A file
-// that cannot be read is put aside: a host off the net is worse than a setting
-// not given back.
+// that cannot be read is put aside when there is another to write: a host off
+// the net is worse than a setting not given back.
 func (l *ledger) load() *ledgerPage {
 	if l.page != nil {
 		return l.page
 	}
-	l.page = &ledgerPage{Boot: l.boot, Raised: map[string]int{}}
+	l.page = &ledgerPage{Boot: l.boot}
 	found, err := l.readFile()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		l.log.Warn("the record of what to give back is unreadable: it is put aside, and settings "+
-			"changed by an earlier run keep their present values", "file", l.path, "err", err)
-		_ = os.Rename(l.path, l.path+".unreadable") // if that fails too it is overwritten
+		l.unreadable = fmt.Errorf("the record of what to give back, %s, is unreadable: settings changed by an "+
+			"earlier run keep their present values: %w", l.path, err)
+		l.log.Warn("the record of what to give back is unreadable: settings changed by an earlier run "+
+			"keep their present values", "file", l.path, "err", err)
 	case found.Boot == l.boot:
 		l.page = found
-		if l.page.Raised == nil {
-			l.page.Raised = map[string]int{}
-		}
+	}
+	if l.page.Raised == nil {
+		l.page.Raised = map[string]int{}
+	}
+	if l.page.SeenUp == nil {
+		l.page.SeenUp = map[string]int{}
 	}
 	return l.page
 }
@@ -143,6 +150,10 @@ func (l *ledger) replaceFile(b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(l.path), 0o755); err != nil {
 		return err
 	}
+	if l.unreadable != nil {
+		_ = os.Rename(l.path, l.path+".unreadable") // if that fails too it is overwritten
+		l.unreadable = nil
+	}
 	temporary := l.path + ".new"
 	if err := os.WriteFile(temporary, b, 0o600); err != nil {
 		return err
@@ -180,6 +191,19 @@ func (l *ledger) forget(name string) {
 	})
 }
 
+// see notes which links are up, and whose tag we use.
+func (l *ledger) see(owner routes.Owner, up map[string]int) {
+	l.change(func(p *ledgerPage) bool {
+		changed := p.Owner != owner
+		p.Owner = owner
+		for name, index := range up {
+			changed = changed || p.SeenUp[name] != index
+			p.SeenUp[name] = index
+		}
+		return changed
+	})
+}
+
 func (l *ledger) raise(name string, index int) {
 	l.change(func(p *ledgerPage) bool {
 		was, ok := p.Raised[name]
@@ -191,8 +215,18 @@ func (l *ledger) raise(name string, index int) {
 func (l *ledger) lower(name string) {
 	l.change(func(p *ledgerPage) bool {
 		delete(p.Raised, name)
+		delete(p.SeenUp, name)
 		return true
 	})
+}
+
+// remove removes the file: nothing is left to give back.
+func (l *ledger) remove() error {
+	l.page = nil
+	if err := os.Remove(l.path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func (l *ledger) raised(name string, index int) bool {

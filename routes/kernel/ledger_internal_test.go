@@ -76,11 +76,18 @@ func TestLedgerUnreadable(t *testing.T) {
 			if saved, raised := l.read(); len(saved) != 0 || len(raised) != 0 {
 				t.Errorf("read %v and %v out of it", saved, raised)
 			}
+			if _, err := os.Stat(l.path); err != nil {
+				t.Errorf("looking at it took it away: %v", err)
+			}
+			l.raise("eth1", 1)
 			if strings.Count(log.String(), "\n") != 1 {
 				t.Errorf("want one log line, got %q", log)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "kernel.json.unreadable")); err != nil {
 				t.Errorf("not put aside: %v", err)
+			}
+			if again, _ := open(t, dir); !again.raised("eth1", 1) {
+				t.Error("what was written in its place is not read")
 			}
 		})
 	}

@@ -30,6 +30,7 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 			state.RaisedUp = append(state.RaisedUp, name)
 		}
 	}
+	k.noteSeen(&state, scope)
 	slices.Sort(state.RaisedUp)
 	if err := k.readIPv6Use(&state); err != nil {
 		return routes.State{}, fmt.Errorf("read IPv6 addresses: %w", err)
@@ -46,6 +47,24 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 		}
 	}
 	return state, k.readSysctls(&state, scope)
+}
+
+// noteSeen says which links were up under our care, now or before this process,
+// and remembers those of now.
+func (k *Kernel) noteSeen(state *routes.State, scope routes.Scope) {
+	seen := k.ledger.load().SeenUp
+	up := map[string]int{}
+	for _, l := range state.Links {
+		if seen[l.Name] == l.Index {
+			state.SeenUp = append(state.SeenUp, l.Name)
+		}
+		if l.Up && slices.Contains(scope.Links, l.Name) {
+			up[l.Name] = l.Index
+		}
+	}
+	if !k.look {
+		k.ledger.see(scope.Owner, up)
+	}
 }
 
 func mapKeys(m map[string]int) []string {

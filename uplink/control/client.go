@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"syscall"
 	"time"
 
@@ -89,7 +90,10 @@ func (c *Client) call(ctx context.Context, method, path string, into any) error 
 
 // explain says what an error of the socket means.
 func (c *Client) explain(err error) error {
+	info, statErr := os.Stat(c.path)
 	switch {
+	case statErr == nil && info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s is no socket: name the daemon's with --socket", c.path)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w on %s: start it (systemctl start uplinkd), or name its socket with --socket",
 			ErrNotRunning, c.path)

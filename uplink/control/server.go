@@ -60,6 +60,10 @@ func clear(path string) error {
 		_ = conn.Close()
 		return fmt.Errorf("another uplinkd listens on %s: stop it first, or set control.socket to another path", path)
 	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		// A daemon that is stopped or busy does not take the call, and lives.
+		return fmt.Errorf("%s may be in use: %w; if no uplinkd runs, remove it", path, err)
+	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("remove the dead control socket: %w", err)
 	}

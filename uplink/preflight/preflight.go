@@ -33,6 +33,7 @@ type Host struct {
 	Networkd  map[int]string  // by interface index: its administrative state
 	NMManaged map[int]bool    // by interface index: NetworkManager manages it
 	Strict    map[string]bool // by interface: rp_filter is strict
+	StateDir  error           // why state_dir cannot be written
 }
 
 // A Process is a running program that might matter.
@@ -48,6 +49,10 @@ func Inspect(c configs.Config, owner routes.Owner, have routes.State, host Host)
 	i := inspector{config: c, owner: owner, have: have, host: host}
 	for n := range c.Uplinks {
 		i.uplink(&c.Uplinks[n])
+	}
+	if host.StateDir != nil {
+		i.add(Problem, "", fmt.Sprintf("state_dir cannot be written: %v", host.StateDir),
+			"make it writable for root, or set state_dir to another directory; without it cleanup cannot give everything back")
 	}
 	i.defaults()
 	i.rules()

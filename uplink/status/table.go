@@ -1,37 +1,86 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 )
 
+// A column is one of the table. Those with a rank are left out on a narrow
+// terminal, the highest first.
+type column struct {
+	head string
+	rank int
+	cell func(u *Uplink, now time.Time) any
+}
+
+var columns = []column{
+	{"UPLINK", 0, func(u *Uplink, _ time.Time) any { return u.Name }},
+	{"STATE", 0, func(u *Uplink, _ time.Time) any { return u.State }},
+	{"FOR", 0, func(u *Uplink, now time.Time) any { return age(u.Since, now) }},
+	{"ROUTE", 0, func(u *Uplink, _ time.Time) any { return u.route() }},
+	{"TIER", 2, func(u *Uplink, _ time.Time) any { return u.Tier }},
+	{"ADDRESS", 0, func(u *Uplink, _ time.Time) any { return dash(u.Address) }},
+	{"GATEWAY", 1, func(u *Uplink, _ time.Time) any { return address(u.Gateway) }},
+	{"RTT", 0, func(u *Uplink, _ time.Time) any { return u.rtt() }},
+	{"LOSS", 0, func(u *Uplink, _ time.Time) any { return u.loss() }},
+	{"DOWN/UP", 3, func(u *Uplink, _ time.Time) any { return rate(u.Counters.RxBPS) + "/" + rate(u.Counters.TxBPS) }},
+	{"CONNS", 4, func(u *Uplink, _ time.Time) any { return u.Counters.Connections }},
+}
+
 // WriteTable writes the snapshot as a person likes to read it. now is what ages
-// are counted from.
-func (s *Snapshot) WriteTable(w io.Writer, now time.Time) error {
+// are counted from. width is that of the terminal, 0 when it is not known; on a
+// narrow one columns are left out.
+func (s *Snapshot) WriteTable(w io.Writer, now time.Time, width int) error {
 	var b strings.Builder
 	s.header(&b, now)
+	text := s.render(columns, now)
+	for rank := 4; rank > 0 && width > 0 && widest(text) > width; rank-- {
+		text = s.render(slices.DeleteFunc(slices.Clone(columns), func(c column) bool { return c.rank >= rank }), now)
+	}
+	b.WriteString(text)
+	s.remarks(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (s *Snapshot) render(columns []column, now time.Time) string {
 	t := table.NewWriter()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
 	t.SetStyle(style)
-	t.AppendHeader(table.Row{
-		"UPLINK", "STATE", "FOR", "ROUTE", "TIER", "ADDRESS", "GATEWAY", "RTT", "LOSS", "DOWN/UP", "CONNS",
-	})
-	for i := range s.Uplinks {
-		t.AppendRow(s.Uplinks[i].row(now))
+	head := make(table.Row, len(columns))
+	for i, c := range columns {
+		head[i] = c.head
 	}
+	t.AppendHeader(head)
+	for i := range s.Uplinks {
+		row := make(table.Row, len(columns))
+		for j, c := range columns {
+			row[j] = c.cell(&s.Uplinks[i], now)
+		}
+		t.AppendRow(row)
+	}
+	var b strings.Builder
 	for line := range strings.Lines(t.Render() + "\n") {
 		b.WriteString(strings.TrimRight(line, " \n") + "\n")
 	}
-	s.remarks(&b)
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
+}
+
+func widest(text string) int {
+	most := 0
+	for line := range strings.Lines(text) {
+		most = max(most, len(line)-1)
+	}
+	return most
 }
 
 func (s *Snapshot) header(b *strings.Builder, now time.Time) {
@@ -57,28 +106,41 @@ func (s *Snapshot) header(b *strings.Builder, now time.Time) {
 	fmt.Fprintf(b, "default route: %s\n\n", strings.Join(ways, ", "))
 }
 
-func (u *Uplink) row(now time.Time) table.Row {
-	route := "-"
-	if u.Active {
-		route = fmt.Sprintf("weight %d", u.Weight)
+func (u *Uplink) route() string {
+	if !u.Active {
+		return "-"
 	}
-	rtt, loss := "-", "-"
-	if len(u.Probes) > 0 {
-		best := u.Probes[0]
-		for _, p := range u.Probes[1:] {
-			if p.Loss < best.Loss {
-				best = p
-			}
-		}
-		loss = fmt.Sprintf("%.0f%%", best.Loss)
-		if best.Received > 0 {
-			rtt = fmt.Sprintf("%.3g ms", best.RTT)
-		}
+	return fmt.Sprintf("weight %d", u.Weight)
+}
+
+// best returns the probe that loses least.
+func (u *Uplink) best() *Probe {
+	if len(u.Probes) == 0 {
+		return nil
 	}
-	return table.Row{
-		u.Name, u.State, age(u.Since, now), route, u.Tier, dash(u.Address), address(u.Gateway), rtt, loss,
-		rate(u.Counters.RxBPS) + "/" + rate(u.Counters.TxBPS), u.Counters.Connections,
+	return slices.MinFunc(pointers(u.Probes), func(a, b *Probe) int { return cmp.Compare(a.Loss, b.Loss) })
+}
+
+func pointers(probes []Probe) []*Probe {
+	list := make([]*Probe, len(probes))
+	for i := range probes {
+		list[i] = &probes[i]
 	}
+	return list
+}
+
+func (u *Uplink) rtt() string {
+	if p := u.best(); p != nil && p.Received > 0 {
+		return fmt.Sprintf("%.3g ms", p.RTT)
+	}
+	return "-"
+}
+
+func (u *Uplink) loss() string {
+	if p := u.best(); p != nil {
+		return fmt.Sprintf("%.0f%%", p.Loss)
+	}
+	return "-"
 }
 
 // remarks are the lines below the table: whatever is not as it should be.

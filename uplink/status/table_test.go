@@ -46,7 +46,7 @@ func snapshot() status.Snapshot {
 func TestTable(t *testing.T) {
 	s := snapshot()
 	var b strings.Builder
-	if err := s.WriteTable(&b, now); err != nil {
+	if err := s.WriteTable(&b, now, 120); err != nil {
 		t.Fatal(err)
 	}
 	want := `2 of 3 uplinks up, uplinkd v1 running for 1d02h
@@ -63,6 +63,29 @@ kernel: ip link set dev eth2 up: refused
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// On a narrow terminal whole columns go, so that no line wraps.
+func TestNarrowTable(t *testing.T) {
+	s := snapshot()
+	for _, width := range []int{100, 80, 70} {
+		var b strings.Builder
+		if err := s.WriteTable(&b, now, width); err != nil {
+			t.Fatal(err)
+		}
+		head := ""
+		for line := range strings.Lines(b.String()) {
+			if strings.HasPrefix(line, "UPLINK") {
+				head = line
+			}
+			if strings.HasPrefix(line, "fiber") && len(line) > width+1 {
+				t.Errorf("%d columns: %s", width, line)
+			}
+		}
+		if !strings.Contains(head, "ADDRESS") || !strings.Contains(head, "LOSS") {
+			t.Errorf("%d columns: the heading lacks what matters: %s", width, head)
+		}
 	}
 }
 

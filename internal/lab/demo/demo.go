@@ -147,7 +147,7 @@ func (s *show) table(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(s.out)
-	if err := now.WriteTable(s.out, time.Now()); err != nil {
+	if err := now.WriteTable(s.out, time.Now(), 0); err != nil {
 		return err
 	}
 	fmt.Fprintln(s.out)
