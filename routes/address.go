@@ -50,10 +50,10 @@ func (a Address) lifetimeText(now time.Time) string {
 	return fmt.Sprintf(" valid_lft %d preferred_lft %d", seconds, seconds)
 }
 
-// LifetimeSeconds returns the whole seconds from now to until, at least 1 (0
-// would mean forever to some callers and is refused by the kernel) and below
-// the 2^32-1 that means forever to the kernel.
+// LifetimeSeconds returns the seconds from now to until as the kernel takes them:
+// whole ones, rounded up so that it does not take the address away before we do;
+// at least 1, for it refuses 0, and below the 2^32-1 that means forever.
 func LifetimeSeconds(until, now time.Time) int64 {
 	const forever = 1<<32 - 1
-	return min(max(int64(until.Sub(now)/time.Second), 1), forever-1)
+	return min(max(int64((until.Sub(now)+time.Second-1)/time.Second), 1), forever-1)
 }

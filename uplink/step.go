@@ -113,29 +113,33 @@ func (s *State) observe(a routes.Applied) {
 		if !slices.Contains(a.Observed, u.Config.Interface) {
 			continue // it has come with a configuration that was not yet in force
 		}
-		link, _ := a.State.Link(u.Config.Interface)
-		if u.Read && link.Up && !u.Link.Up {
-			u.Rose = a.State.At
-		}
-		u.Read = true
-		if link.Index != u.Link.Index {
-			u.Seen = nil
-		}
-		u.Link = link
-		if link.Up || slices.Contains(a.State.SeenUp, link.Name) {
-			u.Raised = link.Index
-		}
-		if link.Index != 0 {
-			u.MAC = link.MAC
-		}
-		if u.Adopted.Carried && u.Proved == 0 {
-			u.Proved = link.Index // the process before us had seen to that
-		}
-		u.Present = present(a, u)
-		for _, address := range u.Addresses() {
-			if slices.Contains(u.Present, address.Prefix) && !slices.Contains(u.Seen, address.Prefix) {
-				u.Seen = append(slices.Clone(u.Seen), address.Prefix)
-			}
+		u.observe(a)
+	}
+}
+
+// observe takes in what the kernel holds of one uplink.
+func (u *Uplink) observe(a routes.Applied) {
+	link, _ := a.State.Link(u.Config.Interface)
+	if u.Read && link.Up && !u.Link.Up {
+		u.Rose = a.State.At
+	}
+	if link.Index != u.Link.Index {
+		u.Seen = nil
+	}
+	u.Read, u.Link = true, link
+	if link.Up || slices.Contains(a.State.SeenUp, link.Name) {
+		u.Raised = link.Index
+	}
+	if link.Index != 0 {
+		u.MAC = link.MAC
+	}
+	if u.Adopted.Carried && u.Proved == 0 {
+		u.Proved = link.Index // the process before us had seen to that
+	}
+	u.Present = present(a, u)
+	for _, address := range u.Addresses() {
+		if slices.Contains(u.Present, address.Prefix) && !slices.Contains(u.Seen, address.Prefix) {
+			u.Seen = append(slices.Clone(u.Seen), address.Prefix)
 		}
 	}
 }

@@ -205,7 +205,8 @@ func disableCommand(c *common, disable bool) *cobra.Command {
 		},
 	}
 	if disable {
-		cmd.Use, cmd.Short = "disable UPLINK", "Take an uplink out of use at once, and release its lease, until enable or a restart"
+		cmd.Use, cmd.Short = "disable UPLINK",
+			"Take an uplink out of use at once, and release its lease, until enable or a restart"
 	}
 	c.flagSocket(cmd)
 	return cmd

@@ -180,7 +180,7 @@ func TestLeaseExpires(t *testing.T) {
 	b.world.ISPs[0].StopDHCP()
 	b.until("down for want of a lease", 10*time.Second, func() bool {
 		u := b.status().Uplinks[0]
-		return u.State == "down" && u.Reason == "no lease"
+		return u.State == "down" && strings.HasPrefix(u.Reason, "no lease: ")
 	})
 	b.until("the address is gone", time.Second, func() bool {
 		return !strings.Contains(b.kernel("ip -4 addr show dev eth1"), "100.64.1.")

@@ -52,7 +52,7 @@ func Inspect(c configs.Config, owner routes.Owner, have routes.State, host Host)
 	}
 	if host.StateDir != nil {
 		i.add(Problem, "", fmt.Sprintf("state_dir cannot be written: %v", host.StateDir),
-			"make it writable for root, or set state_dir to another directory; without it cleanup cannot give everything back")
+			"make it writable for root, or name another: without it cleanup cannot give everything back")
 	}
 	i.defaults()
 	i.rules()
