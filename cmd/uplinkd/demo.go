@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"syscall"
 
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/demo"
@@ -22,11 +24,23 @@ func demoCommand(c *common) *cobra.Command {
 	}
 }
 
+// demoAsRoot runs the demo under sudo, where the machine allows it no other way.
+// It returns only if it cannot.
+func (c *common) demoAsRoot(why error) error {
+	program, err := os.Executable()
+	sudo, lookErr := exec.LookPath("sudo")
+	if err != nil || lookErr != nil || os.Geteuid() == 0 {
+		return fmt.Errorf("%w; run it as root: uplinkd demo", why)
+	}
+	fmt.Fprintf(c.err, "uplinkd: %v: running under sudo instead\n", why)
+	return syscall.Exec(sudo, []string{"sudo", program, "demo"}, os.Environ())
+}
+
 func (c *common) demo(ctx context.Context) error {
 	code, err := lab.Enter()
 	switch {
 	case errors.Is(err, lab.ErrForbidden):
-		return fmt.Errorf("%w; run it as root: sudo %s demo", err, os.Args[0])
+		return c.demoAsRoot(err)
 	case err != nil:
 		return err
 	case code > 0:
