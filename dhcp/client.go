@@ -58,6 +58,7 @@ const reopenAfter = time.Second
 
 // A Client keeps one lease. Its methods may be called from any goroutine.
 type Client struct {
+	store   Store
 	open    Opener
 	random  func() uint32
 	log     *slog.Logger
@@ -70,17 +71,20 @@ type Client struct {
 
 	// Owned by Run.
 	current *Spec
+	last    *Spec  // the one before
 	uplink  string // the last one's
 	machine *Machine
 	conn    Conn
 	told    Change
+	kept    *Lease // what the store has
+	keepErr string
 	retry   time.Time // when to try to open again
 }
 
-// New returns a Client that starts nothing. changed is called from Run's goroutine on each change and must not block.
-func New(open Opener, random func() uint32, log *slog.Logger, changed func(Change)) *Client {
+// New returns a Client that starts nothing. Leases are kept in store; changed is called from Run's goroutine on each change and must not block.
+func New(store Store, open Opener, random func() uint32, log *slog.Logger, changed func(Change)) *Client {
 	return &Client{
-		open: open, random: random, log: log, changed: changed, respec: make(chan struct{}, 1),
+		store: store, open: open, random: random, log: log, changed: changed, respec: make(chan struct{}, 1),
 	}
 }
 
@@ -176,6 +180,9 @@ func (c *Client) adopt() {
 	c.mu.Unlock()
 	old := c.current
 	c.current = spec
+	if old != nil {
+		c.last = old
+	}
 	switch {
 	case spec == nil:
 		c.leave(release)
@@ -191,6 +198,7 @@ func (c *Client) leave(release bool) {
 	}
 	if release {
 		c.send(c.machine.Release(time.Now()))
+		c.keep(c.last, nil)
 	}
 	c.close()
 	c.machine = nil
@@ -211,10 +219,42 @@ func (c *Client) move(old, spec *Spec) {
 	identity := Identity{MAC: mac, HostName: spec.HostName}
 	if c.machine == nil || old == nil || !old.sameClient(spec) {
 		c.machine = NewMachine(identity, spec.Router, c.random)
+		c.restore(spec)
 	}
 	c.machine.Adapt(spec.Router)
 	if !spec.Carrier {
 		c.machine.Stop("no carrier")
+	}
+}
+
+// restore takes up the lease that an earlier process left, if there is one.
+func (c *Client) restore(spec *Spec) {
+	lease, err := c.store.Load(*spec)
+	if err != nil {
+		c.log.Warn("the kept lease is not used", "uplink", c.name(), "err", err)
+	}
+	if lease != nil {
+		c.machine.Restore(lease)
+		c.kept = lease
+	}
+}
+
+// keep writes the lease down when it has changed. One that ended with the
+// interface's absence or a new configuration is not forgotten: it is confirmed
+// or refused when there is a server to ask.
+func (c *Client) keep(spec *Spec, lease *Lease) {
+	if spec == nil || lease == c.kept {
+		return
+	}
+	c.kept = lease
+	err := c.store.Save(*spec, lease)
+	if err != nil && c.keepErr == "" {
+		c.log.Error("the lease cannot be kept; after a restart it has to be asked for anew",
+			"uplink", c.name(), "err", err)
+	}
+	c.keepErr = ""
+	if err != nil {
+		c.keepErr = err.Error()
 	}
 }
 
@@ -292,6 +332,9 @@ func (c *Client) tell() {
 	}
 	if now == c.told {
 		return
+	}
+	if c.machine != nil {
+		c.keep(c.current, now.Lease)
 	}
 	if now.State != c.told.State {
 		c.log.Info("DHCP state", "uplink", c.name(), "from", c.told.State.String(), "to", now.State.String(),

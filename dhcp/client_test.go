@@ -86,6 +86,7 @@ func (c *conn) Close() error { close(c.closed); return nil }
 type bench struct {
 	t       *testing.T
 	client  *dhcp.Client
+	store   *memory
 	link    *link
 	mu      sync.Mutex
 	changes []dhcp.Change
@@ -94,13 +95,40 @@ type bench struct {
 
 func newBench(t *testing.T, reply func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.DHCPv4) *bench {
 	t.Helper()
-	b := &bench{t: t, start: time.Now()}
+	return newBenchWith(t, &memory{}, reply)
+}
+
+// memory is a Store that outlives a client.
+type memory struct {
+	mu    sync.Mutex
+	lease *dhcp.Lease
+	err   error
+}
+
+func (m *memory) Load(dhcp.Spec) (*dhcp.Lease, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lease, m.err
+}
+
+func (m *memory) Save(_ dhcp.Spec, l *dhcp.Lease) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lease = l
+	return nil
+}
+
+func newBenchWith(
+	t *testing.T, store *memory, reply func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.DHCPv4,
+) *bench {
+	t.Helper()
+	b := &bench{t: t, start: time.Now(), store: store}
 	b.link = &link{start: b.start, reply: reply}
 	opener := func(dhcp.Spec) (dhcp.Conn, error) {
 		return &conn{link: b.link, answers: make(chan []byte, 100), closed: make(chan struct{})}, nil
 	}
 	n := uint32(0)
-	b.client = dhcp.New(opener, func() uint32 { n += 7919; return n }, slog.New(slog.DiscardHandler), func(c dhcp.Change) {
+	b.client = dhcp.New(store, opener, func() uint32 { n += 7919; return n }, slog.New(slog.DiscardHandler), func(c dhcp.Change) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.changes = append(b.changes, c)

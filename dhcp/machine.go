@@ -78,6 +78,10 @@ func NewMachine(identity Identity, wantRouter bool, random func() uint32) *Machi
 	return &Machine{identity: identity, wantRouter: wantRouter, random: random}
 }
 
+// Restore gives the machine a lease of an earlier process. Start then confirms
+// it, by INIT-REBOOT.
+func (m *Machine) Restore(lease *Lease) { m.lease = lease }
+
 // Adapt says from now on whether the router is wanted. It is told with the next
 // acknowledgement.
 func (m *Machine) Adapt(wantRouter bool) { m.wantRouter = wantRouter }

@@ -29,6 +29,7 @@ type Outside struct {
 	Watch       func(ctx context.Context, wake func()) error // blocks until ctx ends
 	OpenProbe   probe.Opener
 	OpenDHCP    dhcp.Opener
+	Leases      dhcp.Store
 	Random      func() uint32
 	Traffic     func() map[string]Traffic // by interface
 	Connections func(addresses []string) map[string]int
@@ -226,7 +227,7 @@ func (e *Engine) hire(ctx context.Context, name string) *actor {
 	ctx, stop := context.WithCancel(ctx)
 	a := &actor{
 		prober: probe.New(e.out.OpenProbe, func(c probe.Change) { e.Send(Judged{name, c}) }),
-		client: dhcp.New(e.out.OpenDHCP, e.out.Random, e.out.Log, func(c dhcp.Change) {
+		client: dhcp.New(e.out.Leases, e.out.OpenDHCP, e.out.Random, e.out.Log, func(c dhcp.Change) {
 			e.Send(Leased{name, c})
 		}),
 		stop: stop, done: make(chan struct{}),

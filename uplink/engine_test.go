@@ -150,6 +150,7 @@ func open(t *testing.T, config string, kernel *routestest.Fake) *house {
 			return &air{house: h, iface: s.Interface, answers: make(chan probe.Answer, 100), closed: make(chan struct{})}, nil
 		},
 		OpenDHCP: func(dhcp.Spec) (dhcp.Conn, error) { return nil, errors.New("no DHCP here") },
+		Leases:   dhcp.Files{Dir: t.TempDir(), Clock: dhcp.SystemClock{}},
 		Random:   func() uint32 { n++; return n },
 		Notify:   h.notes, Log: slog.New(slog.NewTextHandler(h.log, nil)),
 	})

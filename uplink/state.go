@@ -135,6 +135,7 @@ func (u *Uplink) Addresses() []routes.Address {
 		list = u.Present
 	case configs.AddressDHCP:
 		switch {
+		case u.unconfirmed():
 		case u.DHCP.Lease != nil:
 			list, until = []netip.Prefix{u.DHCP.Lease.Prefix}, u.DHCP.Lease.Expire
 		case u.Adopted.Prefix.IsValid():
@@ -146,6 +147,14 @@ func (u *Uplink) Addresses() []routes.Address {
 		addresses[i] = routes.Address{Interface: u.Config.Interface, Prefix: p, Until: until}
 	}
 	return addresses
+}
+
+// unconfirmed reports whether the lease is an old one that is being confirmed,
+// and not on the interface: such an address is not put there (RFC 2131 section
+// 3.2), while one that is in use stays in use.
+func (u *Uplink) unconfirmed() bool {
+	lease := u.DHCP.Lease
+	return u.DHCP.State == dhcp.InitReboot && lease != nil && !slices.Contains(u.Present, lease.Prefix)
 }
 
 // NextHop returns the way out of the uplink, and whether it is known.

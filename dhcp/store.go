@@ -1,0 +1,156 @@
+package dhcp
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// A Store keeps leases across restarts of the process.
+type Store interface {
+	// Load returns the lease last saved for the interface and MAC of spec, or nil
+	// when there is none that is still in force. An error says why one that is
+	// there cannot be used; it is then as if there were none.
+	Load(spec Spec) (*Lease, error)
+
+	// Save keeps a lease, or with nil forgets the last one.
+	Save(spec Spec, lease *Lease) error
+}
+
+// A Clock tells the time in two ways. Within a boot the time since then counts,
+// the sleep of a suspended machine included: the wall clock may be set. Across
+// boots there is only the wall clock.
+type Clock interface {
+	BootID() string
+	SinceBoot() time.Duration
+}
+
+// Files is a Store of one file an interface in a directory.
+type Files struct {
+	Dir   string
+	Clock Clock
+}
+
+var _ Store = Files{}
+
+// leaseMost bounds what is read of a file, in bytes.
+const leaseMost = 64 << 10
+
+// A page is a lease on disk. Times are told twice: on the wall clock, and since
+// the boot it was written in.
+type page struct {
+	Interface string       `json:"interface"`
+	MAC       string       `json:"mac"`
+	BootID    string       `json:"boot_id"`
+	Prefix    netip.Prefix `json:"prefix"`
+	Router    netip.Addr   `json:"router,omitzero"`
+	Server    netip.Addr   `json:"server"`
+	DNS       []netip.Addr `json:"dns,omitempty"`
+	Domain    string       `json:"domain,omitempty"`
+	Renew     *moment      `json:"renew,omitempty"` // none: the lease never ends
+	Rebind    *moment      `json:"rebind,omitempty"`
+	Expire    *moment      `json:"expire,omitempty"`
+}
+
+type moment struct {
+	Wall      time.Time     `json:"wall"`
+	SinceBoot time.Duration `json:"since_boot_ns"`
+}
+
+func (f Files) path(spec Spec) string { return filepath.Join(f.Dir, "lease-"+spec.Interface+".json") }
+
+// Save implements Store. The file is replaced in one step.
+func (f Files) Save(spec Spec, lease *Lease) error {
+	path := f.path(spec)
+	if lease == nil {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	p := page{
+		Interface: spec.Interface, MAC: spec.MAC, BootID: f.Clock.BootID(), Prefix: lease.Prefix,
+		Router: lease.Router, Server: lease.Server, DNS: lease.DNS, Domain: lease.Domain,
+	}
+	if !lease.Infinite() {
+		now, since := time.Now(), f.Clock.SinceBoot()
+		at := func(t time.Time) *moment { return &moment{Wall: t.Round(0), SinceBoot: since + t.Sub(now)} }
+		p.Renew, p.Rebind, p.Expire = at(lease.Renew), at(lease.Rebind), at(lease.Expire)
+	}
+	b, err := json.MarshalIndent(p, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.Dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// Load implements Store.
+func (f Files) Load(spec Spec) (*Lease, error) {
+	file, err := os.Open(f.path(spec))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // only read
+	b, err := io.ReadAll(io.LimitReader(file, leaseMost))
+	if err != nil {
+		return nil, err
+	}
+	var p page
+	if err := json.Unmarshal(b, &p); err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Name(), err)
+	}
+	lease, err := f.lease(&p, spec)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Name(), err)
+	}
+	return lease, nil
+}
+
+// lease returns what a page says, if it is about this interface and in force.
+func (f Files) lease(p *page, spec Spec) (*Lease, error) {
+	switch {
+	case p.Interface != spec.Interface || p.MAC != spec.MAC:
+		return nil, fmt.Errorf("it is of %s with %s, not of %s with %s", p.Interface, p.MAC, spec.Interface, spec.MAC)
+	case !p.Prefix.IsValid() || !p.Prefix.Addr().Is4() || !hostAddress(p.Prefix.Addr()) || !p.Server.Is4():
+		return nil, fmt.Errorf("%s from %s is no lease", p.Prefix, p.Server)
+	case p.Router.IsValid() && !p.Router.Is4():
+		return nil, fmt.Errorf("%s is no router", p.Router)
+	}
+	lease := &Lease{Prefix: p.Prefix, Router: p.Router, Server: p.Server, DNS: p.DNS, Domain: printable(p.Domain)}
+	if p.Renew == nil && p.Rebind == nil && p.Expire == nil {
+		return lease, nil
+	}
+	if p.Renew == nil || p.Rebind == nil || p.Expire == nil {
+		return nil, errors.New("some of its times are missing")
+	}
+	now := time.Now()
+	at := func(m *moment) time.Time {
+		if p.BootID == f.Clock.BootID() {
+			return now.Add(m.SinceBoot - f.Clock.SinceBoot())
+		}
+		return now.Add(m.Wall.Sub(now.Round(0)))
+	}
+	lease.Renew, lease.Rebind, lease.Expire = at(p.Renew), at(p.Rebind), at(p.Expire)
+	switch {
+	case !now.Before(lease.Expire):
+		return nil, fmt.Errorf("it has expired at %s", lease.Expire.Format(time.RFC3339))
+	case lease.Rebind.Before(lease.Renew) || lease.Expire.Before(lease.Rebind):
+		return nil, errors.New("its times are out of order")
+	}
+	return lease, nil
+}
