@@ -60,7 +60,28 @@ type Uplink struct {
 	Table     uint32
 	FwMark    uint32 // under Routes.FwMarkMask
 	Probe     Probe
+	DHCP      DHCP
 	Options   RouteOptions
+}
+
+// A DHCP says how an uplink's lease is kept.
+type DHCP struct {
+	// RenewAfter is how long nothing may answer over a lease, the carrier being
+	// there, before the lease is asked about; zero: never.
+	RenewAfter time.Duration
+
+	Send DHCPOptions
+}
+
+// DHCPOptions are what is sent to the server in every message. Empty strings
+// and zero send nothing.
+type DHCPOptions struct {
+	HostName    string        // option 12
+	ClientID    string        // option 61; empty: the hardware address
+	VendorClass string        // option 60
+	UserClass   string        // option 77
+	LeaseTime   time.Duration // option 51: how long a lease is wished for, whole seconds
+	Broadcast   bool          // the server is to answer by broadcast
 }
 
 // A Probe says how an uplink's verdict is reached.

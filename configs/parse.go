@@ -27,6 +27,7 @@ var (
 		Table: tableMain, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff,
 		Hash: HashL4, LastResort: LastResortKeep,
 	}
+	defaultDHCP    = DHCP{RenewAfter: 10 * time.Second}
 	defaultOptions = RouteOptions{InitCwnd: 70, InitRwnd: 70, QuickAck: true}
 )
 

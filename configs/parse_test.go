@@ -36,8 +36,8 @@ func TestShippedExample(t *testing.T) {
 	options := configs.RouteOptions{InitCwnd: 70, InitRwnd: 70, QuickAck: true}
 	want := configs.Config{
 		Uplinks: []configs.Uplink{
-			{Name: "isp1", Interface: "eth1", Gateway: configs.GatewayLease, Weight: 2, Tier: 1, Table: 501, FwMark: 0x97, Probe: probe, Options: options},
-			{Name: "isp2", Interface: "eth2", Gateway: configs.GatewayLease, Weight: 1, Tier: 1, Table: 502, FwMark: 0x98, Probe: probe, Options: options},
+			{Name: "isp1", Interface: "eth1", Gateway: configs.GatewayLease, Weight: 2, Tier: 1, Table: 501, FwMark: 0x97, Probe: probe, DHCP: configs.DHCP{RenewAfter: 10 * time.Second}, Options: options},
+			{Name: "isp2", Interface: "eth2", Gateway: configs.GatewayLease, Weight: 1, Tier: 1, Table: 502, FwMark: 0x98, Probe: probe, DHCP: configs.DHCP{RenewAfter: 10 * time.Second}, Options: options},
 		},
 		Routes: configs.Routes{
 			Table: 254, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff, Hash: configs.HashL4, Options: options,
@@ -79,6 +79,9 @@ func TestShippedCommentsAreDefaults(t *testing.T) {
 		if strings.HasPrefix(line, "# probe:") || strings.HasPrefix(line, "# control:") {
 			line = line[2:]
 		}
+		if strings.TrimSpace(line) == "# dhcp:" {
+			line = strings.Replace(line, "# ", "", 1)
+		}
 		lines = append(lines, line)
 	}
 	full, err := parse(strings.Join(lines, ""))
@@ -112,6 +115,7 @@ func TestGood(t *testing.T) {
 		}},
 		"quorum all":       {head + ", probe: {targets: [gateway, 192.0.2.9], quorum: all}}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.Quorum, 2 }},
 		"weight 256":       {head + ", weight: 256}", func(c configs.Config) (any, any) { return c.Uplinks[0].Weight, 256 }},
+		"renew_after":      {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {renew_after: 1m}}]", func(c configs.Config) (any, any) { return c.Uplinks[0].DHCP.RenewAfter, time.Minute }},
 		"empty section":    {head + "}\nprobe:\n", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 5 }},
 		"alias":            {"probe: &p {up_after: 3}\nuplinks:\n  - {name: a, interface: eth1, address: dhcp, gateway: lease, probe: *p}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 3 }},
 		"last resort none": {head + "}\nroutes: {last_resort: none, hash: keep}", func(c configs.Config) (any, any) { return c.Routes.LastResort, configs.LastResortNone }},
@@ -164,6 +168,8 @@ func TestBad(t *testing.T) {
 		"no prefix length":  {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5, gateway: 192.0.2.1}]", "f.yaml:1:47: uplink a: address: \"192.0.2.5\": must be dhcp, external, or an address with its prefix length such as 203.0.113.5/24"},
 		"IPv6":              {"uplinks: [{name: a, interface: eth1, address: '2001:db8::5/64', gateway: none, probe: {targets: [192.0.2.9]}}]", "f.yaml:1:47: uplink a: address: 2001:db8::5: this version routes IPv4 only: give an IPv4 address"},
 		"loopback gateway":  {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: 127.0.0.1}]", "f.yaml:1:62: uplink a: gateway: 127.0.0.1: must be an address that one host can have"},
+		"dhcp of a static":  {head + ", dhcp: {renew_after: 1s}}", "f.yaml:2:81: uplink a: dhcp: only with address: dhcp: remove it, or take the address by DHCP"},
+		"host name":         {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {host_name: ''}}]", "f.yaml:1:87: uplink a: dhcp.host_name: \"\": must be 1 to 63 bytes without control characters"},
 		"nothing to probe":  {"uplinks: [{name: a, interface: ppp0, address: external, gateway: none}]", "f.yaml:1:66: uplink a: gateway: none: there is no gateway to probe: name addresses under probe.targets of this uplink"},
 		"tcp target":        {head + "}\nprobe: {targets: ['tcp://192.0.2.9:443']}", "f.yaml:3:19: probe.targets[0]: \"tcp://192.0.2.9:443\": this version probes by ICMP: name gateway or an IP address"},
 		"quorum too high":   {head + "}\nprobe: {quorum: 2}", "f.yaml:3:17: probe.quorum: quorum 2 of 1 targets: must be at most as many as there are targets"},

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -34,7 +35,7 @@ var (
 
 func (p *parser) readUplink(v value) {
 	u := rawUplink{self: v, at: map[string]value{}, probeAt: map[string]value{}}
-	u.Weight, u.Tier = 1, 1
+	u.Weight, u.Tier, u.DHCP = 1, 1, defaultDHCP
 	u.Probe, u.Options = p.probe, p.options
 	p.uplink = p.nameOf(v)
 	defer func() { p.uplink = "" }()
@@ -62,6 +63,7 @@ func (p *parser) readUplink(v value) {
 		"table":   func(v value) { p.table(v, &u.Table) },
 		"fwmark":  func(v value) { setInteger(p, v, &u.FwMark, 1, 1<<32-1) },
 		"probe":   func(v value) { p.readProbe(v, &u.Probe, u.probeAt) },
+		"dhcp":    func(v value) { p.readDHCP(v, &u.DHCP) },
 		"options": func(v value) { p.readOptions(v, &u.Options) },
 	}
 	for key, read := range keys {
@@ -90,6 +92,40 @@ func (p *parser) readName(v value, to *string, pattern *regexp.Regexp, must stri
 	s, ok := p.text(v)
 	if ok && (!pattern.MatchString(s) || s == "." || s == "..") {
 		p.fail(v, "%q: must be %s", s, must)
+		return
+	}
+	*to = s
+}
+
+func (p *parser) readDHCP(v value, to *DHCP) {
+	p.mapping(v, map[string]func(value){
+		"renew_after": func(v value) {
+			if d, ok := p.duration(v, 0, 24*time.Hour); ok {
+				to.RenewAfter = d
+			}
+		},
+		"host_name":    func(v value) { p.readSent(v, &to.Send.HostName, 63) },
+		"client_id":    func(v value) { p.readSent(v, &to.Send.ClientID, 200) },
+		"vendor_class": func(v value) { p.readSent(v, &to.Send.VendorClass, 200) },
+		"user_class":   func(v value) { p.readSent(v, &to.Send.UserClass, 200) },
+		"lease_time": func(v value) {
+			if d, ok := p.duration(v, 10*time.Second, 365*24*time.Hour); ok {
+				to.Send.LeaseTime = d.Truncate(time.Second)
+			}
+		},
+		"broadcast": func(v value) {
+			if on, ok := p.flag(v); ok {
+				to.Send.Broadcast = on
+			}
+		},
+	})
+}
+
+// readSent reads a text that goes into a DHCP option.
+func (p *parser) readSent(v value, to *string, most int) {
+	s, ok := p.text(v)
+	if ok && (s == "" || len(s) > most || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })) {
+		p.fail(v, "%q: must be 1 to %d bytes without control characters", s, most)
 		return
 	}
 	*to = s
@@ -171,6 +207,9 @@ func (p *parser) checkUplink(u *rawUplink) {
 	}
 	if _, ok := u.at["address"]; ok {
 		p.checkGateway(u)
+	}
+	if v, ok := u.at["dhcp"]; ok && u.Address != AddressDHCP {
+		p.fail(v, "only with address: dhcp: remove it, or take the address by DHCP")
 	}
 	p.checkProbe(u.Probe, u.probeAt)
 	if u.Gateway == GatewayNone && u.routeSet && slices.Contains(u.Probe.Targets, Target{Gateway: true}) {

@@ -20,13 +20,27 @@ type Spec struct {
 	MAC       string // of the interface
 	Carrier   bool   // without it nothing is sent, and the lease runs on
 	Mark      uint32 // the uplink's fwmark, so that renewals take its table
-	HostName  string
+	Options   Options
 	Router    bool // ask for the router and tell it
+
+	// Doubts counts the reasons there have been to doubt the lease though it is
+	// in force: nothing answers over it, or a person asks. Each further one makes
+	// the client ask, the first the server that gave it, the second any server,
+	// from the third on for a lease as if it had none. Whatever comes of it, a
+	// lease in force stays in force until it ends or is refused.
+	Doubts int
+}
+
+// sameBut reports whether nothing differs but the doubts.
+func (s *Spec) sameBut(other *Spec) bool {
+	without := *s
+	without.Doubts = other.Doubts
+	return without == *other
 }
 
 // sameClient reports whether a lease got under s holds under other too.
 func (s *Spec) sameClient(other *Spec) bool {
-	return s.MAC == other.MAC && s.HostName == other.HostName
+	return s.MAC == other.MAC && s.Options == other.Options
 }
 
 // A Conn carries messages on one interface. Receive is called by one goroutine,
@@ -81,8 +95,11 @@ type Client struct {
 	retry   time.Time // when to try to open again
 }
 
-// New returns a Client that starts nothing. Leases are kept in store; changed is called from Run's goroutine on each change and must not block.
-func New(store Store, open Opener, random func() uint32, log *slog.Logger, changed func(Change)) *Client {
+// New returns a Client that starts nothing. Leases are kept in store; changed is
+// called from Run's goroutine on each change and must not block.
+func New(
+	store Store, open Opener, random func() uint32, log *slog.Logger, changed func(Change),
+) *Client {
 	return &Client{
 		store: store, open: open, random: random, log: log, changed: changed, respec: make(chan struct{}, 1),
 	}
@@ -186,8 +203,10 @@ func (c *Client) adopt() {
 	switch {
 	case spec == nil:
 		c.leave(release)
-	case old == nil || *old != *spec:
+	case old == nil || !old.sameBut(spec):
 		c.move(old, spec)
+	case spec.Doubts > old.Doubts && c.machine != nil && c.conn != nil:
+		c.send(c.machine.Doubt(time.Now(), spec.Doubts))
 	}
 }
 
@@ -216,7 +235,7 @@ func (c *Client) move(old, spec *Spec) {
 		c.machine = nil
 		return
 	}
-	identity := Identity{MAC: mac, HostName: spec.HostName}
+	identity := Identity{MAC: mac, Options: spec.Options}
 	if c.machine == nil || old == nil || !old.sameClient(spec) {
 		c.machine = NewMachine(identity, spec.Router, c.random)
 		c.restore(spec)

@@ -506,3 +506,120 @@ func TestAbsurdTimes(t *testing.T) {
 		}
 	})
 }
+
+// A lease in doubt: the server is asked, then any server, then as if there were
+// none; and the lease stays in force all the while.
+func TestDoubts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := false
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
+			if silent {
+				return nil
+			}
+			return ack(m, "203.0.113.5", hour)
+		})
+		b.set(ethernet)
+		b.wait(10 * time.Second)
+		b.take()
+		doubt := func(n int) string {
+			doubting := ethernet
+			doubting.Doubts = n
+			b.set(doubting)
+			b.wait(3 * time.Second)
+			return kinds(b.take())
+		}
+		if got := doubt(1); got != "Ru" {
+			t.Errorf("first doubt: sent %s, want a renewal", got)
+		}
+		b.expectState(dhcp.Bound, "203.0.113.5/24")
+		if got := doubt(2); got != "" {
+			t.Errorf("a second doubt at once: sent %s, want nothing yet", got)
+		}
+		b.wait(10 * time.Second)
+		b.script(func() { silent = true })
+		for n, want := range map[int]string{3: "D"} {
+			if got := doubt(n); got != want {
+				t.Errorf("doubt %d: sent %s, want %s", n, got, want)
+			}
+		}
+		b.expectState(dhcp.Selecting, "203.0.113.5/24")
+		b.script(func() { silent = false })
+		b.wait(70 * time.Second)
+		b.expectState(dhcp.Bound, "203.0.113.5/24")
+		b.wait(10 * time.Second)
+		b.take()
+		if got := doubt(4); got != "DR" {
+			t.Errorf("doubt 4: sent %s, want to ask as if there were none", got)
+		}
+		if got := doubt(0); got != "" {
+			t.Errorf("no doubt any more: sent %s", got)
+		}
+	})
+}
+
+func TestDoubtRebinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.DHCPv4 {
+			if unicast {
+				return nil // the server that gave the lease is gone
+			}
+			return ack(m, "203.0.113.5", hour)
+		})
+		b.set(ethernet)
+		b.wait(10 * time.Second)
+		b.take()
+		doubting := ethernet
+		for n, want := range []string{"Ru", "R"} {
+			doubting.Doubts = n + 1
+			b.set(doubting)
+			b.wait(10 * time.Second)
+			if got := kinds(b.take()); got != want {
+				t.Errorf("doubt %d: sent %s, want %s", n+1, got, want)
+			}
+		}
+		b.expectState(dhcp.Bound, "203.0.113.5/24")
+	})
+}
+
+// What the provider wants to be told stands in every message.
+func TestOptionsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) })
+		spec := ethernet
+		spec.Options = dhcp.Options{
+			HostName: "gw", ClientID: "customer 7", VendorClass: "modem", UserClass: "home",
+			LeaseTime: 2 * time.Hour, Broadcast: true,
+		}
+		b.set(spec)
+		b.wait(31 * time.Minute)
+		b.client.Set(nil, true)
+		b.wait(time.Second)
+		all := b.take()
+		if kinds(all) != "DRRuLu" {
+			t.Fatalf("sent %s, want DISCOVER, REQUEST, renewal and RELEASE", kinds(all))
+		}
+		for _, s := range all {
+			m := s.message
+			if m.HostName() != "gw" || string(m.Options.Get(dhcpv4.OptionClientIdentifier)) != "\x00customer 7" ||
+				m.ClassIdentifier() != "modem" || string(m.Options.Get(dhcpv4.OptionUserClassInformation)) != "home" || !m.IsBroadcast() {
+				t.Errorf("lacks some: %s", m.Summary())
+			}
+			if wish := m.IPAddressLeaseTime(0); s.kind != dhcpv4.MessageTypeRelease && wish != 2*time.Hour {
+				t.Errorf("%v wishes for %v", s.kind, wish)
+			}
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) })
+		b.set(ethernet)
+		b.wait(time.Second)
+		for _, s := range b.take() {
+			if id := s.message.Options.Get(dhcpv4.OptionClientIdentifier); string(id) != "\x01\x02\x00\x00\x00\x00\x01" {
+				t.Errorf("client id % x, want the hardware address with its type", id)
+			}
+			if s.message.IsBroadcast() || s.message.HostName() != "" {
+				t.Errorf("tells more than it was told to: %s", s.message.Summary())
+			}
+		}
+	})
+}

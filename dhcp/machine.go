@@ -41,7 +41,8 @@ const (
 	// rebootSilence is how long an INIT-REBOOT waits. Many servers say nothing to
 	// a client they do not know.
 	rebootSilence = 3 * time.Second
-	nakFirst      = time.Second // pause after the second NAK in a row; doubles
+	leastDoubt    = 5 * time.Second // between two questions about a lease in force
+	nakFirst      = time.Second     // pause after the second NAK in a row; doubles
 )
 
 // An Action is something the machine wants sent.
@@ -133,6 +134,26 @@ func (m *Machine) Release(now time.Time) []Action {
 	release := m.message(dhcpv4.MessageTypeRelease, now,
 		dhcpv4.WithClientIP(lease.Prefix.Addr().AsSlice()), server(lease.Server))
 	return []Action{{Message: release, From: lease.Prefix.Addr(), To: lease.Server}}
+}
+
+// Doubt asks about a lease that is in force, in the n-th way (see Spec.Doubts).
+// It does nothing while the machine is asking anyhow.
+func (m *Machine) Doubt(now time.Time, n int) []Action {
+	if m.state != Bound && m.state != Renewing && m.state != Rebinding || now.Sub(m.asked) < leastDoubt {
+		return nil
+	}
+	switch n {
+	case 1:
+		m.enter(Renewing, "the lease is in doubt")
+	case 2:
+		m.enter(Rebinding, "the lease is in doubt")
+	default:
+		return m.discover(now, "the lease is in doubt")
+	}
+	if m.lease.Infinite() {
+		return m.discover(now, "the lease is in doubt") // it has no times to renew by
+	}
+	return m.sendRenewal(now)
 }
 
 // Tick lets the time pass. It is to be called at Wake, and may be at any time.

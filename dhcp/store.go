@@ -111,7 +111,7 @@ func (f Files) Load(spec Spec) (*Lease, error) {
 		return nil, err
 	}
 	var p page
-	if err := json.Unmarshal(b, &p); err != nil {
+	if err = json.Unmarshal(b, &p); err != nil {
 		return nil, fmt.Errorf("%s: %w", file.Name(), err)
 	}
 	lease, err := f.lease(&p, spec)
@@ -121,22 +121,29 @@ func (f Files) Load(spec Spec) (*Lease, error) {
 	return lease, nil
 }
 
-// lease returns what a page says, if it is about this interface and in force.
-func (f Files) lease(p *page, spec Spec) (*Lease, error) {
+// check refuses what is not about this interface, or is no lease.
+func (p *page) check(spec Spec) error {
 	switch {
 	case p.Interface != spec.Interface || p.MAC != spec.MAC:
-		return nil, fmt.Errorf("it is of %s with %s, not of %s with %s", p.Interface, p.MAC, spec.Interface, spec.MAC)
+		return fmt.Errorf("it is of %s with %s, not of %s with %s", p.Interface, p.MAC, spec.Interface, spec.MAC)
 	case !p.Prefix.IsValid() || !p.Prefix.Addr().Is4() || !hostAddress(p.Prefix.Addr()) || !p.Server.Is4():
-		return nil, fmt.Errorf("%s from %s is no lease", p.Prefix, p.Server)
+		return fmt.Errorf("%s from %s is no lease", p.Prefix, p.Server)
 	case p.Router.IsValid() && !p.Router.Is4():
-		return nil, fmt.Errorf("%s is no router", p.Router)
+		return fmt.Errorf("%s is no router", p.Router)
+	case (p.Renew == nil) != (p.Expire == nil) || (p.Rebind == nil) != (p.Expire == nil):
+		return errors.New("some of its times are missing")
+	}
+	return nil
+}
+
+// lease returns what a page says, if it is about this interface and in force.
+func (f Files) lease(p *page, spec Spec) (*Lease, error) {
+	if err := p.check(spec); err != nil {
+		return nil, err
 	}
 	lease := &Lease{Prefix: p.Prefix, Router: p.Router, Server: p.Server, DNS: p.DNS, Domain: printable(p.Domain)}
-	if p.Renew == nil && p.Rebind == nil && p.Expire == nil {
+	if p.Expire == nil {
 		return lease, nil
-	}
-	if p.Renew == nil || p.Rebind == nil || p.Expire == nil {
-		return nil, errors.New("some of its times are missing")
 	}
 	now := time.Now()
 	at := func(m *moment) time.Time {

@@ -29,6 +29,8 @@ type (
 		Uplink  string
 		Disable bool
 	}
+	// Renewed is the operator's wish that an uplink's lease be renewed.
+	Renewed struct{ Uplink string }
 	// Reloaded is a new configuration.
 	Reloaded struct{ Config configs.Config }
 	// Ticked is that time has passed.
@@ -39,5 +41,6 @@ func (Observed) isEvent() {}
 func (Judged) isEvent()   {}
 func (Leased) isEvent()   {}
 func (Ordered) isEvent()  {}
+func (Renewed) isEvent()  {}
 func (Reloaded) isEvent() {}
 func (Ticked) isEvent()   {}

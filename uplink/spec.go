@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"fmt"
+	"time"
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
@@ -56,6 +57,30 @@ func probeSpec(u *Uplink) *probe.Spec {
 	return spec
 }
 
+// mostDoubtPause is the longest time between two questions about a lease over
+// which nothing answers.
+const mostDoubtPause = 10 * time.Minute
+
+// doubts returns how often, by now, there was reason to doubt the lease. While
+// the probes are dead and all else stands, that is after renew_after, and again
+// at pauses that double: a provider that has forgotten its customer is the
+// commonest outage that a person ends by hand. The operator's wishes count too.
+func (u *Uplink) doubts(now time.Time) int {
+	count := u.Asked
+	pause := u.Config.DHCP.RenewAfter
+	if u.Phase != Down || u.obstacle().why != "" || pause == 0 {
+		return count
+	}
+	for at := u.Since.Add(pause); !at.After(now); at = at.Add(pause) {
+		count++
+		pause = min(pause*2, mostDoubtPause)
+		if pause == mostDoubtPause {
+			return count + int(now.Sub(at)/pause)
+		}
+	}
+	return count
+}
+
 // leaseSpec returns where a lease is to be kept, nil for nowhere. While the
 // interface is away the lease runs on.
 func leaseSpec(u *Uplink) *dhcp.Spec {
@@ -64,6 +89,7 @@ func leaseSpec(u *Uplink) *dhcp.Spec {
 	}
 	return &dhcp.Spec{
 		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Link.Index, MAC: u.MAC,
-		Carrier: u.Link.Up && u.Link.Carrier, Mark: u.Config.FwMark, Router: u.Config.Gateway == configs.GatewayLease,
+		Carrier: u.Link.Up && u.Link.Carrier, Mark: u.Config.FwMark, Doubts: u.Doubts,
+		Router: u.Config.Gateway == configs.GatewayLease, Options: dhcp.Options(u.Config.DHCP.Send),
 	}
 }

@@ -55,6 +55,7 @@ type Uplink struct {
 	Raised   int            // the index under which the interface was seen up
 	Proved   int            // the index under which the uplink was up
 	DHCP     dhcp.Change
+	Asked    int          // how often the operator has asked for a renewal
 	Evidence probe.Change // the last verdict; of the present series, or void
 	Disabled bool
 
@@ -66,6 +67,7 @@ type Uplink struct {
 	Reason string
 	Since  time.Time
 	Judged bool // it has been something else than starting
+	Doubts int  // how often there was reason to doubt the lease in this phase
 
 	// Probe is what is probed now; nil: nothing can be. Series names what proves
 	// the uplink as it is now, which may be about to be probed; 0: nothing does.

@@ -41,6 +41,12 @@ func (s *State) take(e Event, now time.Time) {
 				s.Uplinks[i].Disabled = e.Disable
 			}
 		}
+	case Renewed:
+		for i := range s.Uplinks {
+			if s.Uplinks[i].Config.Name == e.Uplink {
+				s.Uplinks[i].Asked++
+			}
+		}
 	case Reloaded:
 		s.reload(e.Config, now)
 	case Ticked:
@@ -57,6 +63,7 @@ func (s *State) decide(now time.Time) {
 		u.expireAdopted(now)
 		s.respec(u)
 		u.decide(now, now.Sub(s.Started) >= startLimit)
+		u.Doubts = u.doubts(now)
 	}
 	s.Settled = s.Settled || now.Sub(s.Started) >= startLimit ||
 		!slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return !u.Judged })
@@ -70,6 +77,9 @@ func (u *Uplink) lease(c dhcp.Change) {
 	}
 	if !c.Lease.Same(had) {
 		u.Seen = nil
+	}
+	if c.Lease != had {
+		u.Asked = 0 // there is an answer; the next wish begins anew
 	}
 	// From the first lease on what was adopted has been confirmed or replaced.
 	u.Adopted.Prefix, u.Adopted.Gateway = netip.Prefix{}, netip.Addr{}

@@ -164,12 +164,32 @@ func (d *daemon) Reload() error {
 
 // Disable implements control.Daemon.
 func (d *daemon) Disable(name string, disable bool) error {
+	return d.order(name, func(configs.Uplink) (uplink.Event, error) {
+		return uplink.Ordered{Uplink: name, Disable: disable}, nil
+	})
+}
+
+// Renew implements control.Daemon.
+func (d *daemon) Renew(name string) error {
+	return d.order(name, func(u configs.Uplink) (uplink.Event, error) {
+		if u.Address != configs.AddressDHCP {
+			return nil, fmt.Errorf("uplink %s has no lease to renew: its address is %s", name, u.Address)
+		}
+		return uplink.Renewed{Uplink: name}, nil
+	})
+}
+
+// order sends the engine what the operator wants of an uplink.
+func (d *daemon) order(name string, event func(configs.Uplink) (uplink.Event, error)) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range d.config.Uplinks {
 		if d.config.Uplinks[i].Name == name {
-			d.engine.Send(uplink.Ordered{Uplink: name, Disable: disable})
-			return nil
+			e, err := event(d.config.Uplinks[i])
+			if err == nil {
+				d.engine.Send(e)
+			}
+			return err
 		}
 	}
 	return fmt.Errorf("%w: %q: see uplinkd status", control.ErrUnknownUplink, name)
@@ -208,6 +228,17 @@ func disableCommand(c *common, disable bool) *cobra.Command {
 	if disable {
 		cmd.Use, cmd.Short = "disable UPLINK",
 			"Take an uplink out of use at once, and release its lease, until enable or a restart"
+	}
+	c.flagSocket(cmd)
+	return cmd
+}
+
+func renewCommand(c *common) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "renew UPLINK", Short: "Renew an uplink's lease now", Args: named("UPLINK"),
+		Long: "Renew an uplink's lease now. Asked again it asks any server, and the third time for a\n" +
+			"lease as if there were none; a lease in force stays in force meanwhile.",
+		RunE: func(cmd *cobra.Command, args []string) error { return c.client().Renew(cmd.Context(), args[0]) },
 	}
 	c.flagSocket(cmd)
 	return cmd

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -187,6 +188,40 @@ func TestLeaseExpires(t *testing.T) {
 	})
 	b.ok(b.world.ISPs[0].StartDHCP(time.Hour))
 	b.untilStates(70*time.Second, "up", "up")
+}
+
+// The provider has forgotten us: the gateway is silent, though carrier and lease
+// are fine. The lease is asked about, ever more pressingly, and never dropped.
+func TestProviderForgets(t *testing.T) {
+	b := newBench(t, 1)
+	lines := b.dhcp(time.Hour, 1)
+	lines[0] += ", dhcp: {renew_after: 1s}"
+	b.configure(lines, fastProbe)
+	b.start()
+	b.untilStates(5*time.Second, "up")
+	time.Sleep(5 * time.Second) // a lease is not doubted right after it was given
+	server := b.world.ISPs[0].DHCP
+	server.Seen()
+	b.ok(b.world.ISPs[0].Namespace().Do(func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/icmp_echo_ignore_all", []byte("1"), 0)
+	}))
+	b.untilStates(3*time.Second, "down")
+	var seen []dhcpv4.MessageType
+	b.until("a renewal, and then a discovery", 20*time.Second, func() bool {
+		seen = append(seen, server.Seen()...)
+		return len(seen) > 1 && slices.Contains(seen, dhcpv4.MessageTypeDiscover)
+	})
+	if seen[0] != dhcpv4.MessageTypeRequest {
+		t.Errorf("the server saw %v, want a REQUEST first", seen)
+	}
+	if u := b.status().Uplinks[0]; u.Address == "" {
+		t.Errorf("the lease was dropped: %+v", u)
+	}
+	_, err := b.run("renew", "isp1", "-c", b.config)
+	b.ok(err)
+	if out, err := b.run("renew", "isp7", "-c", b.config); err == nil || !strings.Contains(out, "isp7") {
+		t.Errorf("renew of an unknown uplink: %v\n%s", err, out)
+	}
 }
 
 // From the server's acknowledgement to the default route it is the time of the

@@ -54,10 +54,16 @@ func (c *Client) Reload(ctx context.Context) error {
 
 // Disable takes an uplink out, or with false back in.
 func (c *Client) Disable(ctx context.Context, name string, disable bool) error {
-	action := "enable"
 	if disable {
-		action = "disable"
+		return c.order(ctx, name, "disable")
 	}
+	return c.order(ctx, name, "enable")
+}
+
+// Renew asks for an uplink's lease to be renewed.
+func (c *Client) Renew(ctx context.Context, name string) error { return c.order(ctx, name, "renew") }
+
+func (c *Client) order(ctx context.Context, name, action string) error {
 	return c.call(ctx, http.MethodPost, "/v1/uplinks/"+url.PathEscape(name)+"/"+action, nil)
 }
 

@@ -32,6 +32,9 @@ type Daemon interface {
 	// Disable takes an uplink out, or with false back in. It returns
 	// ErrUnknownUplink for a name that is not configured.
 	Disable(name string, disable bool) error
+	// Renew asks for an uplink's lease to be renewed. It returns
+	// ErrUnknownUplink for a name that is not configured.
+	Renew(name string) error
 }
 
 // failure is the body of an answer that is no success.

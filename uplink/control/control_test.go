@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type daemon struct {
 	reload   error
 	disabled map[string]bool
+	renewed  string
 }
 
 func (d *daemon) Status() status.Snapshot {
@@ -31,6 +32,8 @@ func (d *daemon) Status() status.Snapshot {
 }
 
 func (d *daemon) Reload() error { return d.reload }
+
+func (d *daemon) Renew(name string) error { d.renewed = name; return nil }
 
 func (d *daemon) Disable(name string, disable bool) error {
 	if name != "isp1" {
@@ -86,6 +89,9 @@ func TestCalls(t *testing.T) {
 	}
 	if err := client.Disable(t.Context(), "isp1", true); err != nil || !d.disabled["isp1"] {
 		t.Errorf("disable: %v, %v", err, d.disabled)
+	}
+	if err := client.Renew(t.Context(), "isp1"); err != nil || d.renewed != "isp1" {
+		t.Errorf("renew: %v, %q", err, d.renewed)
 	}
 	if err := client.Disable(t.Context(), "isp9", false); err == nil || !strings.Contains(err.Error(), "no such uplink") {
 		t.Errorf("enable of an unknown uplink: %v", err)

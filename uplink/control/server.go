@@ -110,8 +110,10 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 		switch action := r.PathValue("action"); action {
 		case "enable", "disable":
 			done(w, d.Disable(r.PathValue("name"), action == "disable"))
+		case "renew":
+			done(w, d.Renew(r.PathValue("name")))
 		default:
-			answer(w, http.StatusNotFound, failure{fmt.Sprintf("unknown action %q: enable or disable", action)})
+			answer(w, http.StatusNotFound, failure{fmt.Sprintf("unknown action %q: enable, disable or renew", action)})
 		}
 	})
 	return mux
