@@ -29,12 +29,16 @@ type Spec struct {
 	// from the third on for a lease as if it had none. Whatever comes of it, a
 	// lease in force stays in force until it ends or is refused.
 	Doubts int
+
+	// Slept is how long the machine has been suspended in all. The clock that
+	// leases are counted by stands still meanwhile, the lease does not.
+	Slept time.Duration
 }
 
-// sameBut reports whether nothing differs but the doubts.
+// sameBut reports whether nothing differs but what has happened to the lease.
 func (s *Spec) sameBut(other *Spec) bool {
 	without := *s
-	without.Doubts = other.Doubts
+	without.Doubts, without.Slept = other.Doubts, other.Slept
 	return without == *other
 }
 
@@ -196,6 +200,9 @@ func (c *Client) adopt() {
 	spec, release := c.spec, c.release
 	c.mu.Unlock()
 	old := c.current
+	if spec != nil && old != nil && c.machine != nil && spec.Slept > old.Slept {
+		c.send(c.machine.Slept(time.Now(), spec.Slept-old.Slept))
+	}
 	c.current = spec
 	if old != nil {
 		c.last = old

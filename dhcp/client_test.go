@@ -623,3 +623,27 @@ func TestOptionsSent(t *testing.T) {
 		}
 	})
 }
+
+// The lease goes on while the machine sleeps; awake, it is confirmed at once.
+func TestSuspend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) })
+		b.set(ethernet)
+		b.wait(10 * time.Second)
+		before := b.last().Lease.Expire
+		b.take()
+		slept := ethernet
+		slept.Slept = 40 * time.Minute
+		b.set(slept)
+		b.wait(time.Second)
+		if got := kinds(b.take()); got != "R" || b.last().State != dhcp.Bound || !b.last().Lease.Expire.After(before) {
+			t.Errorf("sent %s, %v until %v; want one INIT-REBOOT and a fresh lease", got, b.last().State, b.last().Lease.Expire)
+		}
+		slept.Slept += 2 * time.Hour
+		b.set(slept)
+		synctest.Wait()
+		if got := kinds(b.take()); got != "D" || b.last().Lease != nil {
+			t.Errorf("slept past its end: sent %s with %v in force, want DISCOVER with none", got, b.last().Lease)
+		}
+	})
+}

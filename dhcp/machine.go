@@ -136,6 +136,30 @@ func (m *Machine) Release(now time.Time) []Action {
 	return []Action{{Message: release, From: lease.Prefix.Addr(), To: lease.Server}}
 }
 
+// Slept says that the machine was suspended for d: the lease is that much
+// nearer its end, and on a link that is up it is confirmed at once, for the
+// network may be another (RFC 2131 section 3.7).
+func (m *Machine) Slept(now time.Time, d time.Duration) []Action {
+	if m.lease == nil {
+		return nil
+	}
+	if !m.lease.Infinite() {
+		earlier := *m.lease // the old one has been handed out
+		earlier.Renew, earlier.Rebind = m.lease.Renew.Add(-d), m.lease.Rebind.Add(-d)
+		earlier.Expire = m.lease.Expire.Add(-d)
+		m.lease = &earlier
+		if !now.Before(earlier.Expire) {
+			return m.Tick(now)
+		}
+	}
+	if m.state == Off {
+		return nil
+	}
+	actions := m.Start(now)
+	m.why = "the machine was suspended: confirming the lease"
+	return actions
+}
+
 // Doubt asks about a lease that is in force, in the n-th way (see Spec.Doubts).
 // It does nothing while the machine is asking anyhow.
 func (m *Machine) Doubt(now time.Time, n int) []Action {

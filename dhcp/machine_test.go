@@ -19,7 +19,6 @@ type trial struct {
 	machine *dhcp.Machine
 	now     time.Time
 	last    *dhcpv4.DHCPv4 // what the machine sent last
-	asks    []time.Time    // when it sent messages of its own accord
 	steps   []string
 }
 

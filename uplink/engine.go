@@ -19,6 +19,9 @@ import (
 // beat is how often the engine looks at the clock and says that it lives.
 const beat = time.Second
 
+// leastSleep is what the two clocks may drift apart for other reasons.
+const leastSleep = 2 * time.Second
+
 // Traffic is what has gone over an interface, in bytes.
 type Traffic struct{ Rx, Tx uint64 }
 
@@ -33,6 +36,7 @@ type Outside struct {
 	Random      func() uint32
 	Traffic     func() map[string]Traffic // by interface
 	Connections func(addresses []string) map[string]int
+	SinceBoot   func() time.Duration // with the time the machine was suspended
 	Notify      Notifier
 	Log         *slog.Logger
 }
@@ -66,6 +70,7 @@ type Engine struct {
 	pending  []transition
 	ready    bool
 	line     string
+	asleep   time.Duration // since the boot less our time awake, at the last beat
 	sampled  time.Time
 	previous map[string]Traffic
 }
@@ -147,6 +152,10 @@ func (e *Engine) loop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+			if slept := e.slept(); slept > 0 {
+				e.out.Log.Info("the machine was suspended", "for", slept.Round(time.Second))
+				e.step(ctx, Resumed{slept})
+			}
 			e.step(ctx, Ticked{})
 			e.sample()
 			e.alive()
@@ -215,7 +224,7 @@ func (e *Engine) direct(ctx context.Context) {
 			a.probed = u.Probe
 			a.prober.Set(u.Probe)
 		}
-		if spec := leaseSpec(u); !reflect.DeepEqual(a.leased, spec) {
+		if spec := leaseSpec(&e.state, u); !reflect.DeepEqual(a.leased, spec) {
 			a.leased = spec
 			a.client.Set(spec, u.Disabled)
 		}
@@ -243,6 +252,23 @@ func (e *Engine) hire(ctx context.Context, name string) *actor {
 	e.actors[name] = a
 	e.mu.Unlock()
 	return a
+}
+
+// slept returns how long the machine has been suspended since the last beat.
+func (e *Engine) slept() time.Duration {
+	if e.out.SinceBoot == nil {
+		return 0
+	}
+	// Go's clock stands still in a suspended machine, that since the boot does not.
+	awake, since := time.Since(e.started), e.out.SinceBoot()
+	asleep := since - awake
+	slept := asleep - e.asleep
+	first := e.asleep == 0
+	e.asleep = asleep
+	if first || slept < leastSleep {
+		return 0
+	}
+	return slept
 }
 
 // sample measures the traffic since the last beat.

@@ -33,8 +33,9 @@ type house struct {
 	notes   *notes
 	cancel  context.CancelFunc
 	done    chan error
-	mu      sync.Mutex // guards silent
+	mu      sync.Mutex // guards what follows
 	silent  map[string]bool
+	asleep  time.Duration
 	watcher func()
 }
 
@@ -138,7 +139,7 @@ func open(t *testing.T, config string, kernel *routestest.Fake) *house {
 			}
 		})
 	}
-	n := uint32(0)
+	n, born := uint32(0), time.Now().Add(-time.Hour)
 	h.engine = uplink.NewEngine(parse(t, config), uplink.Outside{
 		Kernel: h.fake,
 		Watch: func(ctx context.Context, wake func()) error {
@@ -151,8 +152,13 @@ func open(t *testing.T, config string, kernel *routestest.Fake) *house {
 		},
 		OpenDHCP: func(dhcp.Spec) (dhcp.Conn, error) { return nil, errors.New("no DHCP here") },
 		Leases:   dhcp.Files{Dir: t.TempDir(), Clock: dhcp.SystemClock{}},
-		Random:   func() uint32 { n++; return n },
-		Notify:   h.notes, Log: slog.New(slog.NewTextHandler(h.log, nil)),
+		SinceBoot: func() time.Duration {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return time.Since(born) + h.asleep
+		},
+		Random: func() uint32 { n++; return n },
+		Notify: h.notes, Log: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	h.cancel, h.done = cancel, make(chan error, 1)
@@ -561,6 +567,28 @@ func TestForecast(t *testing.T) {
 		snapshot := h.engine.Snapshot()
 		if plan := routes.Diff(uplink.Forecast(config, have, &snapshot), have); len(plan.Ops) != 0 {
 			t.Errorf("not empty beside a daemon in sync: %v", plan.Ops)
+		}
+	})
+}
+
+// A jump between the clocks is a suspension, and told once; drift is not.
+func TestSuspension(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(5 * time.Second)
+		h.log.take()
+		sleep := func(d time.Duration) string {
+			h.mu.Lock()
+			h.asleep += d
+			h.mu.Unlock()
+			h.wait(5 * time.Second)
+			return h.log.take()
+		}
+		if log := sleep(time.Second); log != "" {
+			t.Errorf("a second's drift: %s", log)
+		}
+		if log := sleep(time.Hour); strings.Count(log, "the machine was suspended") != 1 || !strings.Contains(log, "for=1h0m0s") {
+			t.Errorf("an hour's sleep: %q", log)
 		}
 	})
 }

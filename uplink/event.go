@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"time"
+
 	"uplinkd/configs"
 	"uplinkd/dhcp"
 	"uplinkd/probe"
@@ -31,6 +33,8 @@ type (
 	}
 	// Renewed is the operator's wish that an uplink's lease be renewed.
 	Renewed struct{ Uplink string }
+	// Resumed is that the machine was suspended for a time.
+	Resumed struct{ Slept time.Duration }
 	// Reloaded is a new configuration.
 	Reloaded struct{ Config configs.Config }
 	// Ticked is that time has passed.
@@ -42,5 +46,6 @@ func (Judged) isEvent()   {}
 func (Leased) isEvent()   {}
 func (Ordered) isEvent()  {}
 func (Renewed) isEvent()  {}
+func (Resumed) isEvent()  {}
 func (Reloaded) isEvent() {}
 func (Ticked) isEvent()   {}

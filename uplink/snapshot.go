@@ -73,7 +73,7 @@ func uplinkStatus(u *Uplink, v view, active bool) status.Uplink {
 	}
 	traffic, rate := v.traffic[u.Config.Interface], v.rates[u.Config.Interface]
 	line.Counters = status.Counters{RxBytes: traffic.Rx, TxBytes: traffic.Tx, RxBPS: rate.Rx, TxBPS: rate.Tx}
-	if leaseSpec(u) != nil {
+	if leaseSpec(&v.state, u) != nil {
 		line.DHCP = dhcpStatus(u)
 	}
 	return line

@@ -83,13 +83,13 @@ func (u *Uplink) doubts(now time.Time) int {
 
 // leaseSpec returns where a lease is to be kept, nil for nowhere. While the
 // interface is away the lease runs on.
-func leaseSpec(u *Uplink) *dhcp.Spec {
+func leaseSpec(s *State, u *Uplink) *dhcp.Spec {
 	if u.Config.Address != configs.AddressDHCP || u.Disabled || u.MAC == "" {
 		return nil
 	}
 	return &dhcp.Spec{
 		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Link.Index, MAC: u.MAC,
-		Carrier: u.Link.Up && u.Link.Carrier, Mark: u.Config.FwMark, Doubts: u.Doubts,
+		Carrier: u.Link.Up && u.Link.Carrier, Mark: u.Config.FwMark, Doubts: u.Doubts, Slept: s.Slept,
 		Router: u.Config.Gateway == configs.GatewayLease, Options: dhcp.Options(u.Config.DHCP.Send),
 	}
 }

@@ -38,7 +38,8 @@ type State struct {
 	Read    bool // the kernel has been read once
 	Settled bool // every uplink has been judged once, or startLimit has passed
 	Uplinks []Uplink
-	series  uint64 // the last one given to a probe
+	Slept   time.Duration // suspended, in all
+	series  uint64        // the last one given to a probe
 }
 
 // An Uplink is what is known and decided of one uplink.

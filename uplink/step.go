@@ -47,6 +47,8 @@ func (s *State) take(e Event, now time.Time) {
 				s.Uplinks[i].Asked++
 			}
 		}
+	case Resumed:
+		s.Slept += e.Slept
 	case Reloaded:
 		s.reload(e.Config, now)
 	case Ticked:

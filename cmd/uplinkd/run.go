@@ -75,8 +75,8 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 	d := &daemon{path: path, config: config, started: time.Now(), manager: manager, log: log}
 	d.engine = uplink.NewEngine(config, uplink.Outside{
 		Kernel: k, Watch: watcher.Watch, OpenProbe: probe.OpenICMP, OpenDHCP: dhcp.Open, Random: rand.Uint32,
-		Leases:  dhcp.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}},
-		Traffic: traffic, Connections: connections, Notify: manager, Log: log,
+		Leases:    dhcp.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}},
+		SinceBoot: dhcp.SystemClock{}.SinceBoot, Traffic: traffic, Connections: connections, Notify: manager, Log: log,
 	})
 	log.Info("started", "version", versionText(), "config", path, "uplinks", len(config.Uplinks))
 	group, ctx := errgroup.WithContext(ctx)
