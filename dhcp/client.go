@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -69,6 +70,10 @@ type Change struct {
 	State  State
 	Reason string
 	Lease  *Lease // nil: none is in force
+
+	// Confirmed is whether a server has given or confirmed the lease to this
+	// process. One that an earlier process left is not, until then.
+	Confirmed bool
 }
 
 // reopenAfter is the pause after a Conn could not be opened or broke.
@@ -244,7 +249,7 @@ func (c *Client) move(old, spec *Spec) {
 	}
 	identity := Identity{MAC: mac, Options: spec.Options}
 	if c.machine == nil || old == nil || !old.sameClient(spec) {
-		c.machine = NewMachine(identity, spec.Router, c.random)
+		c.machine, c.kept = NewMachine(identity, spec.Router, c.random), nil
 		c.restore(spec)
 	}
 	c.machine.Adapt(spec.Router)
@@ -272,8 +277,13 @@ func (c *Client) keep(spec *Spec, lease *Lease) {
 	if spec == nil || lease == c.kept {
 		return
 	}
-	c.kept = lease
 	err := c.store.Save(*spec, lease)
+	if err == nil {
+		c.kept = lease
+	} else {
+		// Rather none than an old one, which would be taken up after a restart.
+		err = errors.Join(err, c.store.Save(*spec, nil))
+	}
 	if err != nil && c.keepErr == "" {
 		c.log.Error("the lease cannot be kept; after a restart it has to be asked for anew",
 			"uplink", c.name(), "err", err)
@@ -354,7 +364,7 @@ func (c *Client) tell() {
 	now := Change{State: Off, Reason: "not needed"}
 	if c.machine != nil {
 		now.State, now.Reason = c.machine.State()
-		now.Lease = c.machine.Lease()
+		now.Lease, now.Confirmed = c.machine.Lease(), c.machine.Confirmed()
 	}
 	if now == c.told {
 		return

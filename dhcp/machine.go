@@ -61,6 +61,7 @@ type Machine struct {
 
 	state State
 	lease *Lease // the one in force, in every state
+	acked bool   // a server has given or confirmed it to this process
 	why   string // the reason for the last change
 
 	xid    dhcpv4.TransactionID
@@ -81,7 +82,11 @@ func NewMachine(identity Identity, wantRouter bool, random func() uint32) *Machi
 
 // Restore gives the machine a lease of an earlier process. Start then confirms
 // it, by INIT-REBOOT.
-func (m *Machine) Restore(lease *Lease) { m.lease = lease }
+func (m *Machine) Restore(lease *Lease) { m.lease, m.acked = lease, false }
+
+// Confirmed reports whether a server has given or confirmed the lease in force
+// to this machine, rather than to one before it.
+func (m *Machine) Confirmed() bool { return m.acked }
 
 // Adapt says from now on whether the router is wanted. It is told with the next
 // acknowledgement.
@@ -355,7 +360,7 @@ func (m *Machine) receiveAck(now time.Time, r *dhcpv4.DHCPv4) error {
 	if !lease.Infinite() && !now.Before(lease.Renew) {
 		return fmt.Errorf("the acknowledgement is %w: it comes when its lease is half over", ErrUnusable)
 	}
-	m.lease, m.naks = lease, 0
+	m.lease, m.acked, m.naks = lease, true, 0
 	m.enter(Bound, fmt.Sprintf("%s gives %s", lease.Server, lease.Prefix))
 	if !lease.Infinite() {
 		m.wake = lease.Renew

@@ -48,6 +48,7 @@ type page struct {
 	Interface string       `json:"interface"`
 	MAC       string       `json:"mac"`
 	BootID    string       `json:"boot_id"`
+	Written   time.Time    `json:"written"`
 	Prefix    netip.Prefix `json:"prefix"`
 	Router    netip.Addr   `json:"router,omitzero"`
 	Server    netip.Addr   `json:"server"`
@@ -77,6 +78,7 @@ func (f Files) Save(spec Spec, lease *Lease) error {
 	p := page{
 		Interface: spec.Interface, MAC: spec.MAC, BootID: f.Clock.BootID(), Prefix: lease.Prefix,
 		Router: lease.Router, Server: lease.Server, DNS: lease.DNS, Domain: lease.Domain,
+		Written: time.Now().Round(0),
 	}
 	if !lease.Infinite() {
 		now, since := time.Now(), f.Clock.SinceBoot()
@@ -146,6 +148,11 @@ func (f Files) lease(p *page, spec Spec) (*Lease, error) {
 		return lease, nil
 	}
 	now := time.Now()
+	if p.BootID != f.Clock.BootID() && now.Before(p.Written) {
+		// A machine without a battery for its clock: it knows no better yet.
+		return nil, fmt.Errorf("it was written at %s, and the clock shows an earlier time",
+			p.Written.Format(time.RFC3339))
+	}
 	at := func(m *moment) time.Time {
 		if p.BootID == f.Clock.BootID() {
 			return now.Add(m.SinceBoot - f.Clock.SinceBoot())

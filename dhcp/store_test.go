@@ -63,6 +63,20 @@ func TestFiles(t *testing.T) {
 	if got, err = files.Load(ethernet); err != nil || got.Expire.Sub(want.Expire).Abs() > time.Second {
 		t.Errorf("after a reboot: %v, %+v", err, got)
 	}
+	// From a clock that was ahead, or seen by one that is behind, a lease would
+	// last for years. From the third review.
+	path := filepath.Join(files.Dir, "lease-eth1.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ahead := strings.ReplaceAll(string(text), time.Now().Format("2006-"), time.Now().AddDate(50, 0, 0).Format("2006-"))
+	if err := os.WriteFile(path, []byte(ahead), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := files.Load(ethernet); got != nil || err == nil || !strings.Contains(err.Error(), "earlier time") {
+		t.Errorf("written in the future: %+v, %v; want none", got, err)
+	}
 	if err := files.Save(ethernet, nil); err != nil {
 		t.Fatal(err)
 	}

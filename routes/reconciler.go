@@ -161,12 +161,15 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 // only after a growing pause, whatever wakes us meanwhile; so is a repair, which
 // is a plan for a Set that has been carried out before.
 func (r *Reconciler) hold(a Applied) time.Duration {
-	if len(a.Plan.Ops) == 0 || a.Generation != r.carried || !slices.ContainsFunc(a.Plan.Ops, a.restores) {
+	if len(a.Plan.Ops) == 0 || a.Generation != r.carried {
 		return 0
 	}
 	now := time.Now()
 	if r.failed != "" && r.failed == planText(a.Plan) {
 		return r.retryAt.Sub(now)
+	}
+	if !slices.ContainsFunc(a.Plan.Ops, a.restores) {
+		return 0
 	}
 	if now.Sub(r.repaired) > repairCalm {
 		r.repairs = 0
@@ -192,9 +195,14 @@ func (a *Applied) restores(op Op) bool {
 	return !ok || !a.State.HasAddress(put.Address.Interface, put.Address.Prefix)
 }
 
+// planText tells plans apart. A lifetime does not: it differs every second.
 func planText(p Plan) string {
 	var b strings.Builder
 	for _, op := range p.Ops {
+		if put, ok := op.(PutAddress); ok {
+			put.Address.Until = time.Time{}
+			op = put
+		}
 		b.WriteString(op.String())
 		b.WriteByte('\n')
 	}

@@ -33,7 +33,7 @@ func Forecast(c configs.Config, have routes.State, running *status.Snapshot) rou
 		u := &s.Uplinks[i]
 		told := find(running, u.Config.Name)
 		if told != nil {
-			u.recall(told)
+			u.recall(told, s.owner(), have)
 			continue
 		}
 		u.Phase = Up
@@ -61,16 +61,20 @@ func find(s *status.Snapshot, name string) *status.Uplink {
 }
 
 // recall takes over what the daemon says of the uplink.
-func (u *Uplink) recall(told *status.Uplink) {
+func (u *Uplink) recall(told *status.Uplink, owner routes.Owner, have routes.State) {
 	u.Phase = Phase(told.State)
 	u.Disabled = u.Phase == Disabled
 	u.Adopted.Carried = told.Active
-	// Down beside a running daemon is somebody's will, and what was up once keeps
-	// its rules.
-	u.Raised, u.Proved = u.Link.Index, max(u.Link.Index, 1)
+	u.Raised = u.Link.Index // down beside a running daemon is somebody's will
+	for _, rule := range have.Rules {
+		if owner.OwnsRule(rule) && rule.From.IsValid() && rule.Table == u.Config.Table {
+			u.Proved = 1 // it has been up once, on whatever index, and keeps its rules
+		}
+	}
 	if u.Config.Address != configs.AddressDHCP || told.DHCP == nil || !told.DHCP.Server.IsValid() {
 		return // without a lease the daemon goes by what it found in the kernel, and so do we
 	}
+	u.DHCP.State, u.DHCP.Confirmed = dhcp.Bound, true
 	first, _, _ := strings.Cut(told.Address, " ")
 	if prefix, err := netip.ParsePrefix(first); err == nil {
 		u.DHCP.Lease = &dhcp.Lease{

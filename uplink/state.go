@@ -137,10 +137,10 @@ func (u *Uplink) Addresses() []routes.Address {
 	case configs.AddressExternal:
 		list = u.Present
 	case configs.AddressDHCP:
+		lease := u.lease()
 		switch {
-		case u.unconfirmed():
-		case u.DHCP.Lease != nil:
-			list, until = []netip.Prefix{u.DHCP.Lease.Prefix}, u.DHCP.Lease.Expire
+		case lease != nil:
+			list, until = []netip.Prefix{lease.Prefix}, lease.Expire
 		case u.Adopted.Prefix.IsValid():
 			list, until = []netip.Prefix{u.Adopted.Prefix}, u.Adopted.Until
 		}
@@ -152,12 +152,21 @@ func (u *Uplink) Addresses() []routes.Address {
 	return addresses
 }
 
-// unconfirmed reports whether the lease is an old one that is being confirmed,
-// and not on the interface: such an address is not put there (RFC 2131 section
-// 3.2), while one that is in use stays in use.
-func (u *Uplink) unconfirmed() bool {
+// lease returns the lease that the uplink goes by, nil when there is none. One
+// that no server has confirmed to this process does not take the place of an
+// address found in use; and while nobody can be asked, or the answer is still to
+// come, an address that is not on the interface is not put there (RFC 2131
+// section 3.2).
+func (u *Uplink) lease() *dhcp.Lease {
 	lease := u.DHCP.Lease
-	return u.DHCP.State == dhcp.InitReboot && lease != nil && !slices.Contains(u.Present, lease.Prefix)
+	if lease == nil || slices.Contains(u.Present, lease.Prefix) && lease.Prefix == u.Adopted.Prefix {
+		return lease
+	}
+	asking := u.DHCP.State == dhcp.Off || u.DHCP.State == dhcp.InitReboot
+	if asking && !slices.Contains(u.Present, lease.Prefix) || !u.DHCP.Confirmed && u.Adopted.Prefix.IsValid() {
+		return nil
+	}
+	return lease
 }
 
 // NextHop returns the way out of the uplink, and whether it is known.
@@ -169,7 +178,7 @@ func (u *Uplink) NextHop() (routes.NextHop, bool) {
 	case configs.GatewayNone:
 		return hop, true
 	case configs.GatewayLease:
-		if lease := u.DHCP.Lease; lease != nil {
+		if lease := u.lease(); lease != nil {
 			hop.Gateway = lease.Router
 			// A router outside the leased network is reached on the link all the same.
 			hop.OnLink = hop.Gateway.IsValid() && !lease.Prefix.Contains(hop.Gateway)

@@ -33,7 +33,7 @@ func (s *State) take(e Event, now time.Time) {
 		}
 	case Leased:
 		if u := s.on(e.Interface); u != nil {
-			u.lease(e.Change)
+			u.leased(e.Change)
 		}
 	case Ordered:
 		for i := range s.Uplinks {
@@ -71,7 +71,8 @@ func (s *State) decide(now time.Time) {
 		!slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return !u.Judged })
 }
 
-func (u *Uplink) lease(c dhcp.Change) {
+// leased takes in what is new about the lease.
+func (u *Uplink) leased(c dhcp.Change) {
 	had := u.DHCP.Lease
 	u.DHCP = c
 	if c.Lease == nil && had == nil {
@@ -83,7 +84,10 @@ func (u *Uplink) lease(c dhcp.Change) {
 	if c.Lease != had {
 		u.Asked = 0 // there is an answer; the next wish begins anew
 	}
-	// From the first lease on what was adopted has been confirmed or replaced.
+	// Once a server has spoken, what was adopted has been confirmed or replaced.
+	if c.Lease != nil && !c.Confirmed {
+		return
+	}
 	u.Adopted.Prefix, u.Adopted.Gateway = netip.Prefix{}, netip.Addr{}
 }
 

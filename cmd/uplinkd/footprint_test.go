@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"uplinkd/internal/lab"
 )
@@ -218,9 +219,27 @@ func TestOnlyOneLooksAfterATag(t *testing.T) {
 			t.Errorf("%s beside a daemon: %v\n%s", command, err, out)
 		}
 	}
+	// Nor does another tag help: settings belong to none. From the third review.
+	b.ok(os.WriteFile(other, []byte(strings.ReplaceAll(string(text), "/sock", "/sock2")+"routes: {protocol: 99}\n"), 0o600))
+	if out, err := b.run("cleanup", "-c", other); err == nil || !strings.Contains(out, "another uplinkd (pid") {
+		t.Errorf("cleanup under another tag beside a daemon: %v\n%s", err, out)
+	}
 	if diff := cmp.Diff(before, b.kernel(everything...)); diff != "" {
 		t.Errorf("the kernel was changed (-before +after):\n%s", diff)
 	}
+}
+
+// Anybody can take the lock's name; nobody can keep the daemon from its work so.
+// From the third review.
+func TestLockTakenByNobody(t *testing.T) {
+	b := newBench(t, 1)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	b.ok(err)
+	b.Cleanup(func() { _ = unix.Close(fd) })
+	b.ok(unix.Bind(fd, &unix.SockaddrUnix{Name: "@uplinkd-201-20000"})) // and does not listen
+	b.configure(b.static(1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up")
 }
 
 // Down by hand is somebody's will even across a crash. From the second review.
@@ -279,4 +298,5 @@ func TestCleanupAfterChanges(t *testing.T) {
 	if left := b.kernel("ip rule", "ip route show table all"); strings.Contains(left, "proto 201") {
 		t.Errorf("cleanup left:\n%s", left)
 	}
+	b.ok(os.Remove(record))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"uplinkd/configs"
 	"uplinkd/routes"
@@ -106,14 +107,27 @@ func (c *common) cleanup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if running, askErr := c.running(ctx, control.NewClient(config.Control.Socket)); askErr == nil && running != nil {
+		return fmt.Errorf("a daemon (pid %d) runs and would put everything back: stop it first", running.Daemon.PID)
+	}
 	k, err := kernel.Open(config.StateDir, quietLog())
 	if err != nil {
 		return err
 	}
 	defer k.Close()
 	owners := []routes.Owner{uplink.Owner(config)}
-	if recorded, ok := k.RecordedOwner(); ok && recorded != owners[0] {
-		owners = append(owners, recorded) // the configuration has changed since
+	for _, recorded := range k.RecordedOwners() {
+		if !slices.Contains(owners, recorded) {
+			owners = append(owners, recorded) // the configuration has changed since
+		}
+	}
+	// All of them before anything is touched: settings belong to no tag.
+	for _, owner := range owners {
+		lock, err := control.Lock(ctx, owner.Protocol, owner.RulePriority)
+		if err != nil {
+			return fmt.Errorf("%w; it would put everything back", err)
+		}
+		defer lock.Close() //nolint:errcheck // the process ends
 	}
 	errs := []error{k.Unreadable()}
 	for _, owner := range owners {
@@ -127,11 +141,6 @@ func (c *common) cleanup(ctx context.Context) error {
 
 // giveBack takes everything away that carries a tag.
 func (c *common) giveBack(ctx context.Context, k *kernel.Kernel, owner routes.Owner) error {
-	lock, err := control.Lock(ctx, owner.Protocol, owner.RulePriority)
-	if err != nil {
-		return fmt.Errorf("%w; it would put everything back", err)
-	}
-	defer lock.Close() //nolint:errcheck // the process ends
 	have, err := k.Read(ctx, routes.Scope{Owner: owner})
 	if err != nil {
 		return err

@@ -87,12 +87,8 @@ func Look(stateDir string, log *slog.Logger) (*Kernel, error) {
 	return k, err
 }
 
-// RecordedOwner returns the tag that the last process in this boot used, and
-// whether there is a record of it.
-func (k *Kernel) RecordedOwner() (routes.Owner, bool) {
-	owner := k.ledger.load().Owner
-	return owner, owner != routes.Owner{}
-}
+// RecordedOwners returns the tags that were used in this boot, and not cleaned up.
+func (k *Kernel) RecordedOwners() []routes.Owner { return k.ledger.load().Owners }
 
 // Forget removes the record of what has to be given back, when all of it has been.
 func (k *Kernel) Forget() error { return k.ledger.remove() }

@@ -61,7 +61,7 @@ func TestLedgerKeepsWhatWas(t *testing.T) {
 // Torn, hostile or of another boot: put aside or ignored, and never in the way.
 func TestLedgerUnreadable(t *testing.T) {
 	for name, content := range map[string]string{
-		"torn":        `{"boot_id": "x", "sys`,
+		"torn":        `{"boot": "x", "sys`,
 		"not JSON":    "\x00\xff",
 		"outside net": `{"sysctls": [{"name": "kernel/core_pattern", "was": "|/bin/sh"}]}`,
 		"climbing":    `{"sysctls": [{"name": "net/../kernel/core_pattern", "was": "|/bin/sh"}]}`,
@@ -92,7 +92,7 @@ func TestLedgerUnreadable(t *testing.T) {
 		})
 	}
 	dir := t.TempDir()
-	other := `{"boot_id": "another", "sysctls": [{"name": "net/a", "was": "1", "set": "2"}], "raised": {"eth1": 3}}`
+	other := `{"boot": "another", "sysctls": [{"name": "net/a", "was": "1", "set": "2"}], "raised": {"eth1": 3}}`
 	if err := os.WriteFile(filepath.Join(dir, "kernel.json"), []byte(other), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -62,8 +62,8 @@ func (k *Kernel) noteSeen(state *routes.State, scope routes.Scope) {
 			up[l.Name] = l.Index
 		}
 	}
-	if !k.look {
-		k.ledger.see(scope.Owner, up)
+	if !k.look && len(scope.Links) > 0 {
+		k.ledger.see(scope.Owner, scope.Links, up)
 	}
 }
 

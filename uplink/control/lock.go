@@ -26,7 +26,8 @@ func (h Held) Error() string {
 //
 // It is an abstract unix socket, which belongs to the namespace as the routes
 // do. Anybody may take such a name, so a holder that is neither root nor the
-// same user is passed over: nobody is to keep the host from being routed.
+// same user, or does not answer, is passed over: nobody is to keep the host from
+// being routed.
 func Lock(ctx context.Context, protocol uint8, rulePriority uint32) (io.Closer, error) {
 	name := fmt.Sprintf("@uplinkd-%d-%d", protocol, rulePriority)
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
@@ -37,11 +38,8 @@ func Lock(ctx context.Context, protocol uint8, rulePriority uint32) (io.Closer, 
 		return nil, fmt.Errorf("take the lock %s: %w", name, err)
 	}
 	holder, err := holderOf(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("another process holds the lock %s, and does not say which: %w", name, err)
-	}
-	if holder.Uid != 0 && int(holder.Uid) != os.Geteuid() {
-		return io.NopCloser(nil), nil
+	if err != nil || holder.Uid != 0 && int(holder.Uid) != os.Geteuid() {
+		return io.NopCloser(nil), nil // whoever it is, it is none of us: we would answer
 	}
 	return nil, Held{PID: int(holder.Pid)}
 }

@@ -11,7 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"uplinkd/routes"
 )
@@ -32,8 +35,8 @@ type ledger struct {
 }
 
 type ledgerPage struct {
-	Boot      string          `json:"boot_id"`
-	Owner     routes.Owner    `json:"owner"`             // the tag of what we put into the kernel
+	Boot      string          `json:"boot"`              // and the network namespace
+	Owners    []routes.Owner  `json:"owners,omitempty"`  // the tags of what we put into the kernel
 	SeenUp    map[string]int  `json:"seen_up,omitempty"` // links that were up under our care, name to index
 	Sysctls   []ledgerSysctl  `json:"sysctls,omitempty"`
 	Raised    map[string]int  `json:"raised,omitempty"` // link name to index
@@ -55,8 +58,22 @@ type ledgerAddress struct {
 const ledgerMost = 1 << 20
 
 func newLedger(dir string, log *slog.Logger) *ledger {
-	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // without one, every boot looks the same
-	return &ledger{path: filepath.Join(dir, "kernel.json"), boot: strings.TrimSpace(string(boot)), log: log}
+	return &ledger{path: filepath.Join(dir, "kernel.json"), boot: where(), log: log}
+}
+
+// where names this boot and this network namespace. What cannot be told looks
+// the same everywhere.
+func where() string {
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	namespace := ""
+	if fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
+		// A namespace's inode is used again, its cookie never (Linux 5.14).
+		if cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err == nil {
+			namespace = strconv.FormatUint(cookie, 10)
+		}
+		_ = unix.Close(fd)
+	}
+	return strings.TrimSpace(string(boot)) + "/" + namespace
 }
 
 // read returns the saved sysctls and the raised links.
@@ -82,7 +99,7 @@ func (l *ledger) load() *ledgerPage {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		l.unreadable = fmt.Errorf("the record of what to give back, %s, is unreadable: settings changed by an "+
-			"earlier run keep their present values: %w", l.path, err)
+			"earlier run keep their present values (look at it and remove it): %w", l.path, err)
 		l.log.Warn("the record of what to give back is unreadable: settings changed by an earlier run "+
 			"keep their present values", "file", l.path, "err", err)
 	case found.Boot == l.boot:
@@ -191,14 +208,22 @@ func (l *ledger) forget(name string) {
 	})
 }
 
-// see notes which links are up, and whose tag we use.
-func (l *ledger) see(owner routes.Owner, up map[string]int) {
+// see notes which of our links are up, and whose tag we use.
+func (l *ledger) see(owner routes.Owner, ours []string, up map[string]int) {
 	l.change(func(p *ledgerPage) bool {
-		changed := p.Owner != owner
-		p.Owner = owner
+		changed := !slices.Contains(p.Owners, owner)
+		if changed {
+			p.Owners = append(p.Owners, owner)
+		}
 		for name, index := range up {
 			changed = changed || p.SeenUp[name] != index
 			p.SeenUp[name] = index
+		}
+		for name := range p.SeenUp {
+			if !slices.Contains(ours, name) { // no uplink any more: what becomes of it is not ours to say
+				delete(p.SeenUp, name)
+				changed = true
+			}
 		}
 		return changed
 	})
