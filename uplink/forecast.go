@@ -78,7 +78,7 @@ func (u *Uplink) recall(told *status.Uplink, owner routes.Owner, have routes.Sta
 	first, _, _ := strings.Cut(told.Address, " ")
 	if prefix, err := netip.ParsePrefix(first); err == nil {
 		u.DHCP.Lease = &dhcp.Lease{
-			Prefix: prefix, Router: told.Gateway, Server: told.DHCP.Server, Expire: told.DHCP.Expire,
+			Prefix: prefix, Router: told.Gateway, Server: told.DHCP.Server, Expire: told.DHCP.Expire.Time,
 		}
 	}
 }

@@ -82,7 +82,9 @@ func uplinkStatus(u *Uplink, v view, active bool) status.Uplink {
 func dhcpStatus(u *Uplink) *status.DHCP {
 	d := &status.DHCP{State: u.DHCP.State.String(), Reason: u.DHCP.Reason, DNS: []netip.Addr{}}
 	if lease := u.DHCP.Lease; lease != nil {
-		d.Server, d.Expire, d.Renew, d.Rebind = lease.Server, lease.Expire, lease.Renew, lease.Rebind
+		d.Server = lease.Server
+		d.Expire, d.Renew = status.When{Time: lease.Expire}, status.When{Time: lease.Renew}
+		d.Rebind = status.When{Time: lease.Rebind}
 		d.DNS = append(d.DNS, lease.DNS...)
 	}
 	return d

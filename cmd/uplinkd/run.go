@@ -136,7 +136,7 @@ func (d *daemon) Status() status.Snapshot {
 	defer d.mu.Unlock()
 	s.Daemon = status.Daemon{
 		Version: versionText(), PID: os.Getpid(), Started: d.started, Config: d.path,
-		Reloaded: d.reloaded, ConfigError: d.configError,
+		Reloaded: status.When{Time: d.reloaded}, ConfigError: d.configError,
 	}
 	return s
 }

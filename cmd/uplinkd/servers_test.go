@@ -143,7 +143,7 @@ func TestRenewalLeavesByItsOwnInterface(t *testing.T) {
 	b.untilStates(2*time.Second, "down", "up")
 	expires := b.status().Uplinks[0].DHCP.Expire
 	b.world.ISPs[0].DHCP.Seen()
-	b.until("the lease is renewed", 8*time.Second, func() bool { return b.status().Uplinks[0].DHCP.Expire.After(expires) })
+	b.until("the lease is renewed", 8*time.Second, func() bool { return b.status().Uplinks[0].DHCP.Expire.After(expires.Time) })
 	if seen := b.world.ISPs[0].DHCP.Seen(); len(seen) != 1 || seen[0] != dhcpv4.MessageTypeRequest {
 		t.Errorf("the server saw %v, want one REQUEST", seen)
 	}

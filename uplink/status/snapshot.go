@@ -10,6 +10,17 @@ import (
 // Version of the JSON. Fields are only ever added to it.
 const Version = 1
 
+// When is a time that may be none; none is null in JSON.
+type When struct{ time.Time }
+
+// MarshalJSON implements json.Marshaler.
+func (w When) MarshalJSON() ([]byte, error) {
+	if w.IsZero() {
+		return []byte("null"), nil
+	}
+	return w.Time.MarshalJSON()
+}
+
 // A Snapshot is the daemon's answer. Times are RFC 3339.
 type Snapshot struct {
 	Version      int          `json:"version"`
@@ -25,7 +36,7 @@ type Daemon struct {
 	PID         int       `json:"pid"`
 	Started     time.Time `json:"started"`
 	Config      string    `json:"config"`
-	Reloaded    time.Time `json:"reloaded,omitzero"`
+	Reloaded    When      `json:"reloaded"`
 	ConfigError string    `json:"config_error"` // why the last reload changed nothing
 }
 
@@ -40,7 +51,7 @@ type DefaultRoute struct {
 type NextHop struct {
 	Uplink    string     `json:"uplink"`
 	Interface string     `json:"interface"`
-	Gateway   netip.Addr `json:"gateway,omitzero"`
+	Gateway   netip.Addr `json:"gateway"` // "" when there is none
 	Weight    int        `json:"weight"`
 }
 
@@ -57,8 +68,8 @@ type Uplink struct {
 	Table     uint32     `json:"table"`
 	FwMark    uint32     `json:"fwmark"`
 	Address   string     `json:"address"` // with prefix length; several are separated by a space
-	Gateway   netip.Addr `json:"gateway,omitzero"`
-	DHCP      *DHCP      `json:"dhcp,omitempty"`
+	Gateway   netip.Addr `json:"gateway"` // "" when there is none
+	DHCP      *DHCP      `json:"dhcp"`    // null without a lease to keep
 	Probes    []Probe    `json:"probes"`
 	Counters  Counters   `json:"counters"`
 }
@@ -67,10 +78,10 @@ type Uplink struct {
 type DHCP struct {
 	State  string       `json:"state"`
 	Reason string       `json:"reason"`
-	Server netip.Addr   `json:"server,omitzero"`
-	Expire time.Time    `json:"expires,omitzero"` // none: the lease never ends
-	Renew  time.Time    `json:"renew_at,omitzero"`
-	Rebind time.Time    `json:"rebind_at,omitzero"`
+	Server netip.Addr   `json:"server"`
+	Expire When         `json:"expires"` // none: the lease never ends
+	Renew  When         `json:"renew_at"`
+	Rebind When         `json:"rebind_at"`
 	DNS    []netip.Addr `json:"dns"`
 }
 

@@ -91,9 +91,10 @@ func TestNarrowTable(t *testing.T) {
 
 // The names that are promised to users. Some may be added; none may go.
 func TestJSONNames(t *testing.T) {
-	s := snapshot()
-	s.Uplinks[0].DHCP = &status.DHCP{
-		State: "bound", Server: netip.MustParseAddr("203.0.113.1"), Expire: now, Renew: now, Rebind: now, DNS: []netip.Addr{},
+	// Nothing known is no reason to leave a field out.
+	s := status.Snapshot{
+		DefaultRoute: status.DefaultRoute{NextHops: []status.NextHop{{}}},
+		Uplinks:      []status.Uplink{{DHCP: &status.DHCP{}, Probes: []status.Probe{{}}}},
 	}
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -111,7 +112,7 @@ func TestJSONNames(t *testing.T) {
 		names string
 	}{
 		{all, "version daemon default_route uplinks kernel"},
-		{all["daemon"], "version pid started config config_error"},
+		{all["daemon"], "version pid started config reloaded config_error"},
 		{route, "table metric nexthops"},
 		{first(route["nexthops"]), "uplink interface gateway weight"},
 		{uplink, "name interface state reason since active weight tier table fwmark address gateway dhcp probes counters"},
