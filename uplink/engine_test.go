@@ -592,3 +592,31 @@ func TestSuspension(t *testing.T) {
 		}
 	})
 }
+
+// What was up is not taken at its word for ever: an address that cannot be set,
+// so that nothing can be probed, ends it. From the third review.
+func TestUnprovedDoesNotLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(5 * time.Second)
+		h.fake.FailWith(func(op routes.Op) error {
+			if put, ok := op.(routes.PutAddress); ok && put.Address.Interface == "eth1" {
+				return errors.New("refused")
+			}
+			return nil
+		})
+		moved := strings.NewReplacer("192.0.2.5", "192.0.3.5", "192.0.2.1", "192.0.3.1").Replace(two)
+		h.engine.Send(uplink.Reloaded{Config: parse(t, moved)})
+		h.wait(time.Minute)
+		s := h.engine.Snapshot()
+		if u := s.Uplinks[0]; u.State == "up" || u.Active {
+			t.Errorf("%s and active %v a minute after its address was refused: %s", u.State, u.Active, u.Reason)
+		}
+		if s.Kernel.LastError == "" {
+			t.Error("the refusal does not show")
+		}
+		if c := h.carriers(); c != "eth2*1" {
+			t.Errorf("carried by %q", c)
+		}
+	})
+}

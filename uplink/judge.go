@@ -46,15 +46,21 @@ func (u *Uplink) judge(startOver bool, now time.Time) (Phase, string) {
 	}
 	// No verdict on this series yet. What was down stays so until it has proved
 	// itself. What was up, and has got another gateway or other targets on the
-	// same link, is taken at its word until they have been judged: there is no
-	// evidence against it, and less of it for anything else.
+	// same link, is taken at its word until they have been judged, for a while:
+	// there is no evidence against it, and less of it for anything else.
 	switch {
-	case u.Phase == Up && u.Proved == u.Link.Index:
+	case u.Phase == Up && u.Proved == u.Link.Index && now.Sub(u.Began) < u.proofTime():
 		return Up, "was up; its new gateway or targets are not judged yet"
 	case u.Judged && u.Phase == Down:
 		return Down, "not proved yet"
 	}
 	return Starting, "not proved yet"
+}
+
+// proofTime is how long probes may take to a verdict, one way or the other.
+func (u *Uplink) proofTime() time.Duration {
+	c := u.Config.Probe
+	return max(startLimit, c.Timeout+time.Duration(c.UpAfter+c.DownAfter)*c.Confirm)
 }
 
 func missText(u *Uplink) string {

@@ -39,6 +39,9 @@ func (u *Uplink) addressObstacle() obstacle {
 	addresses := u.Addresses()
 	if len(addresses) == 0 {
 		if u.Config.Address == configs.AddressDHCP {
+			if u.MAC == "" {
+				return obstacle{why: fmt.Sprintf("no lease: %s is no Ethernet interface", u.Config.Interface)}
+			}
 			return obstacle{why: "no lease: " + u.DHCP.Reason, passing: true}
 		}
 		return obstacle{why: fmt.Sprintf("%s has no address", u.Config.Interface)}

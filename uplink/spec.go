@@ -13,7 +13,7 @@ import (
 // target begins another series: nothing that was proved before counts for it.
 // Another address on the same link does not; until that is in place the probes
 // go on from the old one.
-func (s *State) respec(u *Uplink) {
+func (s *State) respec(u *Uplink, now time.Time) {
 	spec := probeSpec(u)
 	if spec == nil {
 		u.Probe, u.Series, u.subject = nil, 0, subject{}
@@ -22,7 +22,7 @@ func (s *State) respec(u *Uplink) {
 	about := subject{index: spec.Index, targets: fmt.Sprint(spec.Targets)}
 	if u.Series == 0 || about != u.subject {
 		s.series++
-		u.Series, u.subject = s.series, about
+		u.Series, u.subject, u.Began = s.series, about, now
 	}
 	spec.Series = u.Series
 	switch {

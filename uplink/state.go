@@ -74,7 +74,8 @@ type Uplink struct {
 	// the uplink as it is now, which may be about to be probed; 0: nothing does.
 	Probe   *probe.Spec
 	Series  uint64
-	subject subject // of Series
+	Began   time.Time // when Series did
+	subject subject   // of Series
 }
 
 // A subject is what a series of probes proves: these targets, by this interface.

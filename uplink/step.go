@@ -63,7 +63,7 @@ func (s *State) decide(now time.Time) {
 			continue
 		}
 		u.expireAdopted(now)
-		s.respec(u)
+		s.respec(u, now)
 		u.decide(now, now.Sub(s.Started) >= startLimit)
 		u.Doubts = u.doubts(now)
 	}
