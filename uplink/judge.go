@@ -42,12 +42,17 @@ func (u *Uplink) judge(startOver bool, now time.Time) (Phase, string) {
 		return Up, "probes are answered"
 	case probe.Down:
 		return Down, missText(u)
-	case probe.Unknown:
+	default:
+		return u.unproved(now)
 	}
-	// No verdict on this series yet. What was down stays so until it has proved
-	// itself. What was up, and has got another gateway or other targets on the
-	// same link, is taken at its word until they have been judged, for a while:
-	// there is no evidence against it, and less of it for anything else.
+}
+
+// unproved is the judgement while there is no verdict on this series. What was
+// down stays so until it has proved itself. What was up, and has got another
+// gateway or other targets on the same link, is taken at its word until they
+// have been judged, for a while: there is no evidence against it, and less of it
+// for anything else.
+func (u *Uplink) unproved(now time.Time) (Phase, string) {
 	switch {
 	case u.Phase == Up && u.Proved == u.Link.Index && now.Sub(u.Began) < u.proofTime():
 		return Up, "was up; its new gateway or targets are not judged yet"
