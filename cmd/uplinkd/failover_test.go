@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 )
 
 const fastProbe = "probe: {interval: 50ms, timeout: 50ms, confirm: 50ms}\n"
@@ -235,4 +236,43 @@ func TestRepair(t *testing.T) {
 		t.Error("the status tells of no repair")
 	}
 	b.kill(syscall.SIGTERM)
+}
+
+// Two ISPs with the same network and the same gateway address: an uplink is its
+// interface and its lease, never its gateway's address.
+func TestTwins(t *testing.T) {
+	labtest.Need(t)
+	world, err := lab.NewTwins()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBenchIn(t, world)
+	b.configure(b.dhcp(time.Hour, 1, 1), fastProbe)
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	count := func() map[int]int {
+		count := map[int]int{}
+		for n := range 400 {
+			if isp, err := b.world.Dial(n, time.Second); err == nil {
+				count[isp.Number]++
+			} else {
+				count[0]++
+			}
+		}
+		return count
+	}
+	if c := count(); c[0] > 0 || c[1] < 140 || c[2] < 140 {
+		t.Errorf("400 connections at weights 1:1: %v", c)
+	}
+	for i, isp := range world.ISPs {
+		b.ok(isp.Silence(true))
+		want := []string{"up", "up"}
+		want[i] = "down"
+		b.untilStates(2*time.Second, want...)
+		if c := count(); c[2-i] != 400 {
+			t.Errorf("ISP %d is silent: %v", isp.Number, c)
+		}
+		b.ok(isp.Silence(false))
+		b.untilStates(5*time.Second, "up", "up")
+	}
 }

@@ -57,6 +57,11 @@ func newBench(t *testing.T, isps int) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newBenchIn(t, world)
+}
+
+func newBenchIn(t *testing.T, world *lab.World) *bench {
+	t.Helper()
 	t.Cleanup(world.Close)
 	// Not TempDir: a socket's path must be short.
 	dir, err := os.MkdirTemp("", "uplinkd") //nolint:usetesting // see above

@@ -67,14 +67,23 @@ func (isp *ISP) apply() error {
 	if isp.faults.upstream {
 		drop(forward)
 	}
+	if isp.world.twins {
+		nat := conn.AddChain(&nftables.Chain{
+			Name: "nat", Table: table, Type: nftables.ChainTypeNAT,
+			Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+		})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: nat, Exprs: append(interfaceIs(expr.MetaKeyOIFNAME, internetSide), &expr.Masq{})})
+	}
 	return conn.Flush()
 }
 
-func fromCustomer() []expr.Any {
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, customerSide)
+func fromCustomer() []expr.Any { return interfaceIs(expr.MetaKeyIIFNAME, customerSide) }
+
+func interfaceIs(key expr.MetaKey, name string) []expr.Any {
+	padded := make([]byte, unix.IFNAMSIZ)
+	copy(padded, name)
 	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+		&expr.Meta{Key: key, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: padded},
 	}
 }

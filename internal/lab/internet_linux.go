@@ -85,7 +85,7 @@ func (s *Server) close() {
 // ISPOf returns the ISP whose network an address is in, nil for none.
 func (w *World) ISPOf(a netip.Addr) *ISP {
 	for _, isp := range w.ISPs {
-		if isp.Network.Contains(a) {
+		if !w.twins && isp.Network.Contains(a) || w.twins && a == isp.outside() {
 			return isp
 		}
 	}

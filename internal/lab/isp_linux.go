@@ -28,10 +28,17 @@ const (
 )
 
 func newISP(i int, w *World) (*ISP, error) {
-	at := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{100, 64, byte(i), last}) }
+	third := byte(i)
+	if w.twins {
+		third = 9
+	}
+	at := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{100, 64, third, last}) }
 	isp := &ISP{
 		Number: i, Interface: fmt.Sprintf("eth%d", i), Gateway: at(1), Network: netip.PrefixFrom(at(0), 24),
-		Static: netip.PrefixFrom(at(10), 24), world: w,
+		Static: netip.PrefixFrom(at(byte(9+i)), 24), world: w,
+	}
+	if !w.twins {
+		isp.Static = netip.PrefixFrom(at(10), 24)
 	}
 	ns, err := NewNamespace()
 	if err != nil {
@@ -42,7 +49,7 @@ func newISP(i int, w *World) (*ISP, error) {
 		return isp, err
 	}
 	// The link to the internet has a /30 of its own.
-	near := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 31, byte(i), 1}), 30)
+	near := netip.PrefixFrom(isp.outside(), 30)
 	far := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 31, byte(i), 2}), 30)
 	peer := fmt.Sprintf("isp%d", i)
 	return isp, errors.Join(
@@ -51,9 +58,21 @@ func newISP(i int, w *World) (*ISP, error) {
 		ns.Address(internetSide, near),
 		w.Internet.Address(peer, far),
 		ns.gateway(far.Addr(), internetSide),
-		w.Internet.Route(isp.Network, near.Addr(), peer),
+		isp.backRoute(near.Addr(), peer),
 	)
 }
+
+// backRoute leads the internet's answers to the ISP's customers. Twins have one
+// network between them: there each ISP answers for its own, by masquerading.
+func (isp *ISP) backRoute(near netip.Addr, peer string) error {
+	if isp.world.twins {
+		return isp.apply()
+	}
+	return isp.world.Internet.Route(isp.Network, near, peer)
+}
+
+// outside is the ISP's own address on the internet.
+func (isp *ISP) outside() netip.Addr { return netip.AddrFrom4([4]byte{172, 31, byte(isp.Number), 1}) }
 
 // Attach gives the host its interface to this ISP, as plugging a modem in does.
 func (isp *ISP) Attach() error {

@@ -23,6 +23,7 @@ type World struct {
 	Internet *Namespace
 	host     *Namespace
 	server   *Server
+	twins    bool
 }
 
 // LANHost and LANClient are the addresses on the LAN.
@@ -39,8 +40,14 @@ func Somewhere(n int) netip.Addr {
 
 // NewWorld builds a World with n ISPs, 1 to 9. It needs Enter to have been
 // called. Close takes it down.
-func NewWorld(n int) (w *World, err error) {
-	w = &World{}
+func NewWorld(n int) (w *World, err error) { return newWorld(n, &World{}) }
+
+// NewTwins builds a World with two ISPs that have the same network, 100.64.9.0/24,
+// and the same gateway address, as providers with carrier-grade NAT do.
+func NewTwins() (*World, error) { return newWorld(2, &World{twins: true}) }
+
+func newWorld(n int, empty *World) (w *World, err error) {
+	w = empty
 	defer func() {
 		if err != nil {
 			w.Close()
