@@ -72,7 +72,8 @@ func (isp *ISP) apply() error {
 			Name: "nat", Table: table, Type: nftables.ChainTypeNAT,
 			Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
 		})
-		conn.AddRule(&nftables.Rule{Table: table, Chain: nat, Exprs: append(interfaceIs(expr.MetaKeyOIFNAME, internetSide), &expr.Masq{})})
+		masquerade := append(interfaceIs(expr.MetaKeyOIFNAME, internetSide), &expr.Masq{})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: nat, Exprs: masquerade})
 	}
 	return conn.Flush()
 }
