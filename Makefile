@@ -27,6 +27,7 @@ demo: build
 # The lab runs alone: it measures times.
 test: deps
 	go vet ./...
+	@test "$$(id -u)" = 0 || echo "not root: the tests against dnsmasq, Kea and danted are skipped"
 	@command -v gcc >/dev/null || echo "no C compiler: tests run without the race detector"
 	go test $$($(RACE)) -timeout 5m $(OTHERS)
 	go test $$($(RACE)) -timeout 8m -count=1 $(LAB)
