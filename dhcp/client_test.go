@@ -240,8 +240,9 @@ func TestFirstLeaseAndRenewal(t *testing.T) {
 		b.wait(24 * time.Hour)
 		b.expectState(dhcp.Bound, "203.0.113.5/24")
 		renewals := b.take()
-		if len(renewals) != 47 && len(renewals) != 48 {
-			t.Errorf("%d renewals in a day of one-hour leases, want 47 or 48", len(renewals))
+		// Every half hour, or up to a 32nd earlier.
+		if len(renewals) < 47 || len(renewals) > 49 {
+			t.Errorf("%d renewals in a day of one-hour leases, want 47 to 49", len(renewals))
 		}
 		for _, r := range renewals {
 			if r.kind != dhcpv4.MessageTypeRequest || !r.unicast || !r.message.ClientIPAddr.Equal(net.ParseIP("203.0.113.5")) ||
@@ -271,8 +272,8 @@ func TestRebindWhenTheServerHasDied(t *testing.T) {
 		b.expectState(dhcp.Bound, "203.0.113.5/24")
 		all := b.take()
 		last := all[len(all)-1]
-		if last.unicast || last.at < 3150*time.Second || last.at > 3152*time.Second {
-			t.Errorf("rebinding %v after the start, unicast %v; want a broadcast at T2, 52m30s", last.at, last.unicast)
+		if last.unicast || last.at < 3051*time.Second || last.at > 3152*time.Second {
+			t.Errorf("rebinding %v after the start, unicast %v; want a broadcast at T2, 52m30s less a 32nd at most", last.at, last.unicast)
 		}
 		for i := 1; i < len(all)-1; i++ {
 			if gap := all[i].at - all[i-1].at; gap < time.Minute {
@@ -501,8 +502,9 @@ func TestAbsurdTimes(t *testing.T) {
 		b.set(ethernet)
 		b.wait(time.Second)
 		lease := b.last().Lease
-		if lease.Rebind.Sub(lease.Renew) != 375*time.Second || lease.Expire.Sub(lease.Renew) != 500*time.Second {
-			t.Errorf("T1 %v, T2 %v before the end, want 500 s and 125 s", lease.Expire.Sub(lease.Renew), lease.Expire.Sub(lease.Rebind))
+		t1, t2 := lease.Expire.Sub(lease.Renew), lease.Expire.Sub(lease.Rebind)
+		if t1 < 500*time.Second || t1 > 516*time.Second || t2 < 125*time.Second || t2 > 153*time.Second {
+			t.Errorf("T1 %v, T2 %v before the end, want 500 s and 125 s, or up to a 32nd earlier", t1, t2)
 		}
 	})
 }

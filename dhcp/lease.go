@@ -140,6 +140,18 @@ func (l *Lease) setTimes(m *dhcpv4.DHCPv4, asked time.Time) error {
 	return nil
 }
 
+// jitter brings T1 and T2 forward by one random part, at most a 32nd, so that
+// clients that began together do not stay together (RFC 2131 section 4.4.5).
+func (l *Lease) jitter(asked time.Time, random uint32) {
+	if l.Infinite() {
+		return
+	}
+	part := func(t time.Time) time.Duration {
+		return time.Duration(float64(t.Sub(asked)) / 32 * float64(random%1000) / 1000)
+	}
+	l.Renew, l.Rebind = l.Renew.Add(-part(l.Renew)), l.Rebind.Add(-part(l.Rebind))
+}
+
 func secondsOf(b []byte) time.Duration {
 	if len(b) != 4 {
 		return 0

@@ -360,6 +360,7 @@ func (m *Machine) receiveAck(now time.Time, r *dhcpv4.DHCPv4) error {
 	if !lease.Infinite() && !now.Before(lease.Renew) {
 		return fmt.Errorf("the acknowledgement is %w: it comes when its lease is half over", ErrUnusable)
 	}
+	lease.jitter(m.asked, m.random())
 	m.lease, m.acked, m.naks = lease, true, 0
 	m.enter(Bound, fmt.Sprintf("%s gives %s", lease.Server, lease.Prefix))
 	if !lease.Infinite() {
