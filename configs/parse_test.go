@@ -9,9 +9,9 @@ import (
 	"testing/fstest"
 	"time"
 
-	"uplinkd/configs"
-
 	"github.com/google/go-cmp/cmp"
+
+	"uplinkd/configs"
 )
 
 var byValue = cmp.Options{

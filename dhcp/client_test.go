@@ -11,9 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"uplinkd/dhcp"
-
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"uplinkd/dhcp"
 )
 
 const hour = 3600

@@ -2,7 +2,6 @@ package probe_test
 
 import (
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -15,22 +14,22 @@ func TestMain(m *testing.M) { labtest.Main(m) }
 
 // room returns a lab with static addresses on the host's uplinks, and the spec
 // of a probe of the first ISP's gateway.
-func room(t *testing.T) (*lab.World, probe.Spec) {
-	t.Helper()
-	labtest.Need(t)
+func room(tb testing.TB) (*lab.World, probe.Spec) {
+	tb.Helper()
+	labtest.Need(tb)
 	world, err := lab.NewWorld(2)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(world.Close)
+	tb.Cleanup(world.Close)
 	for _, isp := range world.ISPs {
 		if err := world.Host().Address(isp.Interface, isp.Static); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	index, err := world.Host().Index("eth1")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	isp := world.ISPs[0]
 	return world, probe.Spec{
@@ -169,25 +168,8 @@ func TestICMPDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkICMPProbe(b *testing.B) {
-	if os.Getenv("UPLINKD_LAB") == "" {
-		b.Skip("needs network namespaces")
-	}
-	world, err := lab.NewWorld(1)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer world.Close()
-	isp := world.ISPs[0]
-	if err := world.Host().Address("eth1", isp.Static); err != nil {
-		b.Fatal(err)
-	}
-	index, err := world.Host().Index("eth1")
-	if err != nil {
-		b.Fatal(err)
-	}
-	conn, err := probe.OpenICMP(probe.Spec{
-		Interface: "eth1", Index: index, Source: isp.Static.Addr(), Targets: []netip.Addr{isp.Gateway},
-	})
+	_, spec := room(b)
+	conn, err := probe.OpenICMP(spec)
 	if err != nil {
 		b.Fatal(err)
 	}

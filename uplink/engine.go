@@ -8,12 +8,12 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"uplinkd/configs"
 	"uplinkd/dhcp"
 	"uplinkd/probe"
 	"uplinkd/routes"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // beat is how often the engine looks at the clock and says that it lives.

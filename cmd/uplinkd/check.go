@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"uplinkd/configs"
 	"uplinkd/routes/kernel"
 	"uplinkd/uplink"
 	"uplinkd/uplink/preflight"
-
-	"github.com/spf13/cobra"
 )
 
 func checkCommand(c *common) *cobra.Command {

@@ -8,10 +8,10 @@ import (
 	"os/exec"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/demo"
-
-	"github.com/spf13/cobra"
 )
 
 func demoCommand(c *common) *cobra.Command {

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"uplinkd/uplink/status"
-
 	"github.com/go-ping/ping" //nolint:staticcheck // archived, and the user named it: docs/architecture.md
 	"github.com/spf13/cobra"
+
+	"uplinkd/uplink/status"
 )
 
 func pingCommand(c *common) *cobra.Command {

@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/spf13/cobra"
+
 	"uplinkd/configs"
 	"uplinkd/routes"
 	"uplinkd/routes/kernel"
 	"uplinkd/uplink"
 	"uplinkd/uplink/control"
-
-	"github.com/spf13/cobra"
 )
 
 func planCommand(c *common) *cobra.Command {

@@ -8,10 +8,10 @@ import (
 	"os"
 	"runtime/debug"
 
+	"github.com/spf13/cobra"
+
 	"uplinkd/configs"
 	"uplinkd/uplink/control"
-
-	"github.com/spf13/cobra"
 )
 
 const defaultConfig = "/etc/uplinkd/uplinkd.yaml"

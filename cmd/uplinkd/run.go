@@ -12,6 +12,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
 	"uplinkd/configs"
 	"uplinkd/dhcp"
 	"uplinkd/probe"
@@ -20,9 +23,6 @@ import (
 	"uplinkd/uplink"
 	"uplinkd/uplink/control"
 	"uplinkd/uplink/status"
-
-	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 )
 
 func runCommand(c *common) *cobra.Command {

@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/net/proxy"
+
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/labtest"
 	"uplinkd/routes"
 	"uplinkd/routes/kernel"
-
-	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/net/proxy"
 )
 
 // in starts a server in an ISP's namespace. It ends with the test.

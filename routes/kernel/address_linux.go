@@ -4,10 +4,10 @@ import (
 	"net"
 	"time"
 
-	"uplinkd/routes"
-
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
 )
 
 func (k *Kernel) putAddress(a routes.Address, now time.Time) error {

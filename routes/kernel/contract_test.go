@@ -5,12 +5,12 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/labtest"
 	"uplinkd/routes/kernel"
 	"uplinkd/routes/routestest"
-
-	"github.com/vishvananda/netlink"
 )
 
 func TestContract(t *testing.T) {

@@ -8,12 +8,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"uplinkd/routes"
-
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
 )
 
 // answerTimeout bounds the wait for one answer of the kernel. It answers in

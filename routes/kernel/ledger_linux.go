@@ -23,7 +23,7 @@ import (
 // was before we changed it, which links we set up, and, for kernels that do not
 // tag addresses, which addresses are ours. It is written before the change it
 // speaks of, so that a process killed anywhere leaves one entry too many at
-// most. It belongs to one boot: after a restart all of it is void.
+// most. It belongs to one boot and one network namespace: elsewhere it is void.
 type ledger struct {
 	path string
 	boot string

@@ -7,14 +7,15 @@ import (
 	"slices"
 	"time"
 
-	"uplinkd/routes"
-
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
 )
 
-// Read implements routes.Kernel. It sends four dump requests, plus one a family
-// beyond the first, and reads one file a sysctl.
+// Read implements routes.Kernel. It sends four dump requests (links, addresses,
+// routes, rules), one more while a link is up that was found down, and reads one
+// file a sysctl.
 func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, error) {
 	if err := ctx.Err(); err != nil {
 		return routes.State{}, err

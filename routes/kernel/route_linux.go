@@ -7,10 +7,10 @@ import (
 	"net/netip"
 	"time"
 
-	"uplinkd/routes"
-
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
 )
 
 func (k *Kernel) addRoute(r routes.Route) error {

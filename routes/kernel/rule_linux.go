@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 
-	"uplinkd/routes"
-
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
 )
 
 // Attributes and values of rules (include/uapi/linux/fib_rules.h). The

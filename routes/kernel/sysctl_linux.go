@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"uplinkd/routes"
-
 	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
 )
 
 const procSys = "/proc/sys"

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"uplinkd/routes"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"uplinkd/routes"
 )
 
 // A World is what the contract needs around a Kernel: two interfaces, up0 which
