@@ -224,6 +224,37 @@ func TestProviderForgets(t *testing.T) {
 	}
 }
 
+// A lease of a single address: its router lies outside the leased network and is
+// reached on the link all the same; renewals find their way too.
+func TestLeaseOfOneAddress(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.dhcp(6*time.Second, 1, 1), fastProbe)
+	b.world.ISPs[0].DHCP.Mask(32)
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	u := b.status().Uplinks[0]
+	if !strings.HasSuffix(u.Address, "/32") || u.Gateway != b.world.ISPs[0].Gateway {
+		t.Errorf("address %s, gateway %s; want a /32 and the lease's router", u.Address, u.Gateway)
+	}
+	if table := b.kernel("ip route show table 501"); !strings.Contains(table, "via 100.64.1.1 dev eth1") || !strings.Contains(table, "onlink") {
+		t.Errorf("table 501:\n%s", table)
+	}
+	count := map[int]int{}
+	for n := range 200 {
+		isp, err := b.world.Dial(n, time.Second)
+		b.ok(err)
+		count[isp.Number]++
+	}
+	if count[1] < 60 {
+		t.Errorf("200 connections at weights 1:1: %v", count)
+	}
+	expires := u.DHCP.Expire
+	b.until("the lease is renewed", 6*time.Second, func() bool { return b.status().Uplinks[0].DHCP.Expire.After(expires.Time) })
+	if b.status().Uplinks[0].State != "up" {
+		t.Error("not up after the renewal")
+	}
+}
+
 // From the server's acknowledgement to the default route it is the time of the
 // proof, four probes at the pace of confirm, and under 50 ms.
 func TestLeaseToDefaultRoute(t *testing.T) {

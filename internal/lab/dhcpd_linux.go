@@ -27,12 +27,13 @@ type DHCPServer struct {
 
 	mu      sync.Mutex // guards what follows
 	first   byte
+	bits    int // of the subnet mask
 	clients map[string]netip.Addr
 	seen    []dhcpv4.MessageType
 }
 
 func startDHCP(isp *ISP, lease time.Duration) (*DHCPServer, error) {
-	s := &DHCPServer{isp: isp, lease: lease, first: byte(90 + 10*isp.Number), clients: map[string]netip.Addr{}}
+	s := &DHCPServer{isp: isp, lease: lease, first: byte(90 + 10*isp.Number), bits: 24, clients: map[string]netip.Addr{}}
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		if e := c.Control(func(fd uintptr) {
@@ -63,6 +64,14 @@ func (s *DHCPServer) Renumber() {
 	defer s.mu.Unlock()
 	s.first += 50
 	s.clients = map[string]netip.Addr{}
+}
+
+// Mask makes the server give leases of another prefix length; with 32 the router
+// lies outside the leased network.
+func (s *DHCPServer) Mask(bits int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bits = bits
 }
 
 // Seen returns the messages that have come in since the last call.
@@ -137,7 +146,7 @@ func (s *DHCPServer) answer(request *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 	if reply != dhcpv4.MessageTypeNak {
 		modifiers = append(modifiers,
 			dhcpv4.WithYourIP(address.AsSlice()), dhcpv4.WithLeaseTime(uint32(s.lease/time.Second)),
-			dhcpv4.WithNetmask(net.CIDRMask(24, 32)), dhcpv4.WithRouter(s.isp.Gateway.AsSlice()),
+			dhcpv4.WithNetmask(net.CIDRMask(s.bits, 32)), dhcpv4.WithRouter(s.isp.Gateway.AsSlice()),
 			dhcpv4.WithDNS(s.isp.Gateway.AsSlice()))
 	}
 	answer, err := dhcpv4.NewReplyFromRequest(request, modifiers...)
