@@ -33,7 +33,9 @@ type DHCPServer struct {
 }
 
 func startDHCP(isp *ISP, lease time.Duration) (*DHCPServer, error) {
-	s := &DHCPServer{isp: isp, lease: lease, first: byte(90 + 10*isp.Number), bits: 24, clients: map[string]netip.Addr{}}
+	s := &DHCPServer{
+		isp: isp, lease: lease, first: byte(90 + 10*isp.Number), bits: 24, clients: map[string]netip.Addr{},
+	}
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		if e := c.Control(func(fd uintptr) {
