@@ -56,12 +56,10 @@ func (DeleteRoute) isOp()   {}
 func (AddRule) isOp()       {}
 func (DeleteRule) isOp()    {}
 
-func (o SetLinkUp) String() string   { return "ip link set dev " + o.Interface + " up" }
-func (o SetLinkDown) String() string { return "ip link set dev " + o.Interface + " down" }
-func (o WriteSysctl) String() string { return "sysctl -w " + o.Sysctl.Name + "=" + o.Sysctl.Value }
-func (o RestoreSysctl) String() string {
-	return "sysctl -w " + o.Saved.Name + "=" + o.Saved.Value
-}
+func (o SetLinkUp) String() string     { return "ip link set dev " + o.Interface + " up" }
+func (o SetLinkDown) String() string   { return "ip link set dev " + o.Interface + " down" }
+func (o WriteSysctl) String() string   { return o.Sysctl.String() }
+func (o RestoreSysctl) String() string { return o.Saved.Sysctl.String() }
 
 func (o PutAddress) String() string {
 	a := o.Address

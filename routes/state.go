@@ -3,6 +3,7 @@ package routes
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -30,10 +31,34 @@ func (o Owner) InRange(priority uint32) bool {
 }
 
 // A Sysctl is a kernel setting below /proc/sys, its name with slashes:
-// net/ipv4/conf/eth1/rp_filter. Slashes, because interface names have dots.
+// net/ipv4/conf/eth1/rp_filter. Slashes, because interface names have dots. An
+// interface's MTU is one too, see LinkMTU, though it has no file there.
 type Sysctl struct {
 	Name  string
 	Value string
+}
+
+const (
+	linkPrefix = "link/"
+	mtuSuffix  = "/mtu"
+)
+
+// LinkMTU returns the name of an interface's MTU among the settings.
+func LinkMTU(name string) string { return linkPrefix + name + mtuSuffix }
+
+// MTUOf returns the interface whose MTU a setting is, and whether it is one.
+func (s Sysctl) MTUOf() (string, bool) {
+	name, link := strings.CutPrefix(s.Name, linkPrefix)
+	name, mtu := strings.CutSuffix(name, mtuSuffix)
+	return name, link && mtu
+}
+
+// String returns the command that makes the setting so.
+func (s Sysctl) String() string {
+	if name, ok := s.MTUOf(); ok {
+		return "ip link set dev " + name + " mtu " + s.Value
+	}
+	return "sysctl -w " + s.Name + "=" + s.Value
 }
 
 // A Set is what is wanted of the kernel. Everything we own that is not in it is

@@ -28,6 +28,7 @@ type Kernel struct {
 	look   bool           // only look: the record is left as it is
 	tags   bool           // this kernel keeps the tag of an address (IFA_PROTO, Linux 5.18)
 	index  map[string]int // of every link, as of the last Read
+	mtus   map[string]int // likewise
 }
 
 var _ routes.Kernel = (*Kernel)(nil)

@@ -274,3 +274,49 @@ func BenchmarkReplaceDefault(b *testing.B) {
 		do(b, k, []routes.Op{routes.ReplaceRoute{Route: alone}, routes.ReplaceRoute{Route: both}})
 	}
 }
+
+// An interface's MTU is set and given back as a sysctl is, over a restart too;
+// one that somebody else has set since is theirs.
+func TestMTU(t *testing.T) {
+	labtest.Need(t)
+	wires(t)
+	dir := t.TempDir()
+	open := func() *kernel.Kernel {
+		k, err := kernel.Open(dir, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(k.Close)
+		return k
+	}
+	mtu := func() string {
+		shown, err := exec.Command("ip", "-o", "link", "show", "dev", "wan1").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, shown)
+		}
+		_, rest, _ := strings.Cut(string(shown), " mtu ")
+		return strings.Fields(rest)[0]
+	}
+	want := routes.Set{
+		Owner: owner, Prune: true, Observe: []string{"wan1"},
+		Sysctls: []routes.Sysctl{{Name: routes.LinkMTU("wan1"), Value: "1400"}},
+	}
+	k := open()
+	plan := routes.Diff(want, read(t, k, want))
+	if len(plan.Ops) != 1 || plan.Ops[0].String() != "ip link set dev wan1 mtu 1400" {
+		t.Fatalf("the plan is %v", plan.Ops)
+	}
+	do(t, k, plan.Ops)
+	if got := mtu(); got != "1400" {
+		t.Errorf("the MTU is %s, want 1400", got)
+	}
+	if again := routes.Diff(want, read(t, k, want)); len(again.Ops) != 0 {
+		t.Errorf("not settled: %v", again.Ops)
+	}
+	later := open()
+	none := routes.Set{Owner: owner, Prune: true, Observe: []string{"wan1"}}
+	do(t, later, routes.Diff(none, read(t, later, none)).Ops)
+	if got := mtu(); got != "1500" {
+		t.Errorf("given back as %s, want 1500", got)
+	}
+}

@@ -83,11 +83,11 @@ func (k *Kernel) readLinks(state *routes.State, wanted []string) (map[int]string
 		return nil, err
 	}
 	names := make(map[int]string, len(links))
-	k.index = make(map[string]int, len(links))
+	k.index, k.mtus = make(map[string]int, len(links)), make(map[string]int, len(links))
 	for _, l := range links {
 		a := l.Attrs()
 		names[a.Index] = a.Name
-		k.index[a.Name] = a.Index
+		k.index[a.Name], k.mtus[a.Name] = a.Index, a.MTU
 		if !slices.Contains(wanted, a.Name) {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,14 @@ import (
 
 const procSys = "/proc/sys"
 
-func readSysctl(name string) (string, error) {
+// readSysctl reads a setting: a file below /proc/sys, or an interface's MTU.
+func (k *Kernel) readSysctl(name string) (string, error) {
+	if link, ok := (routes.Sysctl{Name: name}).MTUOf(); ok {
+		if mtu, ok := k.mtus[link]; ok {
+			return strconv.Itoa(mtu), nil
+		}
+		return "", fs.ErrNotExist
+	}
 	b, err := os.ReadFile(filepath.Join(procSys, name))
 	if err != nil {
 		return "", err
@@ -30,7 +38,7 @@ func (k *Kernel) readSysctls(state *routes.State, scope routes.Scope) error {
 			return nil
 		}
 		seen[name] = true
-		value, err := readSysctl(name)
+		value, err := k.readSysctl(name)
 		// The setting goes and comes with its interface, and some kernels lack some.
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 			return nil
@@ -55,7 +63,7 @@ func (k *Kernel) readSysctls(state *routes.State, scope routes.Scope) error {
 }
 
 func (k *Kernel) writeSysctl(s routes.Sysctl) error {
-	was, err := readSysctl(s.Name)
+	was, err := k.readSysctl(s.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", s.Name, routes.ErrGone)
 	}
@@ -65,14 +73,14 @@ func (k *Kernel) writeSysctl(s routes.Sysctl) error {
 	// First on disk, then in the kernel: killed between the two, the next
 	// process still knows what to give back.
 	k.ledger.save(s, was)
-	return putSysctl(s)
+	return k.putSysctl(s)
 }
 
 func (k *Kernel) restoreSysctl(saved routes.Saved) error {
-	now, err := readSysctl(saved.Name)
+	now, err := k.readSysctl(saved.Name)
 	// What someone has changed since is theirs.
 	if err == nil && now == saved.Set {
-		err = putSysctl(saved.Sysctl)
+		err = k.putSysctl(saved.Sysctl)
 	}
 	if err = ignore(err, fs.ErrNotExist); err != nil {
 		return err
@@ -82,11 +90,29 @@ func (k *Kernel) restoreSysctl(saved routes.Saved) error {
 }
 
 // putSysctl opens without creating: a missing file must stay missing.
-func putSysctl(s routes.Sysctl) error {
+func (k *Kernel) putSysctl(s routes.Sysctl) error {
+	if link, ok := s.MTUOf(); ok {
+		return k.putMTU(link, s.Value)
+	}
 	f, err := os.OpenFile(filepath.Join(procSys, s.Name), os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(s.Value)
 	return errors.Join(err, f.Close())
+}
+
+func (k *Kernel) putMTU(name, value string) error {
+	mtu, err := strconv.Atoi(value)
+	if err != nil {
+		return fmt.Errorf("MTU of %s: %w", name, err)
+	}
+	index, err := k.linkIndex(name)
+	if err != nil {
+		return err
+	}
+	if err = k.handle.LinkSetMTU(linkWithIndex(index), mtu); err == nil {
+		k.mtus[name] = mtu
+	}
+	return err
 }
