@@ -70,14 +70,37 @@ type DHCP struct {
 	// there, before the lease is asked about; zero: never.
 	RenewAfter time.Duration
 
-	Send DHCPOptions
+	ConflictProbe ConflictProbe
+	MTU           MTUPolicy
+	Send          DHCPOptions
 }
+
+// MTUPolicy says what becomes of the MTU that a lease names.
+type MTUPolicy uint8
+
+// The policies.
+const (
+	MTUIgnore MTUPolicy = iota // shown, no more
+	MTUAccept                  // given to the interface
+)
+
+// ConflictProbe says how an address is asked about on the link before it is used
+// (RFC 5227).
+type ConflictProbe uint8
+
+// The conflict probes.
+const (
+	ConflictQuick   ConflictProbe = iota // three questions in 600 ms
+	ConflictRFC5227                      // at the times of RFC 5227: 4 to 7 s
+	ConflictNone
+)
 
 // DHCPOptions are what is sent to the server in every message. Empty strings
 // and zero send nothing.
 type DHCPOptions struct {
 	HostName    string        // option 12
-	ClientID    string        // option 61; empty: the hardware address
+	ClientID    string        // option 61 as it is sent, its type first; empty: the hardware address
+	SendDUID    bool          // option 61 is the host's DUID instead
 	VendorClass string        // option 60
 	UserClass   string        // option 77
 	LeaseTime   time.Duration // option 51: how long a lease is wished for, whole seconds

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -105,7 +106,7 @@ func (p *parser) readDHCP(v value, to *DHCP) {
 			}
 		},
 		"host_name":    func(v value) { p.readSent(v, &to.Send.HostName, 63) },
-		"client_id":    func(v value) { p.readSent(v, &to.Send.ClientID, 200) },
+		"client_id":    func(v value) { p.readClientID(v, &to.Send) },
 		"vendor_class": func(v value) { p.readSent(v, &to.Send.VendorClass, 200) },
 		"user_class":   func(v value) { p.readSent(v, &to.Send.UserClass, 200) },
 		"lease_time": func(v value) {
@@ -118,7 +119,30 @@ func (p *parser) readDHCP(v value, to *DHCP) {
 				to.Send.Broadcast = on
 			}
 		},
+		"conflict_probe": func(v value) { setWord(p, v, &to.ConflictProbe, "quick", "rfc5227", "none") },
+		"mtu":            func(v value) { setWord(p, v, &to.MTU, "ignore", "accept") },
 	})
+}
+
+// readClientID reads option 61: the words mac and duid, bytes after hex:, or a
+// text, which is sent with type 0 (RFC 2132 section 9.14).
+func (p *parser) readClientID(v value, to *DHCPOptions) {
+	var s string
+	p.readSent(v, &s, 200)
+	digits, isHex := strings.CutPrefix(s, "hex:")
+	switch {
+	case s == "" || s == "mac":
+	case s == "duid":
+		to.SendDUID = true
+	case isHex:
+		b, err := hex.DecodeString(strings.ReplaceAll(digits, ":", ""))
+		if err != nil || len(b) < 2 {
+			p.fail(v, "%q: after hex: must stand at least two bytes in hexadecimal digits, the type first", s)
+		}
+		to.ClientID = string(b)
+	default:
+		to.ClientID = "\x00" + s
+	}
 }
 
 // readSent reads a text that goes into a DHCP option.

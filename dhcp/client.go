@@ -22,7 +22,8 @@ type Spec struct {
 	Carrier   bool   // without it nothing is sent, and the lease runs on
 	Mark      uint32 // the uplink's fwmark, so that renewals take its table
 	Options   Options
-	Router    bool // ask for the router and tell it
+	Router    bool  // ask for the router and tell it
+	Check     Check // of an address before it is used
 
 	// Doubts counts the reasons there have been to doubt the lease though it is
 	// in force: nothing answers over it, or a person asks. Each further one makes
@@ -43,13 +44,8 @@ func (s *Spec) sameBut(other *Spec) bool {
 	return without == *other
 }
 
-// sameClient reports whether a lease got under s holds under other too.
-func (s *Spec) sameClient(other *Spec) bool {
-	return s.MAC == other.MAC && s.Options == other.Options
-}
-
-// A Conn carries messages on one interface. Receive is called by one goroutine,
-// the rest by another.
+// A Conn carries messages and ARP on one interface. Receive is called by one
+// goroutine, ReceiveARP by another, the rest by a third.
 type Conn interface {
 	// Broadcast sends from 0.0.0.0 to all servers on the link.
 	Broadcast(message []byte) error
@@ -57,7 +53,14 @@ type Conn interface {
 	Unicast(message []byte, from, to netip.Addr) error
 	// Receive blocks until a message comes, or the Conn is closed or broken.
 	Receive(buffer []byte) (int, error)
-	// Close ends Receive.
+	// SendARP sends to all on the link.
+	SendARP(ARP) error
+	// Watch says which address ReceiveARP is to be about; not valid: none.
+	Watch(netip.Addr) error
+	// ReceiveARP blocks until another host claims the address that is watched, or
+	// probes for it, or the Conn is closed or broken.
+	ReceiveARP() (ARP, error)
+	// Close ends Receive and ReceiveARP.
 	Close() error
 }
 
@@ -74,6 +77,9 @@ type Change struct {
 	// Confirmed is whether a server has given or confirmed the lease to this
 	// process. One that an earlier process left is not, until then.
 	Confirmed bool
+
+	// Conflict is another host that claims the lease's address; zero: none does.
+	Conflict Conflict
 }
 
 // reopenAfter is the pause after a Conn could not be opened or broke.
@@ -81,10 +87,7 @@ const reopenAfter = time.Second
 
 // A Client keeps one lease. Its methods may be called from any goroutine.
 type Client struct {
-	store   Store
-	open    Opener
-	random  func() uint32
-	log     *slog.Logger
+	out     Outside
 	changed func(Change)
 
 	mu      sync.Mutex // guards what follows
@@ -98,20 +101,26 @@ type Client struct {
 	uplink  string // the last one's
 	machine *Machine
 	conn    Conn
+	watched netip.Addr // by conn
 	told    Change
 	kept    *Lease // what the store has
 	keepErr string
 	retry   time.Time // when to try to open again
 }
 
-// New returns a Client that starts nothing. Leases are kept in store; changed is
-// called from Run's goroutine on each change and must not block.
-func New(
-	store Store, open Opener, random func() uint32, log *slog.Logger, changed func(Change),
-) *Client {
-	return &Client{
-		store: store, open: open, random: random, log: log, changed: changed, respec: make(chan struct{}, 1),
-	}
+// Outside is what clients need of the world.
+type Outside struct {
+	Store  Store // where leases are kept
+	Open   Opener
+	Random func() uint32
+	DUID   []byte // of this host; empty: made of the MAC
+	Log    *slog.Logger
+}
+
+// New returns a Client that starts nothing. changed is called from Run's
+// goroutine on each change and must not block.
+func New(out Outside, changed func(Change)) *Client {
+	return &Client{out: out, changed: changed, respec: make(chan struct{}, 1)}
 }
 
 // Set says on what interface to keep a lease from now on. nil means on none:
@@ -129,7 +138,8 @@ func (c *Client) Set(spec *Spec, release bool) {
 
 type received struct {
 	conn    Conn
-	message *dhcpv4.DHCPv4
+	message *dhcpv4.DHCPv4 // or else arp
+	arp     ARP
 	err     error
 }
 
@@ -157,7 +167,9 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		if conn := c.reopen(); conn != nil {
 			readers.Go(func() { pump(ctx, conn, messages) })
+			readers.Go(func() { pumpARP(ctx, conn, messages) })
 		}
+		c.watch()
 		c.tell()
 		timer.Reset(c.untilWake())
 	}
@@ -182,6 +194,24 @@ func pump(ctx context.Context, conn Conn, to chan<- received) {
 		if r.err != nil {
 			return
 		}
+	}
+}
+
+// claimPause bounds what a flood of claims can make us do.
+const claimPause = 10 * time.Millisecond
+
+func pumpARP(ctx context.Context, conn Conn, to chan<- received) {
+	for {
+		a, err := conn.ReceiveARP()
+		select {
+		case to <- received{conn: conn, arp: a, err: err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+		time.Sleep(claimPause)
 	}
 }
 
@@ -216,7 +246,7 @@ func (c *Client) adopt() {
 	case spec == nil:
 		c.leave(release)
 	case old == nil || !old.sameBut(spec):
-		c.move(old, spec)
+		c.move(spec)
 	case spec.Doubts > old.Doubts && c.machine != nil && c.conn != nil:
 		c.send(c.machine.Doubt(time.Now(), spec.Doubts))
 	}
@@ -235,24 +265,24 @@ func (c *Client) leave(release bool) {
 	c.machine = nil
 }
 
-// move goes on with another Spec. On another interface or with another MAC it
-// begins anew: the lease belonged to those.
-func (c *Client) move(old, spec *Spec) {
+// move goes on with another Spec. Whatever has changed, a lease in force stays
+// so, and is confirmed when the Conn is open again.
+func (c *Client) move(spec *Spec) {
 	c.close()
 	c.retry = time.Time{}
 	mac, err := net.ParseMAC(spec.MAC)
 	if err != nil || len(mac) != 6 {
-		c.log.Error("no DHCP on an interface without an Ethernet address",
+		c.out.Log.Error("no DHCP on an interface without an Ethernet address",
 			"uplink", c.name(), "interface", spec.Interface)
 		c.machine = nil
 		return
 	}
-	identity := Identity{MAC: mac, Options: spec.Options}
-	if c.machine == nil || old == nil || !old.sameClient(spec) {
-		c.machine, c.kept = NewMachine(identity, spec.Router, c.random), nil
+	identity := Identity{MAC: mac, IAID: iaid(spec.Interface), DUID: c.out.DUID, Options: spec.Options}
+	if c.machine == nil {
+		c.machine, c.kept = NewMachine(c.out.Random), nil
 		c.restore(spec)
 	}
-	c.machine.Adapt(spec.Router)
+	c.machine.Adapt(identity, spec.Router, spec.Check)
 	if !spec.Carrier {
 		c.machine.Stop("no carrier")
 	}
@@ -260,9 +290,9 @@ func (c *Client) move(old, spec *Spec) {
 
 // restore takes up the lease that an earlier process left, if there is one.
 func (c *Client) restore(spec *Spec) {
-	lease, err := c.store.Load(*spec)
+	lease, err := c.out.Store.Load(*spec)
 	if err != nil {
-		c.log.Warn("the kept lease is not used", "uplink", c.name(), "err", err)
+		c.out.Log.Warn("the kept lease is not used", "uplink", c.name(), "err", err)
 	}
 	if lease != nil {
 		c.machine.Restore(lease)
@@ -277,15 +307,15 @@ func (c *Client) keep(spec *Spec, lease *Lease) {
 	if spec == nil || lease == c.kept {
 		return
 	}
-	err := c.store.Save(*spec, lease)
+	err := c.out.Store.Save(*spec, lease)
 	if err == nil {
 		c.kept = lease
 	} else {
 		// Rather none than an old one, which would be taken up after a restart.
-		err = errors.Join(err, c.store.Save(*spec, nil))
+		err = errors.Join(err, c.out.Store.Save(*spec, nil))
 	}
 	if err != nil && c.keepErr == "" {
-		c.log.Error("the lease cannot be kept; after a restart it has to be asked for anew",
+		c.out.Log.Error("the lease cannot be kept; after a restart it has to be asked for anew",
 			"uplink", c.name(), "err", err)
 	}
 	c.keepErr = ""
@@ -302,16 +332,16 @@ func (c *Client) reopen() Conn {
 	if time.Now().Before(c.retry) {
 		return nil
 	}
-	conn, err := c.open(*c.current)
+	conn, err := c.out.Open(*c.current)
 	if err != nil {
 		if c.retry.IsZero() {
-			c.log.Error("no DHCP connection", "uplink", c.name(), "interface", c.current.Interface, "err", err)
+			c.out.Log.Error("no DHCP connection", "uplink", c.name(), "interface", c.current.Interface, "err", err)
 		}
 		c.machine.Stop(err.Error())
 		c.retry = time.Now().Add(reopenAfter)
 		return nil
 	}
-	c.conn, c.retry = conn, time.Time{}
+	c.conn, c.watched, c.retry = conn, netip.Addr{}, time.Time{}
 	c.send(c.machine.Start(time.Now()))
 	return conn
 }
@@ -333,30 +363,55 @@ func (c *Client) receive(r received) {
 		c.retry = time.Now().Add(reopenAfter)
 		return
 	}
+	if r.message == nil {
+		actions, err := c.machine.ReceiveARP(time.Now(), r.arp)
+		if err != nil {
+			c.out.Log.Warn("address conflict", "uplink", c.name(), "err", err)
+		}
+		c.send(actions)
+		return
+	}
 	actions, err := c.machine.Receive(time.Now(), r.message)
 	if err != nil {
-		c.log.Warn("DHCP message not taken", "uplink", c.name(), "err", err)
+		c.out.Log.Warn("DHCP message not taken", "uplink", c.name(), "err", err)
 	}
 	c.send(actions)
 }
 
+// watch has the Conn listen for ARP about the address that matters now.
+func (c *Client) watch() {
+	if c.conn == nil || c.machine == nil || c.machine.Watches() == c.watched {
+		return
+	}
+	c.watched = c.machine.Watches()
+	if err := c.conn.Watch(c.watched); err != nil {
+		c.out.Log.Warn("conflicts over the address cannot be seen",
+			"uplink", c.name(), "address", c.watched, "err", err)
+	}
+}
+
 // send sends. What fails is as if lost on the way: the machine repeats it.
 func (c *Client) send(actions []Action) {
+	c.watch() // before the question, lest the answer go unheard
 	for _, a := range actions {
 		if c.conn == nil {
 			return
 		}
-		var err error
-		if a.To.IsValid() {
-			err = c.conn.Unicast(a.Message.ToBytes(), a.From, a.To)
-		} else {
-			err = c.conn.Broadcast(a.Message.ToBytes())
-		}
-		if err != nil {
-			c.log.Warn("DHCP message not sent",
-				"uplink", c.name(), "type", a.Message.MessageType().String(), "err", err)
+		if what, err := transmit(c.conn, a); err != nil {
+			c.out.Log.Warn("DHCP message not sent", "uplink", c.name(), "type", what, "err", err)
 		}
 	}
+}
+
+// transmit carries one action out, and names what it sent.
+func transmit(conn Conn, a Action) (string, error) {
+	switch {
+	case a.ARP != nil:
+		return "ARP", conn.SendARP(*a.ARP)
+	case a.To.IsValid():
+		return a.Message.MessageType().String(), conn.Unicast(a.Message.ToBytes(), a.From, a.To)
+	}
+	return a.Message.MessageType().String(), conn.Broadcast(a.Message.ToBytes())
 }
 
 // tell reports what has changed since it was last told.
@@ -365,6 +420,7 @@ func (c *Client) tell() {
 	if c.machine != nil {
 		now.State, now.Reason = c.machine.State()
 		now.Lease, now.Confirmed = c.machine.Lease(), c.machine.Confirmed()
+		now.Conflict = c.machine.Conflict()
 	}
 	if now == c.told {
 		return
@@ -373,7 +429,7 @@ func (c *Client) tell() {
 		c.keep(c.current, now.Lease)
 	}
 	if now.State != c.told.State {
-		c.log.Info("DHCP state", "uplink", c.name(), "from", c.told.State.String(), "to", now.State.String(),
+		c.out.Log.Info("DHCP state", "uplink", c.name(), "from", c.told.State.String(), "to", now.State.String(),
 			"reason", now.Reason, "address", addressOf(now.Lease))
 	}
 	c.told = now

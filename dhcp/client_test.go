@@ -37,14 +37,26 @@ type sent struct {
 type link struct {
 	start time.Time
 	reply func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.DHCPv4
-	mu    sync.Mutex
-	sent  []sent
+	// arp builds the answer to an ARP packet, nil for none; nil: nobody answers.
+	arp  func(a dhcp.ARP) *dhcp.ARP
+	mu   sync.Mutex
+	sent []sent
+	arps []arpSent
+	conn *conn // the last one
+}
+
+// An arpSent is one ARP packet of the client.
+type arpSent struct {
+	at time.Duration
+	dhcp.ARP
 }
 
 // A conn is one Conn on the link.
 type conn struct {
 	link    *link
 	answers chan []byte
+	claims  chan dhcp.ARP
+	watched netip.Addr // guarded by link.mu
 	closed  chan struct{}
 }
 
@@ -77,6 +89,47 @@ func (c *conn) Receive(b []byte) (int, error) {
 		return copy(b, a), nil
 	case <-c.closed:
 		return 0, errors.New("closed")
+	}
+}
+
+func (c *conn) SendARP(a dhcp.ARP) error {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	c.link.arps = append(c.link.arps, arpSent{time.Since(c.link.start), a})
+	if c.link.arp != nil {
+		if r := c.link.arp(a); r != nil {
+			time.AfterFunc(time.Millisecond, func() { c.hear(*r) })
+		}
+	}
+	return nil
+}
+
+// hear lets the client hear an ARP packet, if it listens for such.
+func (c *conn) hear(a dhcp.ARP) {
+	c.link.mu.Lock()
+	about := a.Sender == c.watched || a.Sender.IsUnspecified() && a.Target == c.watched
+	c.link.mu.Unlock()
+	if about {
+		select {
+		case c.claims <- a:
+		case <-c.closed:
+		}
+	}
+}
+
+func (c *conn) Watch(a netip.Addr) error {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	c.watched = a
+	return nil
+}
+
+func (c *conn) ReceiveARP() (dhcp.ARP, error) {
+	select {
+	case a := <-c.claims:
+		return a, nil
+	case <-c.closed:
+		return dhcp.ARP{}, errors.New("closed")
 	}
 }
 
@@ -125,10 +178,17 @@ func newBenchWith(
 	b := &bench{t: t, start: time.Now(), store: store}
 	b.link = &link{start: b.start, reply: reply}
 	opener := func(dhcp.Spec) (dhcp.Conn, error) {
-		return &conn{link: b.link, answers: make(chan []byte, 100), closed: make(chan struct{})}, nil
+		c := &conn{
+			link: b.link, answers: make(chan []byte, 100), claims: make(chan dhcp.ARP, 100), closed: make(chan struct{}),
+		}
+		b.script(func() { b.link.conn = c })
+		return c, nil
 	}
 	n := uint32(0)
-	b.client = dhcp.New(store, opener, func() uint32 { n += 7919; return n }, slog.New(slog.DiscardHandler), func(c dhcp.Change) {
+	b.client = dhcp.New(dhcp.Outside{
+		Store: store, Open: opener, Random: func() uint32 { n += 7919; return n }, Log: slog.New(slog.DiscardHandler),
+		DUID: dhcp.HostDUID("00112233445566778899aabbccddeeff\n"),
+	}, func(c dhcp.Change) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.changes = append(b.changes, c)
@@ -166,6 +226,15 @@ func (b *bench) take() []sent {
 	defer b.link.mu.Unlock()
 	s := b.link.sent
 	b.link.sent = nil
+	return s
+}
+
+// takeARP returns the ARP packets the client sent since the last call.
+func (b *bench) takeARP() []arpSent {
+	b.link.mu.Lock()
+	defer b.link.mu.Unlock()
+	s := b.link.arps
+	b.link.arps = nil
 	return s
 }
 
@@ -216,6 +285,7 @@ func kinds(list []sent) string {
 	for _, m := range list {
 		s += map[dhcpv4.MessageType]string{
 			dhcpv4.MessageTypeDiscover: "D", dhcpv4.MessageTypeRequest: "R", dhcpv4.MessageTypeRelease: "L",
+			dhcpv4.MessageTypeDecline: "X",
 		}[m.kind]
 		if m.unicast {
 			s += "u"
@@ -589,7 +659,7 @@ func TestOptionsSent(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) })
 		spec := ethernet
 		spec.Options = dhcp.Options{
-			HostName: "gw", ClientID: "customer 7", VendorClass: "modem", UserClass: "home",
+			HostName: "gw", ClientID: "\x00customer 7", VendorClass: "modem", UserClass: "home",
 			LeaseTime: 2 * time.Hour, Broadcast: true,
 		}
 		b.set(spec)
@@ -602,11 +672,17 @@ func TestOptionsSent(t *testing.T) {
 		}
 		for _, s := range all {
 			m := s.message
-			if m.HostName() != "gw" || string(m.Options.Get(dhcpv4.OptionClientIdentifier)) != "\x00customer 7" ||
+			if string(m.Options.Get(dhcpv4.OptionClientIdentifier)) != "\x00customer 7" {
+				t.Errorf("not by its client id: %s", m.Summary())
+			}
+			if s.kind == dhcpv4.MessageTypeRelease {
+				continue // has nothing else to tell: TestReleaseAndDeclineSayLittle
+			}
+			if m.HostName() != "gw" ||
 				m.ClassIdentifier() != "modem" || string(m.Options.Get(dhcpv4.OptionUserClassInformation)) != "home" || !m.IsBroadcast() {
 				t.Errorf("lacks some: %s", m.Summary())
 			}
-			if wish := m.IPAddressLeaseTime(0); s.kind != dhcpv4.MessageTypeRelease && wish != 2*time.Hour {
+			if wish := m.IPAddressLeaseTime(0); wish != 2*time.Hour {
 				t.Errorf("%v wishes for %v", s.kind, wish)
 			}
 		}

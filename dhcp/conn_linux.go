@@ -2,11 +2,13 @@ package dhcp
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
@@ -19,35 +21,49 @@ const bindToIfindex = 62
 
 var broadcastMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// A linuxConn is a packet socket, which sends and hears without an address, and
-// a UDP socket, which sends to a server through the neighbour table and holds
-// port 68.
+// A linuxConn is a packet socket, which sends and hears without an address, a
+// UDP socket, which sends to a server through the neighbour table and holds
+// port 68, and a packet socket for ARP.
 type linuxConn struct {
 	packet *packet.Conn
 	udp    *ipv4.PacketConn
+	arp    *packet.Conn
+	own    ownMACs
 	close  func() error
 }
 
 // Open opens the Conn of spec. It needs CAP_NET_RAW, and CAP_NET_ADMIN for the
 // mark.
 func Open(spec Spec) (Conn, error) {
-	filter, err := bpf.Assemble(onlyOurs)
+	p, err := openPacket(spec, unix.ETH_P_IP, onlyOurs)
 	if err != nil {
 		return nil, err
 	}
-	p, err := packet.Listen(&net.Interface{Index: spec.Index, Name: spec.Interface}, packet.Datagram,
-		unix.ETH_P_IP, &packet.Config{Filter: filter})
+	arp, err := openPacket(spec, unix.ETH_P_ARP, nothing)
 	if err != nil {
-		return nil, fmt.Errorf("open a packet socket on %s: %w", spec.Interface, err)
+		return nil, errors.Join(err, p.Close())
 	}
 	udp, err := openUDP(spec)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("take UDP port %d on %s (does another DHCP client run there?): %w",
-			clientPort, spec.Interface, err), p.Close())
+			clientPort, spec.Interface, err), p.Close(), arp.Close())
 	}
-	return &linuxConn{packet: p, udp: ipv4.NewPacketConn(udp), close: func() error {
-		return errors.Join(p.Close(), udp.Close())
+	return &linuxConn{packet: p, arp: arp, udp: ipv4.NewPacketConn(udp), close: func() error {
+		return errors.Join(p.Close(), arp.Close(), udp.Close())
 	}}, nil
+}
+
+func openPacket(spec Spec, protocol int, only []bpf.Instruction) (*packet.Conn, error) {
+	filter, err := bpf.Assemble(only)
+	if err != nil {
+		return nil, err
+	}
+	p, err := packet.Listen(&net.Interface{Index: spec.Index, Name: spec.Interface}, packet.Datagram,
+		protocol, &packet.Config{Filter: filter})
+	if err != nil {
+		return nil, fmt.Errorf("open a packet socket on %s: %w", spec.Interface, err)
+	}
+	return p, nil
 }
 
 // onlyOurs lets unfragmented UDP to port 68 through, so that a busy link costs
@@ -62,6 +78,25 @@ var onlyOurs = []bpf.Instruction{
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: clientPort, SkipTrue: 1},
 	bpf.RetConstant{Val: messageMost + 60},
 	bpf.RetConstant{Val: 0},
+}
+
+// nothing lets nothing through.
+var nothing = []bpf.Instruction{bpf.RetConstant{Val: 0}}
+
+// claimsOf lets ARP through that claims an address, or probes for it: sender
+// address at 14, target address at 24.
+func claimsOf(address netip.Addr) []bpf.Instruction {
+	b := address.As4()
+	a := binary.BigEndian.Uint32(b[:])
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: 14, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: a, SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: 24, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: a, SkipTrue: 1},
+		bpf.RetConstant{Val: arpSize},
+		bpf.RetConstant{Val: 0},
+	}
 }
 
 // openUDP opens the socket for unicast. Its own filter drops all that comes in:
@@ -85,9 +120,9 @@ func prepareUDP(fd int, spec Spec) error {
 			return fmt.Errorf("socket option %d: %w", option.name, err)
 		}
 	}
-	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	none := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-		&unix.SockFprog{Len: 1, Filter: &nothing[0]})
+		&unix.SockFprog{Len: 1, Filter: &none[0]})
 }
 
 // Broadcast implements Conn.
@@ -115,6 +150,60 @@ func (c *linuxConn) Receive(buffer []byte) (int, error) {
 			return copy(buffer, message), nil
 		}
 	}
+}
+
+// SendARP implements Conn.
+func (c *linuxConn) SendARP(a ARP) error {
+	_, err := c.arp.WriteTo(a.Bytes(), &packet.Addr{HardwareAddr: broadcastMAC})
+	return err
+}
+
+// Watch implements Conn.
+func (c *linuxConn) Watch(address netip.Addr) error {
+	only := nothing
+	if address.Is4() {
+		only = claimsOf(address)
+	}
+	filter, err := bpf.Assemble(only)
+	if err != nil {
+		return err
+	}
+	return c.arp.SetBPF(filter)
+}
+
+// ReceiveARP implements Conn. Another interface of this host is no other host:
+// the kernel answers for all addresses on all of them (arp_ignore in ip-sysctl).
+func (c *linuxConn) ReceiveARP() (ARP, error) {
+	var frame [arpSize]byte
+	for {
+		n, _, err := c.arp.ReadFrom(frame[:])
+		if err != nil {
+			return ARP{}, err
+		}
+		if a, err := ParseARP(frame[:n]); err == nil && !c.own.has(a.SenderMAC) {
+			return a, nil
+		}
+		time.Sleep(claimPause)
+	}
+}
+
+// ownMACs are the hardware addresses of this host, as of a moment ago.
+type ownMACs struct {
+	at   time.Time
+	list map[[6]byte]bool
+}
+
+func (o *ownMACs) has(mac [6]byte) bool {
+	if now := time.Now(); now.Sub(o.at) > time.Second {
+		o.at, o.list = now, map[[6]byte]bool{}
+		interfaces, _ := net.Interfaces() // without the list every claim is another host's
+		for _, i := range interfaces {
+			if len(i.HardwareAddr) == 6 {
+				o.list[[6]byte(i.HardwareAddr)] = true
+			}
+		}
+	}
+	return o.list[mac]
 }
 
 // Close implements Conn.

@@ -18,6 +18,7 @@ type Lease struct {
 	Server netip.Addr   // the server identifier
 	DNS    []netip.Addr
 	Domain string
+	MTU    int // bytes, of the link (option 26); 0: not told
 
 	// Zero in all three: the lease never ends.
 	Renew  time.Time // T1: from here on the server that gave it is asked
@@ -28,13 +29,13 @@ type Lease struct {
 // Infinite reports whether the lease never ends.
 func (l *Lease) Infinite() bool { return l.Expire.IsZero() }
 
-// Same reports whether two leases mean the same to the host: address and
-// router. Their times may differ.
+// Same reports whether two leases mean the same to the host: address, router
+// and MTU. Their times may differ.
 func (l *Lease) Same(other *Lease) bool {
 	if l == nil || other == nil {
 		return l == other
 	}
-	return l.Prefix == other.Prefix && l.Router == other.Router
+	return l.Prefix == other.Prefix && l.Router == other.Router && l.MTU == other.MTU
 }
 
 const (
@@ -45,7 +46,8 @@ const (
 	// to renew; such a server is broken or hostile.
 	leaseLeast = 5 * time.Second
 
-	dnsMost = 8
+	dnsMost  = 8
+	mtuLeast = 68 // RFC 2132 section 5.1
 )
 
 // ErrUnusable is why an offer or acknowledgement is not taken.
@@ -75,6 +77,11 @@ func leaseFrom(m *dhcpv4.DHCPv4, asked time.Time, wantRouter bool) (*Lease, erro
 	for b := m.Options.Get(dhcpv4.OptionDomainNameServer); len(b) >= 4 && len(lease.DNS) < dnsMost; b = b[4:] {
 		if server, ok := firstAddr(b); ok && hostAddress(server) {
 			lease.DNS = append(lease.DNS, server)
+		}
+	}
+	if mtu := m.Options.Get(dhcpv4.OptionInterfaceMTU); len(mtu) == 2 {
+		if n := int(mtu[0])<<8 | int(mtu[1]); n >= mtuLeast {
+			lease.MTU = n
 		}
 	}
 	return lease, lease.setTimes(m, asked)

@@ -19,6 +19,7 @@ const (
 	InitReboot
 	Selecting
 	Requesting
+	Probing // the address given, by ARP (RFC 5227); no state of RFC 2131
 	Bound
 	Renewing
 	Rebinding
@@ -27,7 +28,7 @@ const (
 // String returns the state as it stands in status and logs.
 func (s State) String() string {
 	return [...]string{
-		"off", "init", "init-reboot", "selecting", "requesting", "bound", "renewing", "rebinding",
+		"off", "init", "init-reboot", "selecting", "requesting", "probing", "bound", "renewing", "rebinding",
 	}[s]
 }
 
@@ -45,11 +46,12 @@ const (
 	nakFirst      = time.Second     // pause after the second NAK in a row; doubles
 )
 
-// An Action is something the machine wants sent.
+// An Action is something the machine wants sent: a message, or an ARP packet.
 type Action struct {
 	Message *dhcpv4.DHCPv4
 	To      netip.Addr // not valid: broadcast from 0.0.0.0
 	From    netip.Addr
+	ARP     *ARP // broadcast
 }
 
 // A Machine is the client's state. It is pure: what it does follows from what
@@ -57,6 +59,7 @@ type Action struct {
 type Machine struct {
 	identity   Identity
 	wantRouter bool
+	check      Check
 	random     func() uint32
 
 	state State
@@ -67,18 +70,23 @@ type Machine struct {
 	xid    dhcpv4.TransactionID
 	began  time.Time // when this transaction's first message was sent
 	asked  time.Time // when the request was sent that an acknowledgement answers
-	offer  *Lease    // what is being requested
+	offer  *Lease    // what is being requested or probed
 	wake   time.Time // when Tick is to be called; zero: never
 	giveUp time.Time // of INIT-REBOOT
 	tries  int       // messages sent in this state
 	naks   int       // in a row
+
+	conflicts  int // declined in a row
+	announces  int // still to be sent
+	announceAt time.Time
+	defended   time.Time // when the address in force was last defended
+	reported   bool      // that this did not help
+	rival      Conflict
 }
 
 // NewMachine returns a machine that is off. random gives numbers for
-// transaction ids and jitter.
-func NewMachine(identity Identity, wantRouter bool, random func() uint32) *Machine {
-	return &Machine{identity: identity, wantRouter: wantRouter, random: random}
-}
+// transaction ids and jitter. Adapt must follow.
+func NewMachine(random func() uint32) *Machine { return &Machine{random: random} }
 
 // Restore gives the machine a lease of an earlier process. Start then confirms
 // it, by INIT-REBOOT.
@@ -88,9 +96,12 @@ func (m *Machine) Restore(lease *Lease) { m.lease, m.acked = lease, false }
 // to this machine, rather than to one before it.
 func (m *Machine) Confirmed() bool { return m.acked }
 
-// Adapt says from now on whether the router is wanted. It is told with the next
-// acknowledgement.
-func (m *Machine) Adapt(wantRouter bool) { m.wantRouter = wantRouter }
+// Adapt says who the client is from now on, whether it wants to be told the
+// router, and how it asks about an address before it uses it. A lease in force
+// stays so; Start has it confirmed under another identity.
+func (m *Machine) Adapt(identity Identity, wantRouter bool, check Check) {
+	m.identity, m.wantRouter, m.check = identity, wantRouter, check
+}
 
 // State returns the state, and the reason it last changed.
 func (m *Machine) State() (State, string) { return m.state, m.why }
@@ -100,10 +111,22 @@ func (m *Machine) Lease() *Lease { return m.lease }
 
 // Wake returns when Tick wants to be called, zero for never.
 func (m *Machine) Wake() time.Time {
-	if m.lease != nil && !m.lease.Infinite() && (m.wake.IsZero() || m.lease.Expire.Before(m.wake)) {
-		return m.lease.Expire
+	wake := m.wake
+	if m.lease != nil && !m.lease.Infinite() {
+		wake = first(wake, m.lease.Expire)
 	}
-	return m.wake
+	if m.lease != nil && m.announces > 0 {
+		wake = first(wake, m.announceAt)
+	}
+	return wake
+}
+
+// first returns the earlier of two times, of which zero means never.
+func first(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func (m *Machine) enter(s State, why string) {
@@ -125,7 +148,10 @@ func (m *Machine) Start(now time.Time) []Action {
 
 // Stop stops sending, as on a link that is down. The lease stays in force until
 // it ends.
-func (m *Machine) Stop(why string) { m.enter(Off, why) }
+func (m *Machine) Stop(why string) {
+	m.enter(Off, why)
+	m.announces = 0
+}
 
 // Release gives the lease back and stops (RFC 2131 section 4.4.6).
 func (m *Machine) Release(now time.Time) []Action {
@@ -146,7 +172,10 @@ func (m *Machine) Release(now time.Time) []Action {
 // network may be another (RFC 2131 section 3.7).
 func (m *Machine) Slept(now time.Time, d time.Duration) []Action {
 	if m.lease == nil {
-		return nil
+		if m.state == Off {
+			return nil
+		}
+		return m.discover(now, "the machine was suspended")
 	}
 	if !m.lease.Infinite() {
 		earlier := *m.lease // the old one has been handed out
@@ -197,10 +226,14 @@ func (m *Machine) Tick(now time.Time) []Action {
 			return m.discover(now, "the lease has expired")
 		}
 	}
-	if m.wake.IsZero() || now.Before(m.wake) {
-		return nil
+	if m.state == Probing && !m.offer.Infinite() && !now.Before(m.offer.Expire) {
+		return m.discover(now, "the lease expired before it was used")
 	}
-	return m.due(now)
+	actions := m.announce(now)
+	if m.wake.IsZero() || now.Before(m.wake) {
+		return actions
+	}
+	return append(actions, m.due(now)...)
 }
 
 // due does what the state does when its time has come.
@@ -215,6 +248,8 @@ func (m *Machine) due(now time.Time) []Action {
 			return m.discover(now, "the server fell silent after its offer")
 		}
 		return m.sendRequest(now)
+	case Probing:
+		return m.sendProbe(now)
 	case Bound:
 		m.enter(Renewing, "T1")
 		return m.sendRenewal(now)
@@ -308,7 +343,7 @@ func (m *Machine) Receive(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
 	case kind == dhcpv4.MessageTypeOffer && m.state == Selecting:
 		actions, err = m.receiveOffer(now, r)
 	case kind == dhcpv4.MessageTypeAck && m.awaitsAnswer():
-		err = m.receiveAck(now, r)
+		actions, err = m.receiveAck(now, r)
 	case kind == dhcpv4.MessageTypeNak && m.awaitsAnswer():
 		actions, err = m.receiveNak(now, r)
 	}
@@ -345,28 +380,49 @@ func (m *Machine) receiveOffer(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error
 	return m.sendRequest(now), nil
 }
 
-func (m *Machine) receiveAck(now time.Time, r *dhcpv4.DHCPv4) error {
+// receiveAck takes an acknowledgement in. An address that was not in use before,
+// or was on a link that has been down, is probed first.
+func (m *Machine) receiveAck(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
 	lease, err := leaseFrom(r, m.asked, m.wantRouter)
 	if err != nil {
-		return fmt.Errorf("the acknowledgement of %s is %w", serverOf(r), err)
+		return nil, fmt.Errorf("the acknowledgement of %s is %w", serverOf(r), err)
 	}
 	asked := m.lease
 	if m.state == Requesting {
 		asked = m.offer
 	}
 	if given, wanted := lease.Prefix.Addr(), asked.Prefix.Addr(); given != wanted {
-		return fmt.Errorf("the acknowledgement is %w: it gives %s where %s was asked for", ErrUnusable, given, wanted)
+		return nil, fmt.Errorf("the acknowledgement is %w: it gives %s where %s was asked for",
+			ErrUnusable, given, wanted)
 	}
 	if !lease.Infinite() && !now.Before(lease.Renew) {
-		return fmt.Errorf("the acknowledgement is %w: it comes when its lease is half over", ErrUnusable)
+		return nil, fmt.Errorf("the acknowledgement is %w: it comes when its lease is half over", ErrUnusable)
 	}
 	lease.jitter(m.asked, m.random())
-	m.lease, m.acked, m.naks = lease, true, 0
+	m.naks = 0
+	if fresh := m.state == Requesting || m.state == InitReboot; !fresh || m.check == CheckNone {
+		return m.bind(now, lease), nil
+	}
+	return m.probe(now, lease), nil
+}
+
+// bind takes a lease into use, and announces its address when it was not in use
+// before, or the link was down.
+func (m *Machine) bind(now time.Time, lease *Lease) []Action {
+	renewed := m.state == Renewing || m.state == Rebinding
+	if m.lease == nil || m.lease.Prefix.Addr() != lease.Prefix.Addr() {
+		m.defended, m.reported, m.rival = time.Time{}, false, Conflict{}
+	}
+	m.lease, m.acked, m.conflicts = lease, true, 0
 	m.enter(Bound, fmt.Sprintf("%s gives %s", lease.Server, lease.Prefix))
 	if !lease.Infinite() {
 		m.wake = lease.Renew
 	}
-	return nil
+	if renewed {
+		return nil
+	}
+	m.announces, m.announceAt = announceCount, now
+	return m.announce(now)
 }
 
 // receiveNak drops the lease at once, as it must (RFC 2131 section 3.1, 4.4.5),

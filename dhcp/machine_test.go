@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ type trial struct {
 	machine *dhcp.Machine
 	now     time.Time
 	last    *dhcpv4.DHCPv4 // what the machine sent last
+	arps    int
 	steps   []string
 }
 
@@ -29,10 +32,9 @@ func newTrial(t *testing.T, seed uint64) *trial {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &trial{
-		t: t, random: random, now: time.Unix(1_700_000_000, 0),
-		machine: dhcp.NewMachine(dhcp.Identity{MAC: hw}, true, random.Uint32),
-	}
+	tr := &trial{t: t, random: random, now: time.Unix(1_700_000_000, 0), machine: dhcp.NewMachine(random.Uint32)}
+	tr.machine.Adapt(dhcp.Identity{MAC: hw}, true, dhcp.Check(seed%3))
+	return tr
 }
 
 func (tr *trial) failf(format string, args ...any) {
@@ -46,6 +48,10 @@ func (tr *trial) took(step string, actions []dhcp.Action) {
 	state, _ := tr.machine.State()
 	tr.steps = append(tr.steps, fmt.Sprintf("%s at %v: %v", step, tr.now.Format("15:04:05.000"), state))
 	for _, a := range actions {
+		if a.ARP != nil {
+			tr.arps++
+			continue
+		}
 		tr.last = a.Message
 		if len(a.Message.ToBytes()) > 1500 {
 			tr.failf("a message of %d bytes", len(a.Message.ToBytes()))
@@ -92,6 +98,15 @@ func (tr *trial) reply() *dhcpv4.DHCPv4 {
 	return m
 }
 
+// claim is somebody's ARP packet.
+func (tr *trial) claim() dhcp.ARP {
+	address := []string{"203.0.113.5", "203.0.113.6", "0.0.0.0"}
+	return dhcp.ARP{
+		Reply: tr.random.IntN(2) == 0, SenderMAC: [6]byte{2, 0, 0, 0, 0, byte(tr.random.IntN(3))},
+		Sender: netip.MustParseAddr(address[tr.random.IntN(3)]), Target: netip.MustParseAddr(address[tr.random.IntN(3)]),
+	}
+}
+
 // Whatever comes, in whatever order: no panic, no address past its lease, no
 // state that sleeps for ever, and no sending faster than a person would bear.
 func TestMachineAtRandom(t *testing.T) {
@@ -101,7 +116,10 @@ func TestMachineAtRandom(t *testing.T) {
 		begun := tr.now
 		links := 0
 		for range 400 {
-			switch tr.random.IntN(12) {
+			switch tr.random.IntN(13) {
+			case 12:
+				actions, _ := tr.machine.ReceiveARP(tr.now, tr.claim())
+				tr.took("claim", actions)
 			case 0:
 				links++
 				tr.took("link up", tr.machine.Start(tr.now))
@@ -131,7 +149,11 @@ func TestMachineAtRandom(t *testing.T) {
 					tr.now = wake
 				}
 				actions := tr.machine.Tick(tr.now)
-				sent += len(actions)
+				for _, a := range actions {
+					if a.Message != nil {
+						sent++
+					}
+				}
 				tr.took("tick", actions)
 			}
 			tr.now = tr.now.Add(time.Millisecond)
@@ -166,7 +188,7 @@ func TestMachineNeverHurries(t *testing.T) {
 			tr.took("tick", actions)
 			was := state
 			state, _ = tr.machine.State()
-			if len(actions) == 0 {
+			if !slices.ContainsFunc(actions, func(a dhcp.Action) bool { return a.Message != nil }) {
 				continue
 			}
 			gap := tr.now.Sub(before)
@@ -192,7 +214,8 @@ func FuzzMachine(f *testing.F) {
 		f.Fatal(err)
 	}
 	fresh := func() (*dhcp.Machine, *dhcpv4.DHCPv4) {
-		m := dhcp.NewMachine(dhcp.Identity{MAC: hw}, true, func() uint32 { return 0x01020304 })
+		m := dhcp.NewMachine(func() uint32 { return 0x01020304 })
+		m.Adapt(dhcp.Identity{MAC: hw}, true, dhcp.CheckNone)
 		return m, m.Start(time.Unix(1_700_000_000, 0))[0].Message
 	}
 	_, discover := fresh()
@@ -211,6 +234,20 @@ func FuzzMachine(f *testing.F) {
 				!l.Infinite() && !l.Expire.After(now)) {
 				t.Errorf("took %+v", l)
 			}
+		}
+	})
+}
+
+func FuzzARP(f *testing.F) {
+	valid := dhcp.ARP{Sender: serverIP, Target: routerIP, SenderMAC: [6]byte{2, 3, 4, 5, 6, 7}, Reply: true}
+	f.Add(valid.Bytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := dhcp.ParseARP(b)
+		if err != nil {
+			return
+		}
+		if again, err := dhcp.ParseARP(a.Bytes()); err != nil || again != a {
+			t.Errorf("%+v became %+v, %v", a, again, err)
 		}
 	})
 }

@@ -54,6 +54,7 @@ type page struct {
 	Server    netip.Addr   `json:"server"`
 	DNS       []netip.Addr `json:"dns,omitempty"`
 	Domain    string       `json:"domain,omitempty"`
+	MTU       int          `json:"mtu,omitempty"`
 	Renew     *moment      `json:"renew,omitempty"` // none: the lease never ends
 	Rebind    *moment      `json:"rebind,omitempty"`
 	Expire    *moment      `json:"expire,omitempty"`
@@ -77,7 +78,7 @@ func (f Files) Save(spec Spec, lease *Lease) error {
 	}
 	p := page{
 		Interface: spec.Interface, MAC: spec.MAC, BootID: f.Clock.BootID(), Prefix: lease.Prefix,
-		Router: lease.Router, Server: lease.Server, DNS: lease.DNS, Domain: lease.Domain,
+		Router: lease.Router, Server: lease.Server, DNS: lease.DNS, Domain: lease.Domain, MTU: lease.MTU,
 		Written: time.Now().Round(0),
 	}
 	if !lease.Infinite() {
@@ -132,6 +133,8 @@ func (p *page) check(spec Spec) error {
 		return fmt.Errorf("%s from %s is no lease", p.Prefix, p.Server)
 	case p.Router.IsValid() && !p.Router.Is4():
 		return fmt.Errorf("%s is no router", p.Router)
+	case p.MTU != 0 && (p.MTU < mtuLeast || p.MTU >= 1<<16):
+		return fmt.Errorf("%d is no MTU", p.MTU)
 	case (p.Renew == nil) != (p.Expire == nil) || (p.Rebind == nil) != (p.Expire == nil):
 		return errors.New("some of its times are missing")
 	}
@@ -143,7 +146,9 @@ func (f Files) lease(p *page, spec Spec) (*Lease, error) {
 	if err := p.check(spec); err != nil {
 		return nil, err
 	}
-	lease := &Lease{Prefix: p.Prefix, Router: p.Router, Server: p.Server, DNS: p.DNS, Domain: printable(p.Domain)}
+	lease := &Lease{
+		Prefix: p.Prefix, Router: p.Router, Server: p.Server, DNS: p.DNS, Domain: printable(p.Domain), MTU: p.MTU,
+	}
 	if p.Expire == nil {
 		return lease, nil
 	}

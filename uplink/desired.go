@@ -3,6 +3,7 @@ package uplink
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"uplinkd/configs"
 	"uplinkd/routes"
@@ -89,6 +90,10 @@ func (d *desired) uplink(i int, u *Uplink) {
 	d.sysctl("net/ipv4/conf/"+name+"/rp_filter", "2")
 	// Without it, taking the old address of a network away takes the new one along.
 	d.sysctl("net/ipv4/conf/"+name+"/promote_secondaries", "1")
+
+	if mtu := u.mtu(); mtu != 0 {
+		d.sysctl(routes.LinkMTU(name), strconv.Itoa(mtu))
+	}
 
 	d.rule(routes.Rule{
 		Priority: ruleMark + uint32(i), Table: u.Config.Table,

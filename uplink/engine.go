@@ -33,6 +33,7 @@ type Outside struct {
 	OpenProbe   probe.Opener
 	OpenDHCP    dhcp.Opener
 	Leases      dhcp.Store
+	DUID        []byte // of this host, for DHCP; empty: made of the MAC
 	Random      func() uint32
 	Traffic     func() map[string]Traffic // by interface
 	Connections func(addresses []string) map[string]int
@@ -236,7 +237,9 @@ func (e *Engine) hire(ctx context.Context, name string) *actor {
 	ctx, stop := context.WithCancel(ctx)
 	a := &actor{
 		prober: probe.New(e.out.OpenProbe, func(c probe.Change) { e.Send(Judged{name, c}) }),
-		client: dhcp.New(e.out.Leases, e.out.OpenDHCP, e.out.Random, e.out.Log, func(c dhcp.Change) {
+		client: dhcp.New(dhcp.Outside{
+			Store: e.out.Leases, Open: e.out.OpenDHCP, Random: e.out.Random, DUID: e.out.DUID, Log: e.out.Log,
+		}, func(c dhcp.Change) {
 			e.Send(Leased{name, c})
 		}),
 		stop: stop, done: make(chan struct{}),

@@ -27,6 +27,8 @@ func TestLeaseToGoBy(t *testing.T) {
 		"given, on a new interface, asking":     {dhcp.InitReboot, true, netip.Prefix{}, netip.Prefix{}, false},
 		"kept, without a carrier at start":      {dhcp.Off, false, netip.Prefix{}, netip.Prefix{}, false},
 		"kept, being confirmed":                 {dhcp.InitReboot, false, netip.Prefix{}, netip.Prefix{}, false},
+		"kept, being asked about on the link":   {dhcp.Probing, false, netip.Prefix{}, netip.Prefix{}, false},
+		"given, being asked about, in use":      {dhcp.Probing, true, kept.Prefix, netip.Prefix{}, true},
 		"kept, nobody answered":                 {dhcp.Selecting, false, netip.Prefix{}, netip.Prefix{}, true},
 		"kept and found in use":                 {dhcp.InitReboot, false, kept.Prefix, kept.Prefix, true},
 		"kept and found in use, no carrier":     {dhcp.Off, false, kept.Prefix, kept.Prefix, true},

@@ -42,6 +42,9 @@ func (u *Uplink) addressObstacle() obstacle {
 			if u.MAC == "" {
 				return obstacle{why: fmt.Sprintf("no lease: %s is no Ethernet interface", u.Config.Interface)}
 			}
+			if u.Clash != "" {
+				return obstacle{why: u.Clash}
+			}
 			return obstacle{why: "no lease: " + u.DHCP.Reason, passing: true}
 		}
 		return obstacle{why: fmt.Sprintf("%s has no address", u.Config.Interface)}

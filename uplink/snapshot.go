@@ -86,6 +86,10 @@ func dhcpStatus(u *Uplink) *status.DHCP {
 		d.Expire, d.Renew = status.When{Time: lease.Expire}, status.When{Time: lease.Renew}
 		d.Rebind = status.When{Time: lease.Rebind}
 		d.DNS = append(d.DNS, lease.DNS...)
+		d.Domain, d.MTU, d.SubnetMask = lease.Domain, lease.MTU, netmask(lease.Prefix)
+	}
+	if c := u.DHCP.Conflict; c.MAC != "" {
+		d.Conflict = &status.Rival{MAC: c.MAC, At: c.At}
 	}
 	return d
 }

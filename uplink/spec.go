@@ -87,9 +87,14 @@ func leaseSpec(s *State, u *Uplink) *dhcp.Spec {
 	if u.Config.Address != configs.AddressDHCP || u.Disabled || u.MAC == "" {
 		return nil
 	}
+	check := map[configs.ConflictProbe]dhcp.Check{
+		configs.ConflictQuick: dhcp.CheckQuick, configs.ConflictRFC5227: dhcp.CheckRFC5227,
+		configs.ConflictNone: dhcp.CheckNone,
+	}
 	return &dhcp.Spec{
 		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Link.Index, MAC: u.MAC,
 		Carrier: u.Link.Up && u.Link.Carrier, Mark: u.Config.FwMark, Doubts: u.Doubts, Slept: s.Slept,
 		Router: u.Config.Gateway == configs.GatewayLease, Options: dhcp.Options(u.Config.DHCP.Send),
+		Check: check[u.Config.DHCP.ConflictProbe],
 	}
 }

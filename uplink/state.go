@@ -56,6 +56,7 @@ type Uplink struct {
 	Raised   int            // the index under which the interface was seen up
 	Proved   int            // the index under which the uplink was up
 	DHCP     dhcp.Change
+	Clash    string       // why its lease is not used beside the other uplinks
 	Asked    int          // how often the operator has asked for a renewal
 	Evidence probe.Change // the last verdict; of the present series, or void
 	Disabled bool
@@ -156,14 +157,17 @@ func (u *Uplink) Addresses() []routes.Address {
 // lease returns the lease that the uplink goes by, nil when there is none. One
 // that no server has confirmed to this process does not take the place of an
 // address found in use; and while nobody can be asked, or the answer is still to
-// come, an address that is not on the interface is not put there (RFC 2131
-// section 3.2).
+// come, the server's or another host's, an address that is not on the interface
+// is not put there (RFC 2131 section 3.2).
 func (u *Uplink) lease() *dhcp.Lease {
 	lease := u.DHCP.Lease
+	if u.Clash != "" {
+		return nil
+	}
 	if lease == nil || slices.Contains(u.Present, lease.Prefix) && lease.Prefix == u.Adopted.Prefix {
 		return lease
 	}
-	asking := u.DHCP.State == dhcp.Off || u.DHCP.State == dhcp.InitReboot
+	asking := u.DHCP.State == dhcp.Off || u.DHCP.State == dhcp.InitReboot || u.DHCP.State == dhcp.Probing
 	if asking && !slices.Contains(u.Present, lease.Prefix) || !u.DHCP.Confirmed && u.Adopted.Prefix.IsValid() {
 		return nil
 	}

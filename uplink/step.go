@@ -63,6 +63,7 @@ func (s *State) decide(now time.Time) {
 			continue
 		}
 		u.expireAdopted(now)
+		u.Clash = s.clash(i)
 		s.respec(u, now)
 		u.decide(now, now.Sub(s.Started) >= startLimit)
 		u.Doubts = u.doubts(now)

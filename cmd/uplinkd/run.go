@@ -75,6 +75,7 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 	d := &daemon{path: path, config: config, started: time.Now(), manager: manager, log: log}
 	d.engine = uplink.NewEngine(config, uplink.Outside{
 		Kernel: k, Watch: watcher.Watch, OpenProbe: probe.OpenICMP, OpenDHCP: dhcp.Open, Random: rand.Uint32,
+		DUID:      machineDUID(),
 		Leases:    dhcp.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}},
 		SinceBoot: dhcp.SystemClock{}.SinceBoot, Traffic: traffic, Connections: connections, Notify: manager, Log: log,
 	})
@@ -89,6 +90,15 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 		log.Info("stopped; the kernel's routes stay as they are")
 	}
 	return err
+}
+
+// machineDUID returns the DUID of this machine, nil where it has no machine id.
+func machineDUID() []byte {
+	id, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		return nil
+	}
+	return dhcp.HostDUID(string(id))
 }
 
 // traffic and connections fit the kernel's functions to the engine's. Figures

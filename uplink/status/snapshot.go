@@ -83,6 +83,17 @@ type DHCP struct {
 	Renew  When         `json:"renew_at"`
 	Rebind When         `json:"rebind_at"`
 	DNS    []netip.Addr `json:"dns"`
+
+	SubnetMask netip.Addr `json:"subnet_mask"`
+	Domain     string     `json:"domain"`
+	MTU        int        `json:"mtu"`      // bytes; 0: the lease names none
+	Conflict   *Rival     `json:"conflict"` // null: no other host claims the address
+}
+
+// Rival is another host that claims the lease's address and did not give way.
+type Rival struct {
+	MAC string    `json:"mac"`
+	At  time.Time `json:"at"` // when its claim was last taken note of
 }
 
 // Probe is what is known of one target.

@@ -151,6 +151,11 @@ func (s *Snapshot) remarks(b *strings.Builder) {
 			lines = append(lines, fmt.Sprintf("%s is %s: %s", u.Name, u.State, u.Reason))
 		}
 	}
+	for _, u := range s.Uplinks {
+		if u.DHCP != nil && u.DHCP.Conflict != nil {
+			lines = append(lines, fmt.Sprintf("%s: another host, %s, claims %s too", u.Name, u.DHCP.Conflict.MAC, u.Address))
+		}
+	}
 	for _, c := range s.Kernel.Conflicts {
 		lines = append(lines, fmt.Sprintf("conflict: %s stands where %s belongs; %s", c.Have, c.Want, c.Remedy))
 	}

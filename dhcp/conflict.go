@@ -1,0 +1,180 @@
+package dhcp
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// A Check says how an address is asked about on the link before it is used.
+type Check uint8
+
+// The checks.
+const (
+	// CheckQuick asks three times at intervals of 200 ms, and takes 600 ms. The
+	// times of RFC 5227 are meant for links whose switches block for seconds; an
+	// uplink that is out for that long costs more.
+	CheckQuick Check = iota
+	// CheckRFC5227 takes the times of RFC 5227 section 1.1: 4 to 7 s.
+	CheckRFC5227
+	// CheckNone uses an address at once.
+	CheckNone
+)
+
+// A tempo is when the probes of a check are sent.
+type tempo struct {
+	before  time.Duration // up to so long before the first, at random
+	between time.Duration
+	spread  time.Duration // up to so much more between two, at random
+	after   time.Duration // wait after the last
+}
+
+var tempos = map[Check]tempo{
+	CheckQuick:   {between: 200 * time.Millisecond, after: 200 * time.Millisecond},
+	CheckRFC5227: {before: time.Second, between: time.Second, spread: time.Second, after: 2 * time.Second},
+}
+
+// RFC 5227 section 1.1.
+const (
+	probeCount       = 3
+	announceCount    = 2
+	announceInterval = 2 * time.Second
+	conflictsMost    = 10
+	conflictPause    = time.Minute
+	defendInterval   = 10 * time.Second
+)
+
+// complainInterval is the least time between two complaints about one rival.
+const complainInterval = 10 * time.Minute
+
+// declinePause is the wait after a DECLINE (RFC 2131 section 3.1).
+const declinePause = 10 * time.Second
+
+// A Conflict is another host that claims the address in force.
+type Conflict struct {
+	MAC string
+	At  time.Time // when its claim was last taken note of
+}
+
+// Watches returns the address whose ARP the machine wants to hear, not valid
+// when there is none.
+func (m *Machine) Watches() netip.Addr {
+	switch {
+	case m.state == Probing:
+		return m.offer.Prefix.Addr()
+	case m.lease != nil:
+		return m.lease.Prefix.Addr()
+	}
+	return netip.Addr{}
+}
+
+// Conflict returns the other host that claims the address in force and did not
+// give way when it was defended; zero: none has.
+func (m *Machine) Conflict() Conflict { return m.rival }
+
+// probe asks the link whether another host has the address of lease, which a
+// server has given (RFC 5227 section 2.1.1). A lease in force stays so meanwhile.
+func (m *Machine) probe(now time.Time, lease *Lease) []Action {
+	m.enter(Probing, fmt.Sprintf("%s gives %s: asking whether another host has it", lease.Server, lease.Prefix))
+	m.offer = lease
+	m.wake = now.Add(m.upTo(tempos[m.check].before))
+	return m.sendProbe(now)
+}
+
+// sendProbe sends the next probe when it is due, and after the last takes the
+// lease into use.
+func (m *Machine) sendProbe(now time.Time) []Action {
+	if now.Before(m.wake) {
+		return nil
+	}
+	if m.tries == probeCount {
+		return m.bind(now, m.offer)
+	}
+	m.tries++
+	t := tempos[m.check]
+	wait := t.after
+	if m.tries < probeCount {
+		wait = t.between + m.upTo(t.spread)
+	}
+	m.wake = now.Add(wait)
+	return []Action{m.arp(netip.IPv4Unspecified(), m.offer.Prefix.Addr())}
+}
+
+// upTo returns a random time, d at most.
+func (m *Machine) upTo(d time.Duration) time.Duration {
+	if d == 0 {
+		return 0
+	}
+	return time.Duration(m.random()) % (d + 1)
+}
+
+func (m *Machine) arp(sender, target netip.Addr) Action {
+	return Action{ARP: &ARP{SenderMAC: [6]byte(m.identity.MAC), Sender: sender, Target: target}}
+}
+
+// announce sends one announcement of the address in force and plans the next
+// (RFC 5227 section 2.3).
+func (m *Machine) announce(now time.Time) []Action {
+	if m.lease == nil || m.announces == 0 || now.Before(m.announceAt) {
+		return nil
+	}
+	m.announces--
+	m.announceAt = now.Add(announceInterval)
+	address := m.lease.Prefix.Addr()
+	return []Action{m.arp(address, address)}
+}
+
+// ReceiveARP takes an ARP packet in. Another host that answers for an address
+// being probed, or probes for it too, is a conflict: the address is declined. One
+// that claims the address in force is told off once; if that does not help, it
+// is reported, and the address is kept (RFC 5227 section 2.4, c): whether it
+// still serves, the uplink's probes tell.
+func (m *Machine) ReceiveARP(now time.Time, a ARP) ([]Action, error) {
+	if a.SenderMAC == [6]byte(m.identity.MAC) {
+		return nil, nil
+	}
+	if m.state == Probing {
+		address := m.offer.Prefix.Addr()
+		if a.Sender == address || !a.Reply && a.Sender.IsUnspecified() && a.Target == address {
+			return m.decline(now, a)
+		}
+	}
+	if m.state < Bound || a.Sender != m.lease.Prefix.Addr() {
+		return nil, nil
+	}
+	if m.defended.IsZero() || now.Sub(m.defended) >= defendInterval {
+		m.defended, m.reported = now, false
+		return []Action{m.arp(a.Sender, a.Sender)}, nil
+	}
+	if m.reported {
+		return nil, nil
+	}
+	before := m.rival
+	m.reported, m.rival = true, Conflict{MAC: a.MAC().String(), At: now}
+	if before.MAC == m.rival.MAC && now.Sub(before.At) < complainInterval {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("another host, %s, claims %s too: find it, or have the provider give another address",
+		a.MAC(), a.Sender)
+}
+
+// decline tells the server that the address it gave is in use, and begins anew
+// after a pause (RFC 2131 section 3.1).
+func (m *Machine) decline(now time.Time, a ARP) ([]Action, error) {
+	lease := m.offer
+	if m.lease != nil && m.lease.Prefix.Addr() == lease.Prefix.Addr() {
+		m.lease = nil
+	}
+	pause := declinePause
+	if m.conflicts++; m.conflicts >= conflictsMost {
+		pause = conflictPause
+	}
+	m.newTransaction(now)
+	address := lease.Prefix.Addr()
+	message := m.message(dhcpv4.MessageTypeDecline, now, requested(address), server(lease.Server))
+	m.enter(Init, fmt.Sprintf("declined %s: %s has it", address, a.MAC()))
+	m.wake = now.Add(pause)
+	return m.broadcast(message), fmt.Errorf("the address %s of %s is in use by %s: declined", address, lease.Server, a.MAC())
+}

@@ -1,0 +1,109 @@
+package uplink
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/dhcp"
+	"uplinkd/routes"
+)
+
+// leasedUplink is an uplink by DHCP with a lease that a server has given.
+func leasedUplink(name, prefix, router string) Uplink {
+	return Uplink{
+		Config: configs.Uplink{
+			Name: name, Interface: name, Address: configs.AddressDHCP, Gateway: configs.GatewayLease, Weight: 1, Tier: 1,
+		},
+		Read: true, MAC: "02:00:00:00:00:01", Link: routes.Link{Name: name, Index: 2, Up: true, Carrier: true},
+		DHCP: dhcp.Change{State: dhcp.Bound, Confirmed: true, Lease: &dhcp.Lease{
+			Prefix: netip.MustParsePrefix(prefix), Router: netip.MustParseAddr(router), MTU: 1400,
+		}},
+	}
+}
+
+// A lease that would draw another uplink's traffic to itself is not used; one
+// of the very same network is, as carrier-grade NAT gives such.
+func TestClash(t *testing.T) {
+	static := Uplink{Config: configs.Uplink{
+		Name: "fixed", Interface: "fixed", Address: configs.AddressStatic,
+		Prefixes:  []netip.Prefix{netip.MustParsePrefix("203.0.113.5/24")},
+		Gateway:   configs.GatewayFixed,
+		GatewayIP: netip.MustParseAddr("203.0.113.1"),
+	}}
+	inUse := leasedUplink("b", "100.64.0.5/16", "100.64.0.1")
+	inUse.Present = []netip.Prefix{inUse.DHCP.Lease.Prefix}
+	for name, tt := range map[string]struct {
+		uplinks []Uplink
+		want    []string // of each uplink: a part of the reason, "" for none
+	}{
+		"apart": {[]Uplink{leasedUplink("a", "10.0.0.5/24", "10.0.0.1"), static}, []string{"", ""}},
+		"the same network": {
+			[]Uplink{leasedUplink("a", "10.0.0.5/24", "10.0.0.1"), leasedUplink("b", "10.0.0.6/24", "10.0.0.1")},
+			[]string{"", ""},
+		},
+		"around a fixed one, which stands later in the file": {
+			[]Uplink{leasedUplink("a", "203.0.0.5/16", "203.0.0.1"), static},
+			[]string{"203.0.0.0/16 overlaps 203.0.113.0/24 of fixed", ""},
+		},
+		"within a fixed one": {
+			[]Uplink{static, leasedUplink("a", "203.0.113.130/25", "203.0.113.129")},
+			[]string{"", "203.0.113.128/25 overlaps"},
+		},
+		"another's gateway": {
+			[]Uplink{static, leasedUplink("a", "203.0.113.1/24", "203.0.113.2")},
+			[]string{"", "203.0.113.1 is the gateway of fixed"},
+		},
+		"two leases: the first in the file": {
+			[]Uplink{leasedUplink("a", "100.64.1.5/24", "100.64.1.1"), leasedUplink("b", "100.64.0.5/16", "100.64.0.1")},
+			[]string{"", "100.64.0.0/16 overlaps 100.64.1.0/24 of a"},
+		},
+		"two leases: the one in use": {
+			[]Uplink{leasedUplink("a", "100.64.1.5/24", "100.64.1.1"), inUse},
+			[]string{"100.64.1.0/24 overlaps 100.64.0.0/16 of b", ""},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := State{Read: true, Started: time.Now(), Uplinks: tt.uplinks}
+			for range 2 { // the second round sees what the first decided
+				s.decide(time.Now())
+			}
+			for i := range s.Uplinks {
+				u := &s.Uplinks[i]
+				if got := u.Clash; (got == "") != (tt.want[i] == "") || !strings.Contains(got, tt.want[i]) {
+					t.Errorf("%s: %q, want %q", u.Config.Name, got, tt.want[i])
+				}
+				if tt.want[i] != "" && (len(u.Addresses()) > 0 || u.Phase != Down) {
+					t.Errorf("%s is %s with %v, want down without an address", u.Config.Name, u.Phase, u.Addresses())
+				}
+			}
+		})
+	}
+}
+
+// The interface gets the lease's MTU where that is accepted, and can be meant.
+func TestMTU(t *testing.T) {
+	for _, tt := range []struct {
+		policy configs.MTUPolicy
+		mtu    int
+		want   string
+	}{
+		{configs.MTUIgnore, 1400, ""}, {configs.MTUAccept, 1400, "1400"}, {configs.MTUAccept, 0, ""},
+		{configs.MTUAccept, 576, ""}, {configs.MTUAccept, 1280, "1280"},
+	} {
+		u := leasedUplink("eth1", "10.0.0.5/24", "10.0.0.1")
+		u.Config.DHCP.MTU, u.DHCP.Lease.MTU = tt.policy, tt.mtu
+		set := Desired(State{Read: true, Uplinks: []Uplink{u}})
+		i := slices.IndexFunc(set.Sysctls, func(s routes.Sysctl) bool { return s.Name == routes.LinkMTU("eth1") })
+		got := ""
+		if i >= 0 {
+			got = set.Sysctls[i].Value
+		}
+		if got != tt.want {
+			t.Errorf("%v of %d: %q, want %q", tt.policy, tt.mtu, got, tt.want)
+		}
+	}
+}
