@@ -47,8 +47,8 @@ func (s *Spec) sameBut(other *Spec) bool {
 // A Conn carries messages and ARP on one interface. Receive is called by one
 // goroutine, ReceiveARP by another, the rest by a third.
 type Conn interface {
-	// Broadcast sends from 0.0.0.0 to all servers on the link.
-	Broadcast(message []byte) error
+	// Broadcast sends to all servers on the link, from 0.0.0.0 when from is not valid.
+	Broadcast(message []byte, from netip.Addr) error
 	// Unicast sends to a server, by this interface whatever the routing says.
 	Unicast(message []byte, from, to netip.Addr) error
 	// Receive blocks until a message comes, or the Conn is closed or broken.
@@ -411,7 +411,7 @@ func transmit(conn Conn, a Action) (string, error) {
 	case a.To.IsValid():
 		return a.Message.MessageType().String(), conn.Unicast(a.Message.ToBytes(), a.From, a.To)
 	}
-	return a.Message.MessageType().String(), conn.Broadcast(a.Message.ToBytes())
+	return a.Message.MessageType().String(), conn.Broadcast(a.Message.ToBytes(), a.From)
 }
 
 // tell reports what has changed since it was last told.

@@ -60,7 +60,7 @@ type conn struct {
 	closed  chan struct{}
 }
 
-func (c *conn) Broadcast(b []byte) error { return c.take(b, false) }
+func (c *conn) Broadcast(b []byte, _ netip.Addr) error { return c.take(b, false) }
 
 func (c *conn) Unicast(b []byte, _, _ netip.Addr) error { return c.take(b, true) }
 

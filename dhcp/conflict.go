@@ -176,5 +176,6 @@ func (m *Machine) decline(now time.Time, a ARP) ([]Action, error) {
 	message := m.message(dhcpv4.MessageTypeDecline, now, requested(address), server(lease.Server))
 	m.enter(Init, fmt.Sprintf("declined %s: %s has it", address, a.MAC()))
 	m.wake = now.Add(pause)
-	return m.broadcast(message), fmt.Errorf("the address %s of %s is in use by %s: declined", address, lease.Server, a.MAC())
+	return m.broadcast(message),
+		fmt.Errorf("the address %s of %s is in use by %s: declined", address, lease.Server, a.MAC())
 }

@@ -126,8 +126,8 @@ func prepareUDP(fd int, spec Spec) error {
 }
 
 // Broadcast implements Conn.
-func (c *linuxConn) Broadcast(message []byte) error {
-	_, err := c.packet.WriteTo(wrap(message), &packet.Addr{HardwareAddr: broadcastMAC})
+func (c *linuxConn) Broadcast(message []byte, from netip.Addr) error {
+	_, err := c.packet.WriteTo(wrap(message, from), &packet.Addr{HardwareAddr: broadcastMAC})
 	return err
 }
 

@@ -30,6 +30,6 @@ func HostDUID(machineID string) []byte {
 // host's clients from another (RFC 4361 section 6.1).
 func iaid(name string) [4]byte {
 	h := fnv.New32a()
-	h.Write([]byte(name)) //nolint:errcheck // never fails
+	h.Write([]byte(name))
 	return [4]byte(binary.BigEndian.AppendUint32(nil, h.Sum32()))
 }

@@ -49,9 +49,9 @@ const (
 // An Action is something the machine wants sent: a message, or an ARP packet.
 type Action struct {
 	Message *dhcpv4.DHCPv4
-	To      netip.Addr // not valid: broadcast from 0.0.0.0
-	From    netip.Addr
-	ARP     *ARP // broadcast
+	To      netip.Addr // not valid: broadcast
+	From    netip.Addr // not valid: 0.0.0.0, as long as the client has no address (RFC 2131 section 4.1)
+	ARP     *ARP       // broadcast
 }
 
 // A Machine is the client's state. It is pure: what it does follows from what
@@ -308,7 +308,7 @@ func (m *Machine) sendRenewal(now time.Time) []Action {
 	action := Action{Message: request, From: address, To: m.lease.Server}
 	if m.state == Rebinding {
 		until = m.lease.Expire
-		action = Action{Message: request}
+		action = Action{Message: request, From: address}
 	}
 	m.tries++
 	m.wake = now.Add(max(until.Sub(now)/2, leastRenewal))

@@ -3,6 +3,7 @@ package dhcp
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 )
 
 const (
@@ -16,14 +17,18 @@ const (
 
 var errNotOurs = errors.New("not a DHCP server's packet")
 
-// wrap puts a message into an IP packet from 0.0.0.0 to all, UDP port 68 to 67
-// (RFC 791, RFC 768).
-func wrap(message []byte) []byte {
+// wrap puts a message into an IP packet to all, UDP port 68 to 67 (RFC 791, RFC
+// 768), from 0.0.0.0 when from is not valid.
+func wrap(message []byte, from netip.Addr) []byte {
 	b := make([]byte, ipHeader+udpHeader+len(message))
 	b[0] = 0x45
 	b[1] = 0x10 // low delay, as other clients send it
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 	b[8], b[9] = 64, protoUDP
+	if from.Is4() {
+		source := from.As4()
+		copy(b[12:16], source[:])
+	}
 	copy(b[16:20], []byte{255, 255, 255, 255})
 	binary.BigEndian.PutUint16(b[10:], ^sum(b[:ipHeader], 0))
 

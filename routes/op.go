@@ -59,7 +59,7 @@ func (DeleteRule) isOp()    {}
 func (o SetLinkUp) String() string     { return "ip link set dev " + o.Interface + " up" }
 func (o SetLinkDown) String() string   { return "ip link set dev " + o.Interface + " down" }
 func (o WriteSysctl) String() string   { return o.Sysctl.String() }
-func (o RestoreSysctl) String() string { return o.Saved.Sysctl.String() }
+func (o RestoreSysctl) String() string { return o.Saved.String() }
 
 func (o PutAddress) String() string {
 	a := o.Address

@@ -91,8 +91,11 @@ func TestMTU(t *testing.T) {
 		mtu    int
 		want   string
 	}{
-		{configs.MTUIgnore, 1400, ""}, {configs.MTUAccept, 1400, "1400"}, {configs.MTUAccept, 0, ""},
-		{configs.MTUAccept, 576, ""}, {configs.MTUAccept, 1280, "1280"},
+		{configs.MTUIgnore, 1400, ""},
+		{configs.MTUAccept, 1400, "1400"},
+		{configs.MTUAccept, 0, ""},
+		{configs.MTUAccept, 576, ""},
+		{configs.MTUAccept, 1280, "1280"},
 	} {
 		u := leasedUplink("eth1", "10.0.0.5/24", "10.0.0.1")
 		u.Config.DHCP.MTU, u.DHCP.Lease.MTU = tt.policy, tt.mtu

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 )
 
 // everything is what cleanup must leave as it was: rules, the routes of all
@@ -67,16 +68,24 @@ func TestCleanupLeavesNoTrace(t *testing.T) {
 // Killed, the daemon leaves traffic flowing; the next one changes nothing in
 // the kernel, and judges the uplinks anew without dropping them meanwhile.
 func TestKilled(t *testing.T) {
-	for _, kind := range []string{"static", "dhcp"} {
+	for kind, lines := range map[string]func(b *bench) []string{
+		"static": func(b *bench) []string { return b.static(2, 1, 1) },
+		"dhcp":   func(b *bench) []string { return b.dhcp(time.Hour, 2, 1, 1) },
+		"dhcp of dnsmasq and kea": func(b *bench) []string {
+			labtest.NeedRoot(b, "dnsmasq", "kea-dhcp4")
+			isps := b.world.ISPs
+			b.dnsmasq(isps[0], "1h")
+			b.kea(isps[1], isps[1].Gateway, `"valid-lifetime": 3600`)
+			b.dnsmasq(isps[2], "1h")
+			return b.dhcpLines()
+		},
+	} {
 		t.Run(kind, func(t *testing.T) {
 			b := newBench(t, 3)
-			lines := b.static(2, 1, 1)
-			if kind == "dhcp" {
-				lines = b.dhcp(time.Hour, 2, 1, 1)
-			}
+			lines := lines(b)
 			b.configure(lines, "")
 			b.start()
-			b.untilStates(10*time.Second, "up", "up", "up")
+			b.untilStates(15*time.Second, "up", "up", "up")
 			before := b.kernel(everything...)
 			b.kill(syscall.SIGKILL)
 

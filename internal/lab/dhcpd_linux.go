@@ -30,6 +30,7 @@ type DHCPServer struct {
 	bits    int // of the subnet mask
 	clients map[string]netip.Addr
 	seen    []dhcpv4.MessageType
+	spoil   func(reply *dhcpv4.DHCPv4)
 }
 
 func startDHCP(isp *ISP, lease time.Duration) (*DHCPServer, error) {
@@ -76,6 +77,13 @@ func (s *DHCPServer) Mask(bits int) {
 	s.bits = bits
 }
 
+// Spoil has f change every answer before it is sent; nil ends that.
+func (s *DHCPServer) Spoil(f func(reply *dhcpv4.DHCPv4)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spoil = f
+}
+
 // Seen returns the messages that have come in since the last call.
 func (s *DHCPServer) Seen() []dhcpv4.MessageType {
 	s.mu.Lock()
@@ -119,7 +127,10 @@ func (s *DHCPServer) answer(request *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 	defer s.mu.Unlock()
 	kind := request.MessageType()
 	s.seen = append(s.seen, kind)
-	if kind == dhcpv4.MessageTypeRelease {
+	if kind == dhcpv4.MessageTypeDecline {
+		s.first++ // that one is taken; give the next
+	}
+	if kind == dhcpv4.MessageTypeDecline || kind == dhcpv4.MessageTypeRelease {
 		delete(s.clients, request.ClientHWAddr.String())
 		return nil
 	}
@@ -154,6 +165,9 @@ func (s *DHCPServer) answer(request *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 	answer, err := dhcpv4.NewReplyFromRequest(request, modifiers...)
 	if err != nil {
 		return nil
+	}
+	if s.spoil != nil {
+		s.spoil(answer)
 	}
 	return answer
 }

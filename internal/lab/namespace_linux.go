@@ -108,6 +108,16 @@ func (n *Namespace) Address(name string, prefix netip.Prefix) error {
 	return nil
 }
 
+// RemoveAddress takes an address away.
+func (n *Namespace) RemoveAddress(name string, prefix netip.Prefix) error {
+	index, err := n.Index(name)
+	if err != nil {
+		return err
+	}
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+	return n.handle.AddrDel(link, &netlink.Addr{IPNet: ipNet(prefix)})
+}
+
 // SetLink sets an interface up or down.
 func (n *Namespace) SetLink(name string, up bool) error {
 	if up {

@@ -153,7 +153,8 @@ func (s *Snapshot) remarks(b *strings.Builder) {
 	}
 	for _, u := range s.Uplinks {
 		if u.DHCP != nil && u.DHCP.Conflict != nil {
-			lines = append(lines, fmt.Sprintf("%s: another host, %s, claims %s too", u.Name, u.DHCP.Conflict.MAC, u.Address))
+			lines = append(lines,
+				fmt.Sprintf("%s: another host, %s, claims %s too", u.Name, u.DHCP.Conflict.MAC, u.Address))
 		}
 	}
 	for _, c := range s.Kernel.Conflicts {
