@@ -1,7 +1,7 @@
 package configs
 
-// fillIn gives tables and marks to the uplinks that name none, and turns
-// quorums into numbers.
+// fillIn gives tables, marks and return values to the uplinks that name none,
+// and turns quorums into numbers.
 func (p *parser) fillIn() {
 	for i := range p.uplinks {
 		if u := &p.uplinks[i]; u.Table == 0 {
@@ -11,6 +11,7 @@ func (p *parser) fillIn() {
 	p.fillMarks()
 	for i := range p.uplinks {
 		probe := &p.uplinks[i].Probe
+		probe.fillLimits()
 		switch probe.Quorum {
 		case quorumAny:
 			probe.Quorum = 1

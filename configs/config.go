@@ -62,6 +62,11 @@ type Uplink struct {
 	Probe     Probe
 	DHCP      DHCP
 	Options   RouteOptions
+
+	MaxConnections int           // with so many it gets no new ones, until 90 % of it; 0: no limit
+	Bandwidth      uint64        // bits a second, for Balance; 0: not told
+	AutoDisable    bool          // once down it stays out until `uplinkd enable`
+	SlowStart      time.Duration // after a fall the weight rises to its full over this time
 }
 
 // A DHCP says how an uplink's lease is kept.
@@ -116,21 +121,56 @@ type Probe struct {
 	DownAfter int           // misses in a row
 	UpAfter   int           // answers in a row
 	Quorum    int           // how many targets must answer: 1..len(Targets)
+
+	// What a target that answers must keep, each with what it must come back to.
+	// Zero is no limit.
+	MaxLoss, ReturnLoss     int // percent, of the last 100
+	MaxRTT, ReturnRTT       time.Duration
+	MaxJitter, ReturnJitter time.Duration
+
+	Expect      Expect
+	ExecTimeout time.Duration // how long a program may take
+	Passive     bool          // connections that get no answer hurry the next probe
+	Budget      uint64        // bytes in 30 days; 0: no limit
+
+	// HoldDown is how long an uplink stays down after the second fall within
+	// FlapWindow. It doubles with each further one, up to HoldDownMax.
+	HoldDown, HoldDownMax, FlapWindow time.Duration
 }
 
-// A Target is what a probe is sent to.
+// Expect is what an HTTP target must answer.
+type Expect struct {
+	Status int    // 0: any from 200 to 299
+	Body   string // must stand in the answer; "": any
+}
+
+// A TargetKind is how a target is probed.
+type TargetKind uint8
+
+// The kinds.
+const (
+	TargetGateway TargetKind = iota // the uplink's gateway, whatever it is at the time, by ICMP
+	TargetIP                        // by ICMP
+	TargetTCP
+	TargetHTTP
+	TargetDNS
+	TargetExec
+)
+
+// A Target is what is probed.
 type Target struct {
-	Gateway bool // the uplink's gateway, whatever it is at the time
-	IP      netip.Addr
+	Kind TargetKind
+	Text string     // as it stands in the file
+	IP   netip.Addr // of TargetIP, TargetTCP and TargetDNS
+	Port uint16     // of TargetTCP
+	Rest string     // of TargetHTTP the URL, of TargetDNS the name, of TargetExec the program
 }
 
 // String returns the target as it stands in the file.
-func (t Target) String() string {
-	if t.Gateway {
-		return "gateway"
-	}
-	return t.IP.String()
-}
+func (t Target) String() string { return t.Text }
+
+// Gateway is the target `gateway`.
+var Gateway = Target{Kind: TargetGateway, Text: "gateway"}
 
 // Hash is the multipath hash policy, net.ipv4.fib_multipath_hash_policy.
 type Hash uint8
@@ -152,6 +192,22 @@ const (
 	LastResortNone
 )
 
+// Balance says what the weights inside a tier follow.
+type Balance uint8
+
+// The balances.
+const (
+	BalanceStatic           Balance = iota // the configured weight alone
+	BalanceResponseTime                    // probes' round-trip times
+	BalanceLeastTraffic                    // what is free of the bandwidth
+	BalanceLeastConnections                // connections by weight
+)
+
+// String returns the word used in the file.
+func (b Balance) String() string { return balanceWords[b] }
+
+var balanceWords = []string{"static", "response-time", "least-traffic", "least-connections"}
+
 // Routes says what is put into the kernel, and how it is marked as ours.
 type Routes struct {
 	Table        uint32 // where the multipath default route lives
@@ -161,7 +217,11 @@ type Routes struct {
 	FwMarkMask   uint32
 	Hash         Hash
 	LastResort   LastResort
-	Options      RouteOptions // of the shared default route; uplinks' own tables have their own
+
+	Balance         Balance
+	BalanceInterval time.Duration // at most one change of weights in each
+
+	Options RouteOptions // of the shared default route; uplinks' own tables have their own
 }
 
 // RouteOptions are metrics on an uplink's default route and on the shared one.

@@ -21,11 +21,12 @@ type Options struct {
 var (
 	defaultProbe = Probe{
 		Interval: 500 * time.Millisecond, Timeout: 400 * time.Millisecond, Confirm: 100 * time.Millisecond,
-		DownAfter: 3, UpAfter: 5,
+		DownAfter: 3, UpAfter: 5, MaxLoss: 15, ReturnLoss: returnUnset, ExecTimeout: 5 * time.Second, Passive: true,
+		HoldDown: 2 * time.Second, HoldDownMax: 5 * time.Minute, FlapWindow: 10 * time.Minute,
 	}
 	defaultRoutes = Routes{
 		Table: tableMain, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff,
-		Hash: HashL4, LastResort: LastResortKeep,
+		Hash: HashL4, LastResort: LastResortKeep, BalanceInterval: 10 * time.Second,
 	}
 	defaultDHCP    = DHCP{RenewAfter: 10 * time.Second}
 	defaultOptions = RouteOptions{InitCwnd: 70, InitRwnd: 70, QuickAck: true}
@@ -108,7 +109,7 @@ type parser struct {
 func (p *parser) config(root value) {
 	p.whole = Defaults()
 	p.options, p.probe = defaultOptions, defaultProbe
-	p.probe.Targets, p.probe.Quorum = []Target{{Gateway: true}}, quorumAny
+	p.probe.Targets, p.probe.Quorum = []Target{Gateway}, quorumAny
 	var uplinks *value
 	p.routes, p.probeAt = map[string]value{}, map[string]value{}
 	p.mapping(root, map[string]func(value){

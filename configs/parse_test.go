@@ -30,8 +30,10 @@ func TestShippedExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	probe := configs.Probe{
-		Targets: []configs.Target{{Gateway: true}}, Interval: 500 * time.Millisecond, Timeout: 400 * time.Millisecond,
-		Confirm: 100 * time.Millisecond, DownAfter: 3, UpAfter: 5, Quorum: 1,
+		Targets: []configs.Target{configs.Gateway}, Interval: 500 * time.Millisecond, Timeout: 400 * time.Millisecond,
+		Confirm: 100 * time.Millisecond, DownAfter: 3, UpAfter: 5, Quorum: 1, MaxLoss: 15, ReturnLoss: 5,
+		ExecTimeout: 5 * time.Second, Passive: true, HoldDown: 2 * time.Second, HoldDownMax: 5 * time.Minute,
+		FlapWindow: 10 * time.Minute,
 	}
 	options := configs.RouteOptions{InitCwnd: 70, InitRwnd: 70, QuickAck: true}
 	want := configs.Config{
@@ -41,6 +43,7 @@ func TestShippedExample(t *testing.T) {
 		},
 		Routes: configs.Routes{
 			Table: 254, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff, Hash: configs.HashL4, Options: options,
+			BalanceInterval: 10 * time.Second,
 		},
 		Control: configs.Control{Socket: "/run/uplinkd/uplinkd.sock"}, StateDir: "/var/lib/uplinkd",
 	}
@@ -113,9 +116,28 @@ func TestGood(t *testing.T) {
 		"options inherit": {head + ", options: {mtu: 1400}}\nroutes: {options: {initcwnd: 3}}", func(c configs.Config) (any, any) {
 			return c.Uplinks[0].Options, configs.RouteOptions{InitCwnd: 3, InitRwnd: 70, MTU: 1400, QuickAck: true}
 		}},
-		"quorum all":       {head + ", probe: {targets: [gateway, 192.0.2.9], quorum: all}}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.Quorum, 2 }},
-		"weight 256":       {head + ", weight: 256}", func(c configs.Config) (any, any) { return c.Uplinks[0].Weight, 256 }},
-		"renew_after":      {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {renew_after: 1m}}]", func(c configs.Config) (any, any) { return c.Uplinks[0].DHCP.RenewAfter, time.Minute }},
+		"quorum all":  {head + ", probe: {targets: [gateway, 192.0.2.9], quorum: all}}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.Quorum, 2 }},
+		"weight 256":  {head + ", weight: 256}", func(c configs.Config) (any, any) { return c.Uplinks[0].Weight, 256 }},
+		"renew_after": {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {renew_after: 1m}}]", func(c configs.Config) (any, any) { return c.Uplinks[0].DHCP.RenewAfter, time.Minute }},
+		"targets": {head + ", probe: {targets: ['tcp://192.0.2.9:443', 'https://example.org/x', 'dns://192.0.2.53/example.org', 'exec:/bin/true']}}", func(c configs.Config) (any, any) {
+			return c.Uplinks[0].Probe.Targets, []configs.Target{
+				{Kind: configs.TargetTCP, Text: "tcp://192.0.2.9:443", IP: netip.MustParseAddr("192.0.2.9"), Port: 443},
+				{Kind: configs.TargetHTTP, Text: "https://example.org/x", Rest: "https://example.org/x"},
+				{Kind: configs.TargetDNS, Text: "dns://192.0.2.53/example.org", IP: netip.MustParseAddr("192.0.2.53"), Rest: "example.org"},
+				{Kind: configs.TargetExec, Text: "exec:/bin/true", Rest: "/bin/true"},
+			}
+		}},
+		"limits to come back to": {head + ", probe: {max_loss: 30, max_rtt: 100ms, max_jitter: 50ms}}", func(c configs.Config) (any, any) {
+			p := c.Uplinks[0].Probe
+			return []any{p.ReturnLoss, p.ReturnRTT, p.ReturnJitter}, []any{10, 80 * time.Millisecond, 40 * time.Millisecond}
+		}},
+		"budget":    {head + ", probe: {budget: 500MB}}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.Budget, uint64(500e6) }},
+		"bandwidth": {head + ", bandwidth: 100Mbit}", func(c configs.Config) (any, any) { return c.Uplinks[0].Bandwidth, uint64(100e6) }},
+		"client id": {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {client_id: 'hex:01:aB', mtu: accept, conflict_probe: none}}]", func(c configs.Config) (any, any) {
+			return c.Uplinks[0].DHCP, configs.DHCP{
+				RenewAfter: 10 * time.Second, ConflictProbe: configs.ConflictNone, MTU: configs.MTUAccept, Send: configs.DHCPOptions{ClientID: "\x01\xab"},
+			}
+		}},
 		"empty section":    {head + "}\nprobe:\n", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 5 }},
 		"alias":            {"probe: &p {up_after: 3}\nuplinks:\n  - {name: a, interface: eth1, address: dhcp, gateway: lease, probe: *p}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 3 }},
 		"last resort none": {head + "}\nroutes: {last_resort: none, hash: keep}", func(c configs.Config) (any, any) { return c.Routes.LastResort, configs.LastResortNone }},
@@ -125,7 +147,7 @@ func TestGood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := tt.check(c); !cmp.Equal(got, want) {
+			if got, want := tt.check(c); !cmp.Equal(got, want, byValue) {
 				t.Errorf("got %v, want %v", got, want)
 			}
 		})
@@ -171,7 +193,17 @@ func TestBad(t *testing.T) {
 		"dhcp of a static":  {head + ", dhcp: {renew_after: 1s}}", "f.yaml:2:81: uplink a: dhcp: only with address: dhcp: remove it, or take the address by DHCP"},
 		"host name":         {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {host_name: ''}}]", "f.yaml:1:87: uplink a: dhcp.host_name: \"\": must be 1 to 63 bytes without control characters"},
 		"nothing to probe":  {"uplinks: [{name: a, interface: ppp0, address: external, gateway: none}]", "f.yaml:1:66: uplink a: gateway: none: there is no gateway to probe: name addresses under probe.targets of this uplink"},
-		"tcp target":        {head + "}\nprobe: {targets: ['tcp://192.0.2.9:443']}", "f.yaml:3:19: probe.targets[0]: \"tcp://192.0.2.9:443\": this version probes by ICMP: name gateway or an IP address"},
+		"tcp, no port":      {head + "}\nprobe: {targets: ['tcp://192.0.2.9']}", "f.yaml:3:19: probe.targets[0]: \"tcp://192.0.2.9\": must be tcp://IP:port"},
+		"http, no host":     {head + "}\nprobe: {targets: ['http:///x']}", "f.yaml:3:19: probe.targets[0]: \"http:///x\": must be http://host/path or https://host/path"},
+		"dns, no name":      {head + "}\nprobe: {targets: ['dns://192.0.2.9']}", "f.yaml:3:19: probe.targets[0]: \"dns://192.0.2.9\": must be dns://IP/name"},
+		"exec, relative":    {head + "}\nprobe: {targets: ['exec:check.sh']}", "f.yaml:3:19: probe.targets[0]: \"exec:check.sh\": must be exec: and the absolute path of a program"},
+		"nothing known":     {head + "}\nprobe: {targets: [example.org]}", "f.yaml:3:19: probe.targets[0]: \"example.org\": must be gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name or exec:/path"},
+		"loss comes back":   {head + "}\nprobe: {max_loss: 10, return_loss: 10}", "f.yaml:3:36: probe.return_loss: return_loss must lie below max_loss"},
+		"budget":            {head + "}\nprobe: {budget: 5kB}", "f.yaml:3:17: probe.budget: \"5kB\": must be bytes a month with their unit, such as 500MB, 100kB at least, or 0"},
+		"hold_down":         {head + "}\nprobe: {hold_down: 10m}", "f.yaml:3:20: probe.hold_down: hold_down must lie below hold_down_max"},
+		"bandwidth":         {head + ", bandwidth: fast}", "f.yaml:2:86: uplink a: bandwidth: \"fast\": must be bits a second with their unit, such as 100Mbit"},
+		"balance":           {head + "}\nroutes: {balance: luck}", "f.yaml:3:19: routes.balance: \"luck\": must be static or response-time or least-traffic or least-connections"},
+		"client id":         {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {client_id: 'hex:0g'}}]", "f.yaml:1:87: uplink a: dhcp.client_id: \"hex:0g\": after hex: must stand at least two bytes in hexadecimal digits, the type first"},
 		"quorum too high":   {head + "}\nprobe: {quorum: 2}", "f.yaml:3:17: probe.quorum: quorum 2 of 1 targets: must be at most as many as there are targets"},
 		"no unit":           {head + "}\nprobe: {interval: 500}", "f.yaml:3:19: probe.interval: \"500\": must be a number with its unit, such as 500ms or 2s"},
 		"interval too fast": {head + "}\nprobe: {interval: 1ms}", "f.yaml:3:19: probe.interval: 1ms: must be 10ms to 1h0m0s"},

@@ -2,7 +2,11 @@ package configs
 
 import (
 	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,6 +35,9 @@ func (p *parser) readProbe(v value, to *Probe, at map[string]value) {
 			}
 		})
 	}
+	limit := func(key string, to *time.Duration) func(value) {
+		return noted(key, func(v value) { setDuration(p, v, to, 0, time.Minute) })
+	}
 	p.mapping(v, map[string]func(value){
 		"targets":    noted("targets", func(v value) { p.readTargets(v, to) }),
 		"interval":   pace("interval", &to.Interval),
@@ -39,8 +46,82 @@ func (p *parser) readProbe(v value, to *Probe, at map[string]value) {
 		"down_after": streak(&to.DownAfter),
 		"up_after":   streak(&to.UpAfter),
 		"quorum":     noted("quorum", func(v value) { p.readQuorum(v, to) }),
+
+		"max_loss":      noted("max_loss", func(v value) { setInteger(p, v, &to.MaxLoss, 0, 100) }),
+		"return_loss":   noted("return_loss", func(v value) { setInteger(p, v, &to.ReturnLoss, 0, 100) }),
+		"max_rtt":       limit("max_rtt", &to.MaxRTT),
+		"return_rtt":    limit("return_rtt", &to.ReturnRTT),
+		"max_jitter":    limit("max_jitter", &to.MaxJitter),
+		"return_jitter": limit("return_jitter", &to.ReturnJitter),
+		"expect":        func(v value) { p.readExpect(v, &to.Expect) },
+		"exec_timeout":  pace("exec_timeout", &to.ExecTimeout),
+		"passive":       func(v value) { setFlag(p, v, &to.Passive) },
+		"budget":        func(v value) { p.readBytes(v, &to.Budget) },
+		"hold_down":     noted("hold_down", func(v value) { setDuration(p, v, &to.HoldDown, 0, time.Hour) }),
+		"hold_down_max": noted("hold_down_max", func(v value) { setDuration(p, v, &to.HoldDownMax, 0, 24*time.Hour) }),
+		"flap_window":   func(v value) { setDuration(p, v, &to.FlapWindow, time.Second, 24*time.Hour) },
 	})
 }
+
+// returnUnset is a return_loss that the file does not give.
+const returnUnset = -1
+
+// fillLimits gives values to come back to where the file has none: a third of
+// the loss, four fifths of the times.
+func (c *Probe) fillLimits() {
+	if c.ReturnLoss == returnUnset {
+		c.ReturnLoss = c.MaxLoss / 3
+	}
+	if c.ReturnRTT == 0 {
+		c.ReturnRTT = c.MaxRTT * 4 / 5
+	}
+	if c.ReturnJitter == 0 {
+		c.ReturnJitter = c.MaxJitter * 4 / 5
+	}
+}
+
+func (p *parser) readExpect(v value, to *Expect) {
+	p.mapping(v, map[string]func(value){
+		"status": func(v value) { setInteger(p, v, &to.Status, 100, 599) },
+		"body": func(v value) {
+			s, ok := p.text(v)
+			if ok && (s == "" || len(s) > bodyMost) {
+				p.fail(v, "%q: must be 1 to %d bytes", s, bodyMost)
+			}
+			to.Body = s
+		},
+	})
+}
+
+// bodyMost bounds the text that an answer must have, in bytes.
+const bodyMost = 1000
+
+var bytesText = regexp.MustCompile(`^([0-9]+)(|k|M|G|T)B$`)
+
+// readBytes reads an amount of data: 500MB, 2GB; units are powers of ten.
+func (p *parser) readBytes(v value, to *uint64) {
+	s, ok := p.text(v)
+	if !ok {
+		return
+	}
+	*to = 0
+	if s == "0" {
+		return
+	}
+	parts := bytesText.FindStringSubmatch(s)
+	if parts != nil {
+		n, err := strconv.ParseUint(parts[1], 10, 40)
+		unit := map[string]uint64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[parts[2]]
+		if err == nil && n > 0 && n <= 1e15/unit && n*unit >= budgetLeast {
+			*to = n * unit
+			return
+		}
+	}
+	p.fail(v, "%q: must be bytes a month with their unit, such as 500MB, 100kB at least, or 0", s)
+}
+
+// budgetLeast buys a probe every half hour.
+const budgetLeast = 100_000
 
 func (p *parser) readQuorum(v value, to *Probe) {
 	switch s, ok := p.text(v); {
@@ -63,15 +144,9 @@ func (p *parser) readTargets(v value, to *Probe) {
 		if !ok {
 			return
 		}
-		target := Target{Gateway: s == "gateway"}
-		if !target.Gateway {
-			if strings.Contains(s, ":") && !isIP(s) {
-				p.fail(v, "%q: this version probes by ICMP: name gateway or an IP address", s)
-				return
-			}
-			if target.IP, ok = p.address(v, s, "gateway or an IP address"); !ok {
-				return
-			}
+		target, ok := p.target(v, s)
+		if !ok {
+			return
 		}
 		if slices.Contains(targets, target) {
 			p.fail(v, "%s: named twice: keep one", target)
@@ -81,15 +156,63 @@ func (p *parser) readTargets(v value, to *Probe) {
 	if n := len(targets); n > targetMost {
 		p.fail(v, "%d targets: at most %d", n, targetMost)
 	} else if n == 0 && len(p.problems) == 0 {
-		p.fail(v, "empty: name gateway or an IP address")
+		p.fail(v, "empty: name %s", targetForms)
 	}
 	to.Targets = targets
 }
 
-func isIP(s string) bool {
-	_, err := netip.ParseAddr(s)
-	return err == nil
+const targetForms = "gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name or exec:/path"
+
+// target reads one target.
+func (p *parser) target(v value, s string) (Target, bool) {
+	if s == Gateway.Text {
+		return Gateway, true
+	}
+	kind, rest, _ := strings.Cut(s, ":")
+	t := Target{Text: s}
+	switch kind {
+	case "tcp":
+		t.Kind = TargetTCP
+		to, err := netip.ParseAddrPort(strings.TrimPrefix(rest, "//"))
+		if err != nil || to.Port() == 0 {
+			p.fail(v, "%q: must be tcp://IP:port", s)
+			return t, false
+		}
+		t.IP, t.Port = to.Addr(), to.Port()
+		return t, p.usable(v, t.IP)
+	case "http", "https":
+		t.Kind, t.Rest = TargetHTTP, s
+		if u, err := url.Parse(s); err != nil || u.Hostname() == "" || u.User != nil {
+			p.fail(v, "%q: must be http://host/path or https://host/path", s)
+			return t, false
+		}
+		return t, true
+	case "dns":
+		server, name, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
+		t.Kind, t.Rest = TargetDNS, name
+		if !hostName.MatchString(name) {
+			p.fail(v, "%q: must be dns://IP/name", s)
+			return t, false
+		}
+		var ok bool
+		t.IP, ok = p.address(v, server, "dns://IP/name")
+		return t, ok
+	case "exec":
+		t.Kind, t.Rest = TargetExec, rest
+		if !filepath.IsAbs(rest) || filepath.Clean(rest) != rest || len(rest) > pathMost {
+			p.fail(v, "%q: must be exec: and the absolute path of a program", s)
+			return t, false
+		}
+		return t, true
+	}
+	t.Kind = TargetIP
+	var ok bool
+	t.IP, ok = p.address(v, s, targetForms)
+	t.Text = t.IP.String()
+	return t, ok
 }
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?$`)
 
 // checkProbe looks at what a probe's keys are together. at has the places of
 // those that were given here; what was inherited has been looked at before.
@@ -100,10 +223,28 @@ func (p *parser) checkProbe(probe Probe, at map[string]value) {
 				"lower timeout or raise confirm", probe.Timeout, min(probe.Confirm, probe.Interval), inFlightMost)
 		}
 	}
+	p.checkLimits(probe, at)
 	targets := len(probe.Targets)
 	if place, ok := firstOf(at, "quorum", "targets"); ok && probe.Quorum > targets && targets > 0 {
 		p.fail(place, "quorum %d of %d targets: must be at most as many as there are targets",
 			probe.Quorum, targets)
+	}
+}
+
+// checkLimits wants each limit to lie above what its value must come back to.
+func (p *parser) checkLimits(probe Probe, at map[string]value) {
+	for _, l := range []struct {
+		limit, back string
+		ok          bool
+	}{
+		{"max_loss", "return_loss", probe.MaxLoss == 0 || probe.ReturnLoss < probe.MaxLoss},
+		{"max_rtt", "return_rtt", probe.MaxRTT == 0 || probe.ReturnRTT < probe.MaxRTT},
+		{"max_jitter", "return_jitter", probe.MaxJitter == 0 || probe.ReturnJitter < probe.MaxJitter},
+		{"hold_down_max", "hold_down", probe.HoldDown <= probe.HoldDownMax},
+	} {
+		if place, found := firstOf(at, l.back, l.limit); found && !l.ok {
+			p.fail(place, "%s must lie below %s", l.back, l.limit)
+		}
 	}
 }
 

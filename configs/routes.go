@@ -31,7 +31,11 @@ func (p *parser) readRoutes(v value) {
 		"fwmark_mask":   func(v value) { p.routes["fwmark_mask"] = v; setInteger(p, v, &r.FwMarkMask, 1, 1<<32-1) },
 		"hash":          func(v value) { setWord(p, v, &r.Hash, "l3", "l4", "inner", "keep") },
 		"last_resort":   func(v value) { setWord(p, v, &r.LastResort, "keep", "none") },
-		"options":       func(v value) { p.readOptions(v, &p.options) },
+		"balance":       func(v value) { setWord(p, v, &r.Balance, balanceWords...) },
+		"balance_interval": func(v value) {
+			setDuration(p, v, &r.BalanceInterval, time.Second, time.Hour)
+		},
+		"options": func(v value) { p.readOptions(v, &p.options) },
 	})
 }
 
@@ -109,4 +113,16 @@ func markAt(mask, n uint32) (uint32, bool) {
 		n >>= 1
 	}
 	return mark, true
+}
+
+func setDuration(p *parser, v value, to *time.Duration, low, high time.Duration) {
+	if d, ok := p.duration(v, low, high); ok {
+		*to = d
+	}
+}
+
+func setFlag(p *parser, v value, to *bool) {
+	if on, ok := p.flag(v); ok {
+		*to = on
+	}
 }

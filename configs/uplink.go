@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,6 +67,11 @@ func (p *parser) readUplink(v value) {
 		"probe":   func(v value) { p.readProbe(v, &u.Probe, u.probeAt) },
 		"dhcp":    func(v value) { p.readDHCP(v, &u.DHCP) },
 		"options": func(v value) { p.readOptions(v, &u.Options) },
+
+		"max_connections": func(v value) { setInteger(p, v, &u.MaxConnections, 0, 100_000_000) },
+		"bandwidth":       func(v value) { p.readBandwidth(v, &u.Bandwidth) },
+		"auto_disable":    func(v value) { setFlag(p, v, &u.AutoDisable) },
+		"slow_start":      func(v value) { setDuration(p, v, &u.SlowStart, 0, time.Hour) },
 	}
 	for key, read := range keys {
 		keys[key] = noted(key, read)
@@ -96,6 +102,23 @@ func (p *parser) readName(v value, to *string, pattern *regexp.Regexp, must stri
 		return
 	}
 	*to = s
+}
+
+var bandwidthText = regexp.MustCompile(`^([0-9]{1,6})([kMG])bit$`)
+
+// readBandwidth reads bits a second: 100Mbit. Units are powers of ten.
+func (p *parser) readBandwidth(v value, to *uint64) {
+	s, ok := p.text(v)
+	if !ok {
+		return
+	}
+	parts := bandwidthText.FindStringSubmatch(s)
+	if parts == nil {
+		p.fail(v, "%q: must be bits a second with their unit, such as 100Mbit", s)
+		return
+	}
+	n, _ := strconv.ParseUint(parts[1], 10, 64) // six digits
+	*to = n * map[string]uint64{"k": 1e3, "M": 1e6, "G": 1e9}[parts[2]]
 }
 
 func (p *parser) readDHCP(v value, to *DHCP) {
@@ -236,7 +259,7 @@ func (p *parser) checkUplink(u *rawUplink) {
 		p.fail(v, "only with address: dhcp: remove it, or take the address by DHCP")
 	}
 	p.checkProbe(u.Probe, u.probeAt)
-	if u.Gateway == GatewayNone && u.routeSet && slices.Contains(u.Probe.Targets, Target{Gateway: true}) {
+	if u.Gateway == GatewayNone && u.routeSet && slices.Contains(u.Probe.Targets, Gateway) {
 		p.fail(u.where("gateway"),
 			"none: there is no gateway to probe: name addresses under probe.targets of this uplink")
 	}

@@ -86,3 +86,16 @@ func checksum(b []byte) uint16 {
 	}
 	return ^uint16(sum)
 }
+
+// quoted reads the beginning of a request that an ICMP error quotes, without its
+// IP header, and reports whether it is one of ours. Eight bytes are all that a
+// router must quote; our nonce counts where it is there.
+func (e *echo) quoted(b []byte) (seq uint16, ok bool) {
+	if len(b) < echoHeader || b[0] != echoRequest || binary.BigEndian.Uint16(b[4:]) != e.id {
+		return 0, false
+	}
+	if len(b) >= stampOffset && !bytes.Equal(b[echoHeader:stampOffset], e.nonce[:]) {
+		return 0, false
+	}
+	return binary.BigEndian.Uint16(b[6:]), true
+}

@@ -34,7 +34,7 @@ func room(tb testing.TB) (*lab.World, probe.Spec) {
 	isp := world.ISPs[0]
 	return world, probe.Spec{
 		Interface: "eth1", Index: index, Source: isp.Static.Addr(), Mark: 1,
-		Targets: []netip.Addr{isp.Gateway}, Quorum: 1, Pace: fast,
+		Targets: []probe.Target{{Name: "gateway", IP: isp.Gateway}}, Pace: fast,
 	}
 }
 
@@ -78,7 +78,7 @@ func TestReplyByAnotherUplinkDoesNotCount(t *testing.T) {
 	// The probe asks the internet through ISP 1, and that answers through ISP 2,
 	// which has a route to the host's address.
 	far := lab.Somewhere(53)
-	spec.Targets = []netip.Addr{far}
+	spec.Targets = []probe.Target{{Name: far.String(), IP: far}}
 	isp1, isp2 := world.ISPs[0], world.ISPs[1]
 	host := netip.PrefixFrom(isp1.Static.Addr(), 32)
 	for _, err := range []error{

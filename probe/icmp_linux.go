@@ -28,7 +28,7 @@ const stampMost = 10 * time.Second
 // another uplink would count.
 type icmpConn struct {
 	echo    echo
-	targets []netip.Addr
+	targets []Target
 	peers   []unix.RawSockaddrInet4 // of targets, ready for the kernel
 	file    *os.File
 	raw     syscall.RawConn
@@ -41,18 +41,20 @@ type icmpConn struct {
 
 	// Of the receiver.
 	in       [256]byte // a reply is echoSize and an IP header of at most 60
-	control  [64]byte
+	control  [128]byte
+	name     unix.RawSockaddrInet4
 	vector   unix.Iovec
 	message  unix.Msghdr
 	size     int
 	readErr  unix.Errno
+	refused  bool // what was read is from the error queue
 	readable func(fd uintptr) bool
 }
 
 // OpenICMP opens a Conn that sends ICMP echo requests (RFC 792) to the targets
 // of spec, by its interface, with its source address and its mark. It needs
 // CAP_NET_RAW, and CAP_NET_ADMIN for the mark. In the steady state neither
-// Send nor Receive allocates.
+// Send nor Receive allocates. Targets of another kind are left alone.
 func OpenICMP(spec Spec) (Conn, error) {
 	c := &icmpConn{targets: spec.Targets}
 	var id [2]byte
@@ -60,10 +62,14 @@ func OpenICMP(spec Spec) (Conn, error) {
 	_, _ = rand.Read(c.echo.nonce[:])
 	c.echo.id = binary.BigEndian.Uint16(id[:])
 	for _, t := range spec.Targets {
-		if !t.Is4() {
-			return nil, fmt.Errorf("probe target %s: this version probes IPv4 only", t)
+		peer := unix.RawSockaddrInet4{Family: unix.AF_INET}
+		if t.Kind == ICMP {
+			if !t.IP.Is4() {
+				return nil, fmt.Errorf("probe target %s: this version probes IPv4 only", t.Name)
+			}
+			peer.Addr = t.IP.As4()
 		}
-		c.peers = append(c.peers, unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: t.As4()})
+		c.peers = append(c.peers, peer)
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
 	if err != nil {
@@ -95,6 +101,10 @@ func (c *icmpConn) prepare(fd int, spec Spec) error {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, option.name, option.value); err != nil {
 			return fmt.Errorf("socket option %d: %w", option.name, err)
 		}
+	}
+	// What routers say of our probes is queued for us (ip(7), IP_RECVERR).
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1); err != nil {
+		return fmt.Errorf("socket option IP_RECVERR: %w", err)
 	}
 	return unix.Bind(fd, &unix.SockaddrInet4{Addr: spec.Source.As4()})
 }
@@ -128,11 +138,21 @@ func (c *icmpConn) ready() {
 	c.message.Iov = &c.vector
 	c.message.SetIovlen(1)
 	c.message.Control = &c.control[0]
-	c.readable = func(fd uintptr) bool {
+	c.message.Name = (*byte)(unsafe.Pointer(&c.name))
+	receive := func(fd uintptr, flags uintptr) {
 		c.message.SetControllen(len(c.control))
-		n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&c.message)), 0)
+		c.message.Namelen = unix.SizeofSockaddrInet4
+		n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&c.message)), flags)
 		c.size, c.readErr = int(n), errno
-		return errno != unix.EAGAIN && errno != unix.EINTR
+	}
+	c.readable = func(fd uintptr) bool {
+		receive(fd, 0)
+		c.refused = false
+		if c.readErr == unix.EAGAIN {
+			receive(fd, unix.MSG_ERRQUEUE)
+			c.refused = c.readErr == 0
+		}
+		return c.readErr != unix.EAGAIN && c.readErr != unix.EINTR
 	}
 	c.sending = func(fd uintptr) bool {
 		_, _, c.sendErr = unix.Syscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&c.out[0])), echoSize,
@@ -169,31 +189,101 @@ func (c *icmpConn) Receive() (Answer, error) {
 		default:
 			return Answer{}, c.readErr
 		}
+		if c.refused {
+			if answer, ok := c.refusal(now); ok {
+				return answer, nil
+			}
+			continue
+		}
 		r, ok := c.echo.decode(c.in[:c.size])
-		if !ok || r.target >= len(c.targets) || r.from != c.targets[r.target] {
+		if !ok || r.target >= len(c.targets) || r.from != c.targets[r.target].IP {
 			continue
 		}
 		arrived, ok := c.arrival()
 		if age := now.Sub(arrived); ok && age > 0 && age < stampMost {
 			// When it came counts, not when this busy host got round to reading it.
-			return Answer{Target: r.target, Seq: r.seq, At: now.Add(-age), RTT: arrived.Sub(r.sent)}, nil
+			return Answer{
+				Target: r.target, Seq: r.seq, At: now.Add(-age), RTT: arrived.Sub(r.sent), Bytes: ipv4Header + echoSize,
+			}, nil
 		}
-		return Answer{Target: r.target, Seq: r.seq, At: now, RTT: now.Sub(r.sent)}, nil
+		return Answer{Target: r.target, Seq: r.seq, At: now, RTT: now.Sub(r.sent), Bytes: ipv4Header + echoSize}, nil
 	}
+}
+
+// find returns the data of a control message of the packet just read, nil when
+// there is none of that kind or it is shorter than size.
+func (c *icmpConn) find(level, kind int32, size int) []byte {
+	const header = unix.SizeofCmsghdr
+	for b := c.control[:c.message.Controllen]; len(b) >= header; {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+		length := int(h.Len)
+		if length < header || length > len(b) {
+			return nil
+		}
+		if h.Level == level && h.Type == kind && length-header >= size {
+			return b[header:length]
+		}
+		b = b[min(unix.CmsgSpace(length-header), len(b)):]
+	}
+	return nil
 }
 
 // arrival returns the kernel's time stamp of the packet just read (SCM_TIMESTAMPNS).
 func (c *icmpConn) arrival() (time.Time, bool) {
-	const header = unix.SizeofCmsghdr
-	if int(c.message.Controllen) < header+int(unsafe.Sizeof(unix.Timespec{})) {
+	b := c.find(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, int(unsafe.Sizeof(unix.Timespec{})))
+	if b == nil {
 		return time.Time{}, false
 	}
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&c.control[0]))
-	if h.Level != unix.SOL_SOCKET || h.Type != unix.SO_TIMESTAMPNS {
-		return time.Time{}, false
-	}
-	stamp := (*unix.Timespec)(unsafe.Pointer(&c.control[header]))
+	stamp := (*unix.Timespec)(unsafe.Pointer(&b[0]))
 	return time.Unix(stamp.Unix()), true
+}
+
+// refusal reads what the error queue had: an ICMP "destination unreachable"
+// (RFC 792), with the beginning of the probe it is about. It may be from a router
+// on the way, or from this host's own kernel, when nobody answers ARP for the
+// next hop.
+func (c *icmpConn) refusal(now time.Time) (Answer, bool) {
+	b := c.find(unix.IPPROTO_IP, unix.IP_RECVERR, extendedErrSize)
+	if b == nil {
+		return Answer{}, false
+	}
+	e := (*unix.SockExtendedErr)(unsafe.Pointer(&b[0]))
+	if e.Origin != unix.SO_EE_ORIGIN_ICMP || e.Type != unreachable || !final(e.Code) {
+		return Answer{}, false
+	}
+	seq, ok := c.echo.quoted(c.in[:c.size])
+	if !ok {
+		return Answer{}, false
+	}
+	for i, peer := range c.peers {
+		if c.targets[i].Kind == ICMP && peer.Addr == c.name.Addr {
+			text := unix.Errno(e.Errno).Error()
+			if by := b[extendedErrSize:]; len(by) >= unix.SizeofSockaddrInet4 {
+				text += ", says " + netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&by[0])).Addr).String()
+			}
+			return Answer{Target: i, Seq: seq, At: now, Err: text, Hard: true}, true
+		}
+	}
+	return Answer{}, false
+}
+
+// extendedErrSize is that of struct sock_extended_err (linux/errqueue.h).
+const extendedErrSize = 16
+
+// unreachable is ICMP type 3.
+const unreachable = 3
+
+// final reports whether a code of "destination unreachable" says that the
+// target's network or host cannot be reached (RFC 1812 section 5.2.7.1): net, host,
+// both prohibited, communication prohibited. Others are about a protocol, a port,
+// a size or a type of service.
+func final(code uint8) bool {
+	switch code {
+	case 0, 1, 6, 7, 9, 10, 13:
+		return true
+	default:
+		return false
+	}
 }
 
 // Close implements Conn.

@@ -1,8 +1,11 @@
 package probe
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
-// A Verdict is what the probes say of an uplink.
+// A Verdict is what the probes say of a target, or of an uplink.
 type Verdict uint8
 
 // The verdicts. Unknown is before enough probes have been answered or missed.
@@ -15,7 +18,8 @@ const (
 // String returns the verdict as it stands in status and logs.
 func (v Verdict) String() string { return [...]string{"unknown", "up", "down"}[v] }
 
-// A Pace is how fast an uplink is probed and how a verdict comes about.
+// A Pace is how fast an uplink is probed and how a run of answers or misses
+// becomes a verdict.
 type Pace struct {
 	Interval  time.Duration // steady pace to each target
 	Timeout   time.Duration // no answer by then: missed
@@ -24,55 +28,126 @@ type Pace struct {
 	UpAfter   int           // answers in a row
 }
 
-// A judge turns the answers and misses of one target into its verdict:
+// Limits are what a target that answers must keep, each with the value it must
+// come back to. Zero is no limit.
+type Limits struct {
+	Loss, ReturnLoss     int           // of the last 100 probes
+	RTT, ReturnRTT       time.Duration // smoothed
+	Jitter, ReturnJitter time.Duration // mean deviation
+}
+
+// A judge turns what becomes of the probes to one target into its verdict. Two
+// paths lead down. The fast one is a run of misses; one probe of the other kind
+// ends a run. The slow one is quality: loss, round-trip time, jitter.
 //
-//	            up_after answers in a row
-//	unknown ─────────────────────────────────> up
-//	   │                                       │ ^
-//	   │ down_after misses in a row            │ │ up_after answers in a row
-//	   └──────────────> down <─────────────────┘ │
-//	                     └───────────────────────┘
-//	                 down_after misses in a row: up to down
+//	                 up_after answers in a row
+//	unknown ────────────────────────────────────────────> up <────────────────┐
+//	   │                                                  │ │                 │ loss, RTT and jitter are
+//	   │ down_after misses in a row,                      │ │ max_loss,       │ back at return_loss,
+//	   │ or the network says: unreachable                 │ │ max_rtt or      │ return_rtt, return_jitter
+//	   └──────────────> down (silent) <───────────────────┘ │ max_jitter      │
+//	                        │          the same             └────> down (bad) ┘
+//	                        └── up_after answers in a row: up, or down (bad)
 //
-// One of either kind ends the run of the other. It is a value: whoever has it
-// decides when what happened.
+// It is a value: whoever has it decides when what happened.
 type judge struct {
-	verdict Verdict
+	run     Verdict   // of the fast path
 	answers int       // in a row
 	misses  int       // in a row
 	since   time.Time // when the first of the misses in a row was sent
+
+	// recent is what the slow path looks at: each answer, and each miss until the
+	// run of misses has said all there is to say.
+	recent                history
+	lossy, slow, unsteady bool
 }
 
-// answer counts one answered probe and reports whether the verdict changed.
-func (j *judge) answer(upAfter int) bool {
+// verdict returns what the judge has come to.
+func (j *judge) verdict() Verdict {
+	if j.run == Up && (j.lossy || j.slow || j.unsteady) {
+		return Down
+	}
+	return j.run
+}
+
+// answer counts one answered probe.
+func (j *judge) answer(upAfter int) {
 	j.misses, j.since = 0, time.Time{}
 	j.answers = min(j.answers+1, upAfter)
-	if j.verdict != Up && j.answers >= upAfter {
-		j.verdict = Up
-		return true
+	j.recent.add(true)
+	if j.run != Up && j.answers >= upAfter {
+		j.run = Up
 	}
-	return false
 }
 
-// miss counts one probe, sent at sent, that stayed without an answer, and
-// reports whether the verdict changed.
-func (j *judge) miss(sent time.Time, downAfter int) bool {
+// miss counts one probe, sent at sent, that stayed without an answer.
+func (j *judge) miss(sent time.Time, downAfter int) {
 	if j.misses == 0 {
 		j.since = sent
 	}
 	j.answers = 0
 	j.misses++
-	if j.verdict != Down && j.misses >= downAfter {
-		j.verdict = Down
-		return true
+	j.lost()
+	if j.run != Down && j.misses >= downAfter {
+		j.run = Down
 	}
-	return false
 }
 
-// clear reports whether nothing speaks against the verdict: no run of the
+// lost counts a miss for the slow path alone: a later answer has ended its run
+// already.
+func (j *judge) lost() {
+	if j.run != Down {
+		j.recent.add(false)
+	}
+}
+
+// refuse counts one probe, sent at sent, of which the network has said that it
+// cannot be delivered. That needs no confirmation.
+func (j *judge) refuse(sent time.Time, downAfter int) {
+	j.miss(sent, downAfter)
+	j.run = Down
+}
+
+// weigh brings the slow path up to date.
+func (j *judge) weigh(l Limits, r *rtt) {
+	j.lossy = beyond(j.lossy, j.recent.missed(), l.Loss, l.ReturnLoss)
+	j.slow = beyond(j.slow, r.smoothed, l.RTT, l.ReturnRTT)
+	j.unsteady = beyond(j.unsteady, r.jitter, l.Jitter, l.ReturnJitter)
+}
+
+// beyond is a threshold with hysteresis: reached at limit, left at back.
+func beyond[T int | time.Duration](was bool, value, limit, back T) bool {
+	if limit == 0 {
+		return false
+	}
+	if was {
+		return value > back
+	}
+	return value >= limit
+}
+
+// NoAnswer is what speaks against a target that is down by a run of misses.
+const NoAnswer = "no answer"
+
+// why says what speaks against the target, "" when nothing does.
+func (j *judge) why(r *rtt) string {
+	switch {
+	case j.run == Down:
+		return NoAnswer
+	case j.lossy:
+		return fmt.Sprintf("%d%% loss", j.recent.missed())
+	case j.slow:
+		return fmt.Sprintf("round trip %s", r.smoothed.Round(10*time.Microsecond))
+	case j.unsteady:
+		return fmt.Sprintf("jitter %s", r.jitter.Round(10*time.Microsecond))
+	}
+	return ""
+}
+
+// clear reports whether nothing speaks against the run's verdict: no run of the
 // other kind has begun.
 func (j *judge) clear() bool {
-	switch j.verdict {
+	switch j.run {
 	case Up:
 		return j.misses == 0
 	case Down:
@@ -80,27 +155,4 @@ func (j *judge) clear() bool {
 	default:
 		return false
 	}
-}
-
-// reach returns the verdict on an uplink from those on its targets: up when at
-// least quorum of them are up, down when so many are down that this cannot be,
-// unknown otherwise.
-func reach(quorum int, targets []target) Verdict {
-	up, unknown := 0, 0
-	for i := range targets {
-		switch targets[i].verdict {
-		case Up:
-			up++
-		case Unknown:
-			unknown++
-		case Down:
-		}
-	}
-	switch {
-	case up >= quorum:
-		return Up
-	case up+unknown < quorum:
-		return Down
-	}
-	return Unknown
 }

@@ -2,74 +2,10 @@ package probe
 
 import (
 	"context"
-	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
-
-// A Spec says what to probe. Two uplinks may have the same gateway address, so
-// an interface's index is part of it.
-type Spec struct {
-	// Series names a run of evidence. Two Specs of one series prove the same
-	// thing, so what was counted under one counts under the other, even if pace,
-	// source or mark have changed; their targets must be equal.
-	Series uint64
-
-	Interface string
-	Index     int
-	Source    netip.Addr // the uplink's own address
-	Mark      uint32     // the uplink's fwmark, so that the probe takes its table
-	Targets   []netip.Addr
-	Quorum    int
-	Pace      Pace
-}
-
-// An Answer is one reply that came in.
-type Answer struct {
-	Target int // index into Spec.Targets
-	Seq    uint16
-	At     time.Time     // when it was read
-	RTT    time.Duration // by the kernel's receive time stamp
-}
-
-// A Conn carries the probes of one Spec. Send and Close are called by one
-// goroutine, Receive by another.
-type Conn interface {
-	// Send sends one probe. It does not block. After an error the Conn still
-	// serves: what ends it shows in Receive.
-	Send(target int, seq uint16) error
-	// Receive blocks until answers come, and returns an error once the Conn is
-	// closed or can serve no longer. It may return without one.
-	Receive() (Answer, error)
-	// Close ends Receive.
-	Close() error
-}
-
-// Opener opens the Conn of a Spec.
-type Opener func(Spec) (Conn, error)
-
-// A Change is a change of the verdict, with the evidence for it.
-type Change struct {
-	Series    uint64 // of the Spec that was probed
-	Verdict   Verdict
-	At        time.Time
-	FirstMiss time.Time     // when the first of the misses in a row was sent; zero when there are none
-	Misses    int           // in a row
-	LastRTT   time.Duration // of the last answer, 0 when there never was one
-	Err       string        // why the last probe could not even be sent, "" when it could
-}
-
-// A TargetStatus is what is known of one target.
-type TargetStatus struct {
-	Target   netip.Addr
-	Verdict  Verdict
-	RTT      time.Duration // smoothed
-	Jitter   time.Duration // mean deviation
-	Sent     uint64
-	Received uint64
-	Loss     float64 // percent, of the last 100 that are decided
-	Err      string
-}
 
 // reopenAfter is the pause after a Conn could not be opened or failed.
 const reopenAfter = 200 * time.Millisecond
@@ -78,7 +14,11 @@ const reopenAfter = 200 * time.Millisecond
 // distrusts its own misses.
 const starved = 50 * time.Millisecond
 
-// A Prober probes one uplink and tells its verdict. Its methods may be called
+// probeCost is what a probe is taken to cost in bytes before any has been
+// measured: an echo and its answer.
+const probeCost = 2 * (ipv4Header + echoSize)
+
+// A Prober probes one uplink and tells what it finds. Its methods may be called
 // from any goroutine.
 type Prober struct {
 	open    Opener
@@ -87,25 +27,29 @@ type Prober struct {
 	mu       sync.Mutex // guards what follows
 	spec     *Spec      // nil: nothing to probe
 	statuses []TargetStatus
+	interval time.Duration // the steady pace, which a budget may have stretched
 	respec   chan struct{} // size 1
 
 	// Owned by Run.
 	current *Spec
 	conn    Conn
 	targets []target
-	verdict Verdict
+	told    []Evidence
 	opened  time.Time // when opening was last tried
 	connErr string
+	purse   purse
+	paced   Pace // of current, after the budget
 }
 
 // New returns a Prober that starts nothing. changed is called from Run's
-// goroutine on each change of the verdict and must not block.
+// goroutine when a target's verdict, or the doubt about it, changes, and must not
+// block.
 func New(open Opener, changed func(Change)) *Prober {
 	return &Prober{open: open, changed: changed, respec: make(chan struct{}, 1)}
 }
 
 // Set says what to probe from now on; nil: nothing. Within a series what was
-// counted still counts; with another the verdict is unknown again. It does not
+// counted still counts; with another all verdicts are unknown again. It does not
 // block. An equal call changes nothing.
 func (p *Prober) Set(spec *Spec) {
 	p.mu.Lock()
@@ -122,6 +66,14 @@ func (p *Prober) Status() []TargetStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]TargetStatus(nil), p.statuses...)
+}
+
+// Interval returns the steady pace, which a budget may have stretched; zero when
+// nothing is probed.
+func (p *Prober) Interval() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.interval
 }
 
 // received is what the goroutine that reads a Conn hands over.
@@ -163,8 +115,10 @@ func (p *Prober) Run(ctx context.Context) error {
 			timer.Reset(starved / 10)
 			continue
 		}
+		p.repace(now)
 		p.expire(now)
 		planned = p.send(now)
+		p.tell(now)
 		p.publish()
 		timer.Reset(time.Until(planned))
 	}
@@ -219,19 +173,17 @@ func (p *Prober) adopt() {
 				p.targets[i].abandon()
 			}
 		}
-		for i := range p.targets { // the quorum may be another
-			p.conclude(&p.targets[i], time.Now())
-		}
 		return
 	}
 	p.close()
-	p.verdict, p.opened, p.connErr = Unknown, time.Time{}, ""
-	p.targets = nil
-	if spec != nil {
-		p.targets = make([]target, len(spec.Targets))
-		for i, addr := range spec.Targets {
-			p.targets[i].addr = addr
-		}
+	p.opened, p.connErr = time.Time{}, ""
+	p.targets, p.told = nil, nil
+	if spec == nil {
+		return
+	}
+	p.targets, p.told = make([]target, len(spec.Targets)), make([]Evidence, len(spec.Targets))
+	for i, what := range spec.Targets {
+		p.targets[i].what = what
 	}
 }
 
@@ -259,32 +211,57 @@ func (p *Prober) receive(r received) {
 		p.connErr = r.err.Error()
 	case r.answer.Target >= 0 && r.answer.Target < len(p.targets):
 		t := &p.targets[r.answer.Target]
-		if t.accept(r.answer, p.current.Pace) {
-			p.conclude(t, r.answer.At)
-		}
+		p.purse.spend(uint64(r.answer.Bytes))
+		t.accept(r.answer, p.current.Pace)
+		t.weigh(p.current.Limits, &t.rtt)
 	}
+}
+
+// repace follows the budget.
+func (p *Prober) repace(now time.Time) {
+	if p.current == nil {
+		p.paced = Pace{}
+		return
+	}
+	p.purse.budget = p.current.Budget
+	p.purse.fill(now)
+	sends, bytes := uint64(0), uint64(0)
+	for i := range p.targets {
+		sends += p.targets[i].sends
+		bytes += p.targets[i].bytes
+	}
+	cost := float64(probeCost)
+	if sends > 0 {
+		cost = max(cost/2, float64(bytes)/float64(sends))
+	}
+	p.paced = p.purse.pace(p.current.Pace, len(p.targets), cost)
 }
 
 // expire counts the probes whose time is up as missed, in the order they were sent.
 func (p *Prober) expire(now time.Time) {
 	for i := range p.targets {
-		if t := &p.targets[i]; t.expire(p.current.Pace, now) {
-			p.conclude(t, now)
-		}
+		t := &p.targets[i]
+		t.expire(p.current.Pace, now)
+		t.weigh(p.current.Limits, &t.rtt)
 	}
 }
 
-// conclude looks whether the uplink's verdict follows that of its target.
-func (p *Prober) conclude(t *target, now time.Time) {
-	verdict := reach(p.current.Quorum, p.targets)
-	if verdict == p.verdict || verdict == Unknown {
-		return
+// tell reports what is new about any target's verdict, or the doubt about it.
+func (p *Prober) tell(now time.Time) {
+	changed := false
+	for i := range p.targets {
+		t, told := &p.targets[i], &p.told[i]
+		if verdict, doubt := t.verdict(), t.doubt(p.paced, now); verdict != told.Verdict || doubt != told.Doubt {
+			changed = true
+			*told = Evidence{
+				Verdict: verdict, Doubt: doubt, Why: t.why(&t.rtt), FirstMiss: t.since, Misses: t.misses,
+				LastRTT: t.last, Err: p.errorOf(t),
+			}
+		}
 	}
-	p.verdict = verdict
-	p.changed(Change{
-		Series: p.current.Series, Verdict: verdict, At: now,
-		FirstMiss: t.since, Misses: t.misses, LastRTT: t.last, Err: p.errorOf(t),
-	})
+	if changed {
+		p.changed(Change{Series: p.current.Series, At: now, Targets: slices.Clone(p.told)})
+	}
 }
 
 func (p *Prober) errorOf(t *target) string {
@@ -299,12 +276,13 @@ func (p *Prober) send(now time.Time) time.Time {
 	next := now.Add(time.Hour)
 	for i := range p.targets {
 		t := &p.targets[i]
-		if !t.due(p.current.Pace).After(now) {
+		hurry := p.current.Hurry&(1<<i) != 0
+		if !t.due(p.paced, hurry).After(now) {
 			p.sendTo(i, t, now)
 		}
-		next = earliest(next, t.due(p.current.Pace))
+		next = earliest(next, t.due(p.paced, hurry))
 		if pending, ok := t.pending(); ok {
-			next = earliest(next, pending.Add(p.current.Pace.Timeout))
+			next = earliest(next, t.deadline(pending, p.current.Pace))
 		}
 	}
 	return next
@@ -316,6 +294,10 @@ func (p *Prober) sendTo(i int, t *target, now time.Time) {
 	if p.conn == nil {
 		return
 	}
+	if t.what.Kind == ICMP {
+		t.bytes += ipv4Header + echoSize // and as much again when it is answered
+		p.purse.spend(ipv4Header + echoSize)
+	}
 	if err := p.conn.Send(i, seq); err != nil {
 		t.err = err.Error()
 	}
@@ -325,12 +307,13 @@ func (p *Prober) sendTo(i int, t *target, now time.Time) {
 func (p *Prober) publish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.interval = p.paced.Interval
 	p.statuses = p.statuses[:0]
 	for i := range p.targets {
 		t := &p.targets[i]
 		p.statuses = append(p.statuses, TargetStatus{
-			Target: t.addr, Verdict: t.verdict, RTT: t.rtt.smoothed, Jitter: t.rtt.jitter,
-			Sent: t.sends, Received: t.receives, Loss: t.history.loss(), Err: p.errorOf(t),
+			Target: t.what.Name, Verdict: t.verdict(), Why: t.why(&t.rtt), RTT: t.rtt.smoothed, Jitter: t.rtt.jitter,
+			Sent: t.sends, Received: t.receives, Bytes: t.bytes, Loss: t.history.loss(), Err: p.errorOf(t),
 		})
 	}
 }

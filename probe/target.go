@@ -2,7 +2,6 @@ package probe
 
 import (
 	"math/bits"
-	"net/netip"
 	"time"
 )
 
@@ -11,10 +10,11 @@ import (
 // sequence number's place stays the same when the numbers wrap.
 const inFlight = 256
 
-// A target is one address, the probes to it that are under way, and its judge.
+// A target is one thing to probe, the probes to it that are under way, and its
+// judge.
 type target struct {
 	judge
-	addr    netip.Addr
+	what    Target
 	rtt     rtt
 	last    time.Duration // the last answer's round trip
 	history history
@@ -28,7 +28,8 @@ type target struct {
 	sends    uint64
 	receives uint64
 	decided  uint64 // answered or missed
-	err      string // why the last probe could not be sent
+	bytes    uint64 // of IP packets, both ways
+	err      string // why the last probe could not be sent, or what came back instead of an answer
 }
 
 // begin notes that a probe is sent now, and returns its sequence number.
@@ -55,47 +56,101 @@ func (t *target) settle() {
 	}
 }
 
-// accept takes an answer in and reports whether the verdict changed. Only a
-// probe that is under way can be answered, once, and in time: after the timeout
-// it has been missed, whichever of the two is looked at first.
-func (t *target) accept(a Answer, pace Pace) bool {
+// accept takes an answer in. Only a probe that is under way can be answered,
+// once, and in time: after the timeout it has been missed, whichever of the two
+// is looked at first. What came back may also be a failure, which is a miss
+// before its time.
+func (t *target) accept(a Answer, pace Pace) {
 	slot := a.Seq % inFlight
-	if a.Seq-t.oldest >= t.next-t.oldest || t.answered[slot] || a.At.Sub(t.sent[slot]) > pace.Timeout {
-		return false
+	t.bytes += uint64(a.Bytes)
+	if a.Seq-t.oldest >= t.next-t.oldest || t.answered[slot] || a.At.Sub(t.sent[slot]) > t.timeout(pace) {
+		return
 	}
 	t.answered[slot] = true
+	overtaken := t.overtaken(a.Seq)
 	t.newest = later(t.newest, a.Seq)
 	t.settle()
-	t.receives++
 	t.decided++
-	// The stamp that RTT comes from has been out of our hands; the wait has not.
-	t.last = min(max(a.RTT, 0), a.At.Sub(t.sent[slot]))
-	t.rtt.add(t.last)
-	t.history.add(true)
-	return t.answer(pace.UpAfter)
+	t.history.add(a.Err == "")
+	switch {
+	case a.Err == "":
+		t.err = ""
+		t.receives++
+		// The stamp that RTT comes from has been out of our hands; the wait has not.
+		t.last = min(max(a.RTT, 0), a.At.Sub(t.sent[slot]))
+		t.rtt.add(t.last)
+		t.answer(pace.UpAfter)
+	case overtaken:
+		t.lost()
+	case a.Hard:
+		t.err = a.Err
+		t.refuse(t.sent[slot], pace.DownAfter)
+	default:
+		t.err = a.Err
+		t.miss(t.sent[slot], pace.DownAfter)
+	}
 }
 
-// expire counts what has waited too long as missed and reports whether the
-// verdict changed. A miss that a later probe's answer has overtaken is lost, but
-// judges no more: the link has shown since that it works.
-func (t *target) expire(pace Pace, now time.Time) bool {
-	changed := false
+// overtaken reports whether a later probe than seq has been decided already.
+func (t *target) overtaken(seq uint16) bool {
+	return t.decided > 0 && seq != t.newest && later(seq, t.newest) == t.newest
+}
+
+// timeout is how long a probe may take. A program has a limit of its own.
+func (t *target) timeout(pace Pace) time.Duration {
+	if t.what.Kind == Exec {
+		return t.what.Limit
+	}
+	return pace.Timeout
+}
+
+// deadline returns when a probe counts as missed: after the timeout. The later
+// ones of a run of misses have half of it at least, and need not wait for more
+// once the first has had all of it.
+func (t *target) deadline(sent time.Time, pace Pace) time.Time {
+	timeout := t.timeout(pace)
+	whole := sent.Add(timeout)
+	if t.misses == 0 {
+		return whole
+	}
+	first, half := t.since.Add(timeout), sent.Add(timeout/2)
+	if half.Before(first) {
+		half = first
+	}
+	return earliest(whole, half)
+}
+
+// expire counts what has waited too long as missed. A miss that a later probe's
+// answer has overtaken is lost, but ends no run: the link has shown since that it
+// works.
+func (t *target) expire(pace Pace, now time.Time) {
 	for {
 		t.settle()
 		sent, ok := t.pending()
 		full := t.next-t.oldest == inFlight
-		if !ok || !full && now.Sub(sent) < pace.Timeout {
-			return changed
+		if !ok || !full && now.Before(t.deadline(sent, pace)) {
+			return
 		}
-		overtaken := t.decided > 0 && later(t.oldest, t.newest) == t.newest
-		if !overtaken {
+		if t.overtaken(t.oldest) {
+			t.lost()
+		} else {
 			t.newest = t.oldest
-			changed = t.miss(sent, pace.DownAfter) || changed
+			t.miss(sent, pace.DownAfter)
 		}
 		t.decided++
 		t.oldest++
 		t.history.add(false)
 	}
+}
+
+// doubt reports whether the verdict may be about to change: a run of the other
+// kind has begun, or an answer is overdue.
+func (t *target) doubt(pace Pace, now time.Time) bool {
+	if !t.clear() {
+		return true
+	}
+	pending, ok := t.pending()
+	return ok && t.run == Up && !now.Before(pending.Add(t.rtt.late(pace)))
 }
 
 // later returns the later of two sequence numbers, which wrap (RFC 1982).
@@ -106,21 +161,25 @@ func later(a, b uint16) uint16 {
 	return a
 }
 
-// due returns when to send the next probe. While the verdict is not clear that
-// is at the pace of confirm. While it is, at the pace of interval, unless an
-// answer is overdue: then at once, and after that at the pace of confirm, so
-// that the verdict does not wait for the steady pace.
-func (t *target) due(pace Pace) time.Time {
+// due returns when to send the next probe. While the verdict is not clear, the
+// loss is being watched, or others want to know (hurry), that is at the pace of
+// confirm. Otherwise it is at the pace of interval, unless an answer is overdue:
+// then at once, and after that at the pace of confirm, so that the verdict does
+// not wait for the steady pace.
+func (t *target) due(pace Pace, hurry bool) time.Time {
 	if t.sends == 0 {
 		return time.Time{}
 	}
 	last := t.sent[(t.next-1)%inFlight]
 	confirm, steady := last.Add(min(pace.Confirm, pace.Interval)), last.Add(pace.Interval)
-	if !t.clear() {
+	pending, ok := t.pending()
+	if ok && t.what.Kind == Exec {
+		return pending.Add(t.what.Limit) // one program at a time
+	}
+	if hurry || t.lossy || !t.clear() {
 		return confirm
 	}
-	pending, ok := t.pending()
-	if !ok || t.verdict == Down {
+	if !ok || t.run == Down {
 		return steady
 	}
 	overdue := pending.Add(t.rtt.late(pace))
@@ -155,11 +214,15 @@ func (h *history) add(answered bool) {
 	h.count = min(h.count+1, historyLength)
 }
 
+// missed returns how many of them were missed.
+func (h *history) missed() int {
+	return h.count - bits.OnesCount64(h.low) - bits.OnesCount64(h.high)
+}
+
 // loss returns how many of them were missed, in percent.
 func (h *history) loss() float64 {
 	if h.count == 0 {
 		return 0
 	}
-	answered := bits.OnesCount64(h.low) + bits.OnesCount64(h.high)
-	return 100 * float64(h.count-answered) / float64(h.count)
+	return 100 * float64(h.missed()) / float64(h.count)
 }

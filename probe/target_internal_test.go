@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -30,21 +31,54 @@ func TestJudge(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var j judge
 			for _, c := range tt.input {
-				before := j.verdict
-				changed := false
 				if c == 'a' {
-					changed = j.answer(3)
+					j.answer(3)
 				} else {
-					changed = j.miss(time.Now(), 2)
+					j.miss(time.Now(), 2)
 				}
-				if changed != (before != j.verdict) {
-					t.Errorf("reported change %v, verdict went from %v to %v", changed, before, j.verdict)
-				}
+				j.weigh(Limits{Loss: 15, ReturnLoss: 5}, &rtt{})
 			}
-			if j.verdict != tt.want {
-				t.Errorf("got %v, want %v", j.verdict, tt.want)
+			if j.verdict() != tt.want {
+				t.Errorf("got %v, want %v", j.verdict(), tt.want)
 			}
 		})
+	}
+}
+
+// Evidence of one kind never brings the opposite verdict: from any state, answers
+// alone never lead down, and misses alone never lead up.
+func TestJudgeIsMonotone(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	limits := Limits{Loss: 15, ReturnLoss: 5, RTT: 100 * time.Millisecond, ReturnRTT: 80 * time.Millisecond}
+	for range 2000 {
+		var j judge
+		r := &rtt{smoothed: time.Duration(random.IntN(150)) * time.Millisecond}
+		for range random.IntN(300) {
+			if random.IntN(100) < 70 {
+				j.answer(1 + random.IntN(5))
+			} else {
+				j.miss(time.Unix(0, 0), 1+random.IntN(5))
+			}
+			j.weigh(limits, r)
+		}
+		up, down := j, j
+		for range 200 {
+			before := up.verdict()
+			up.answer(5)
+			up.weigh(limits, r)
+			if before == Up && up.verdict() == Down {
+				t.Fatalf("an answer led down: %+v", up)
+			}
+			before = down.verdict()
+			down.miss(time.Unix(0, 0), 3)
+			down.weigh(limits, r)
+			if before != Up && down.verdict() == Up {
+				t.Fatalf("a miss led up: %+v", down)
+			}
+		}
+		if up.run != Up || up.lossy || down.verdict() != Down {
+			t.Fatalf("after 200 answers %+v, after 200 misses %+v", up, down)
+		}
 	}
 }
 
@@ -55,8 +89,8 @@ func TestSequenceWraps(t *testing.T) {
 	now := time.Now()
 	for range 3 * 65536 {
 		seq := t0.begin(now)
-		if !t0.accept(Answer{Seq: seq, At: now.Add(time.Millisecond), RTT: time.Millisecond}, pace) &&
-			t0.verdict == Down {
+		t0.accept(Answer{Seq: seq, At: now.Add(time.Millisecond), RTT: time.Millisecond}, pace)
+		if t0.verdict() == Down {
 			t.Fatal("down on a clean link")
 		}
 		now = now.Add(time.Second)
@@ -78,8 +112,8 @@ func TestAnswerCountsOnce(t *testing.T) {
 	}
 	t0.accept(Answer{Seq: seq + 2, At: now}, pace) // never sent
 	t0.accept(Answer{Seq: seq - 1, At: now}, pace) // long decided
-	if t0.receives != 1 || t0.verdict == Up {
-		t.Errorf("%d answers, verdict %v; want 1, unknown", t0.receives, t0.verdict)
+	if t0.receives != 1 || t0.verdict() == Up {
+		t.Errorf("%d answers, verdict %v; want 1, unknown", t0.receives, t0.verdict())
 	}
 }
 
@@ -166,7 +200,7 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 		e.decode(reply)
 		t0.accept(Answer{Seq: seq, At: now}, pace)
 		t0.expire(pace, now)
-		t0.due(pace)
+		t0.due(pace, false)
 		now = now.Add(time.Second)
 	}); n != 0 {
 		t.Errorf("%v allocations a probe, want 0", n)

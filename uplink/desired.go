@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"uplinkd/configs"
+	"uplinkd/probe"
 	"uplinkd/routes"
 )
 
@@ -83,7 +84,7 @@ func (d *desired) uplink(i int, u *Uplink) {
 	name := u.Config.Interface
 	d.set.Observe = append(d.set.Observe, name)
 	// Once it has been up, down is somebody's will.
-	if !u.Disabled && u.Link.Index != 0 && u.Raised != u.Link.Index {
+	if !u.Disabled() && u.Link.Index != 0 && u.Raised != u.Link.Index {
 		d.set.Links = append(d.set.Links, name)
 	}
 	d.sysctl("net/ipv4/conf/"+name+"/ignore_routes_with_linkdown", "1")
@@ -162,19 +163,26 @@ func (d *desired) sharedDefault() {
 	}
 }
 
-// Active returns the uplinks that carry new connections: those that are up, of
-// the lowest tier that has one. Before it has been judged an uplink that
-// carried under the process before us still does. When all have been judged
-// and none is up, and last_resort is keep, it is those whose link and address
-// still stand: perhaps only the probes fail.
+// Active returns the uplinks that carry new connections: those that are up and
+// not capped, of the lowest tier that has one. Before it has been judged an uplink
+// that carried under the process before us still does. When all have been judged
+// and none is up, and last_resort is keep, it is those that are only held down
+// for having fallen often, or else those whose link and address still stand:
+// perhaps only the probes fail. What the operator has taken out stays out.
 func Active(s State) []int {
 	active := lowestTier(s.Uplinks, func(u *Uplink) bool {
-		return u.Phase == Up || u.Phase == Starting && u.Adopted.Carried && u.obstacle().why == ""
+		return !u.Capped && u.Order.State == OrderNone &&
+			(u.Phase == Up || u.Phase == Starting && u.Adopted.Carried && u.obstacle().why == "")
 	})
 	if len(active) > 0 || !s.Settled || s.Config.Routes.LastResort == configs.LastResortNone {
 		return active
 	}
-	return lowestTier(s.Uplinks, func(u *Uplink) bool { return !u.Disabled && u.obstacle().why == "" })
+	free := func(u *Uplink) bool { return u.Order.State == OrderNone && !u.Capped && u.obstacle().why == "" }
+	held := lowestTier(s.Uplinks, func(u *Uplink) bool { return free(u) && u.Verdict == probe.Up })
+	if len(held) > 0 {
+		return held
+	}
+	return lowestTier(s.Uplinks, free)
 }
 
 func lowestTier(uplinks []Uplink, fit func(*Uplink) bool) []int {

@@ -14,6 +14,7 @@ import (
 	"uplinkd/dhcp"
 	"uplinkd/probe"
 	"uplinkd/routes"
+	"uplinkd/uplink/status"
 )
 
 // beat is how often the engine looks at the clock and says that it lives.
@@ -35,9 +36,13 @@ type Outside struct {
 	Leases      dhcp.Store
 	DUID        []byte // of this host, for DHCP; empty: made of the MAC
 	Random      func() uint32
-	Traffic     func() map[string]Traffic // by interface
-	Connections func(addresses []string) map[string]int
-	SinceBoot   func() time.Duration // with the time the machine was suspended
+	Traffic     func() map[string]Traffic                // by interface
+	Connections func(addresses []string) map[string]int  // TCP sockets of this host, by their address
+	Flows       func(addresses []string) map[string]int  // flows that are translated to the address
+	Stalled     func(addresses []string) map[string]bool // whether connections of the address get no answer
+	Orders      map[string]status.Order                  // that stood when the process before us ended
+	SaveOrders  func(map[string]status.Order) error      // may block
+	SinceBoot   func() time.Duration                     // with the time the machine was suspended
 	Notify      Notifier
 	Log         *slog.Logger
 }
@@ -55,7 +60,9 @@ type Notifier interface {
 type Engine struct {
 	out        Outside
 	reconciler *routes.Reconciler
+	chronicle  *chronicle
 	started    time.Time
+	unsaved    chan map[string]status.Order // size 1, the newest
 
 	mu     sync.Mutex // guards what follows
 	inbox  []Event
@@ -74,6 +81,8 @@ type Engine struct {
 	asleep   time.Duration // since the boot less our time awake, at the last beat
 	sampled  time.Time
 	previous map[string]Traffic
+	beats    int
+	saved    map[string]status.Order
 }
 
 // A view is what the last step left, for readers. It is never changed, only
@@ -83,6 +92,8 @@ type view struct {
 	applied routes.Applied
 	traffic map[string]Traffic
 	rates   map[string]Traffic // bits a second
+	flows   map[string]int     // by address, as of the last time they were counted
+	unkept  string             // why orders cannot be kept
 }
 
 // An actor is what works for one uplink.
@@ -100,7 +111,10 @@ func NewEngine(c configs.Config, out Outside) *Engine {
 	now := time.Now()
 	e := &Engine{
 		out: out, started: now, poked: make(chan struct{}, 1), actors: map[string]*actor{}, state: newState(c, now),
+		chronicle: newChronicle(), unsaved: make(chan map[string]status.Order, 1),
 	}
+	e.state.take(Recalled{out.Orders}, now)
+	e.saved = e.state.orders()
 	e.view.state = e.state
 	e.reconciler = routes.NewReconciler(out.Kernel, out.Log, func(a routes.Applied) { e.Send(Observed{a}) })
 	return e
@@ -137,6 +151,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	group.Go(func() error { return e.reconciler.Run(ctx) })
 	group.Go(func() error { return e.out.Watch(ctx, e.reconciler.Wake) })
 	group.Go(func() error { return e.loop(ctx) })
+	group.Go(func() error { return e.keepOrders(ctx) })
 	err := group.Wait()
 	for _, a := range e.actors {
 		a.stop()
@@ -157,8 +172,8 @@ func (e *Engine) loop(ctx context.Context) error {
 				e.out.Log.Info("the machine was suspended", "for", slept.Round(time.Second))
 				e.step(ctx, Resumed{slept})
 			}
-			e.step(ctx, Ticked{})
 			e.sample()
+			e.step(ctx, Sampled{e.samples()})
 			e.alive()
 		case <-e.poked:
 			for _, event := range e.take() {
@@ -187,6 +202,8 @@ func (e *Engine) step(ctx context.Context, event Event) {
 		e.gen = e.reconciler.Want(want)
 	}
 	e.note(before, now)
+	e.chronicle.add(events(before, e.state, now))
+	e.remember()
 	e.publish(event)
 	if observed, ok := event.(Observed); ok {
 		e.report(observed.Applied)
@@ -227,7 +244,7 @@ func (e *Engine) direct(ctx context.Context) {
 		}
 		if spec := leaseSpec(&e.state, u); !reflect.DeepEqual(a.leased, spec) {
 			a.leased = spec
-			a.client.Set(spec, u.Disabled)
+			a.client.Set(spec, u.Disabled())
 		}
 	}
 }
@@ -295,6 +312,120 @@ func (e *Engine) sample() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.view.traffic, e.view.rates = traffic, rates
+}
+
+// flowBeats is how many beats lie between two counts of flows, which take long
+// where there are many.
+const flowBeats = 5
+
+// samples returns what was measured of each uplink. What nobody needs is not
+// asked for.
+func (e *Engine) samples() map[string]Sample {
+	c := e.state.Config
+	count, passive := c.Routes.Balance == configs.BalanceLeastConnections, false
+	samples, hosts := map[string]Sample{}, map[string]string{} // address to interface
+	var addresses []string
+	for i := range e.state.Uplinks {
+		u := &e.state.Uplinks[i]
+		count = count || u.Config.MaxConnections > 0 || u.Order.State == OrderDrained
+		// A sample a beat cannot hurry what is probed as often anyhow.
+		passive = passive || u.Config.Probe.Passive && u.Config.Probe.Interval >= beat
+		rate := e.view.rates[u.Config.Interface]
+		s := Sample{RxBPS: rate.Rx, TxBPS: rate.Tx, Connections: -1}
+		if c.Routes.Balance == configs.BalanceResponseTime {
+			s.RTT = fastest(e.actors[u.Config.Interface].prober.Status())
+		}
+		samples[u.Config.Interface] = s
+		for _, a := range u.Addresses() {
+			host := a.Prefix.Addr().String()
+			hosts[host] = u.Config.Interface
+			addresses = append(addresses, host)
+		}
+	}
+	var sockets map[string]int
+	if count && e.out.Connections != nil {
+		sockets = e.out.Connections(addresses)
+		e.countFlows(addresses)
+	}
+	var stalled map[string]bool
+	if passive && e.out.Stalled != nil {
+		stalled = e.out.Stalled(addresses)
+	}
+	for host, name := range hosts {
+		s := samples[name]
+		if sockets != nil {
+			s.Connections = max(s.Connections, 0) + max(sockets[host], e.view.flows[host])
+		}
+		s.Stalled = s.Stalled || stalled[host]
+		samples[name] = s
+	}
+	return samples
+}
+
+func (e *Engine) countFlows(addresses []string) {
+	if e.out.Flows == nil || e.beats%flowBeats != 0 {
+		e.beats++
+		return
+	}
+	e.beats++
+	flows := e.out.Flows(addresses)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.view.flows = flows
+}
+
+// fastest returns the shortest round trip of the targets that are up, 0 when none is.
+func fastest(list []probe.TargetStatus) time.Duration {
+	var least time.Duration
+	for _, t := range list {
+		if t.Verdict == probe.Up && (least == 0 || t.RTT < least) {
+			least = t.RTT
+		}
+	}
+	return least
+}
+
+// remember has the orders kept when they have changed.
+func (e *Engine) remember() {
+	orders := e.state.orders()
+	if e.out.SaveOrders == nil || maps.Equal(orders, e.saved) {
+		return
+	}
+	e.saved = orders
+	select {
+	case <-e.unsaved: // an older one that nobody has taken
+	default:
+	}
+	e.unsaved <- orders // there is room: nobody else puts anything in
+}
+
+// keepOrders writes the orders down, in a goroutine of its own: a disk may take
+// its time.
+func (e *Engine) keepOrders(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			select {
+			case orders := <-e.unsaved:
+				e.save(orders)
+			default:
+			}
+			return nil
+		case orders := <-e.unsaved:
+			e.save(orders)
+		}
+	}
+}
+
+func (e *Engine) save(orders map[string]status.Order) {
+	err := e.out.SaveOrders(orders)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.view.unkept = ""
+	if err != nil {
+		e.view.unkept = err.Error()
+		e.out.Log.Error("the operator's orders cannot be kept: after a restart they are forgotten", "err", err)
+	}
 }
 
 func (e *Engine) alive() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -33,8 +34,10 @@ type house struct {
 	notes   *notes
 	cancel  context.CancelFunc
 	done    chan error
-	mu      sync.Mutex // guards what follows
-	silent  map[string]bool
+	mu      sync.Mutex      // guards what follows
+	silent  map[string]bool // by interface, or by interface and target: eth1/0
+	samples map[string]int  // connections, by address
+	saved   map[string]status.Order
 	asleep  time.Duration
 	watcher func()
 }
@@ -80,7 +83,7 @@ type air struct {
 func (a *air) Send(target int, seq uint16) error {
 	a.house.mu.Lock()
 	defer a.house.mu.Unlock()
-	if a.house.silent[a.iface] {
+	if a.house.silent[a.iface] || a.house.silent[fmt.Sprintf("%s/%d", a.iface, target)] {
 		return nil
 	}
 	time.AfterFunc(time.Millisecond, func() {
@@ -128,7 +131,16 @@ uplinks:
 // open starts an engine on a kernel that has eth1 to eth3, all up.
 func open(t *testing.T, config string, kernel *routestest.Fake) *house {
 	t.Helper()
-	h := &house{t: t, fake: kernel, log: &lockedBuffer{}, notes: &notes{}, silent: map[string]bool{}}
+	return openWith(t, config, kernel, nil)
+}
+
+// openWith starts an engine with orders that were kept.
+func openWith(t *testing.T, config string, kernel *routestest.Fake, saved map[string]status.Order) *house {
+	t.Helper()
+	h := &house{
+		t: t, fake: kernel, log: &lockedBuffer{}, notes: &notes{}, silent: map[string]bool{}, saved: saved,
+		samples: map[string]int{},
+	}
 	if h.fake == nil {
 		h.fake = &routestest.Fake{}
 		h.fake.Edit(func(s *routes.State) {
@@ -158,6 +170,18 @@ func open(t *testing.T, config string, kernel *routestest.Fake) *house {
 			return time.Since(born) + h.asleep
 		},
 		Random: func() uint32 { n++; return n },
+		Connections: func([]string) map[string]int {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return maps.Clone(h.samples)
+		},
+		Orders: h.saved,
+		SaveOrders: func(orders map[string]status.Order) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.saved = orders
+			return nil
+		},
 		Notify: h.notes, Log: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -258,7 +282,7 @@ func TestOneLogLineForAChange(t *testing.T) {
 		}
 		for _, part := range []string{
 			`msg="uplink state"`, "uplink=a", "from=up", "to=down", `reason="the gateway does not answer"`,
-			"misses=3", "last_rtt=1ms", "took=520ms",
+			"misses=3", "last_rtt=1ms", "took=400ms",
 		} {
 			if !strings.Contains(log, part) {
 				t.Errorf("%s is not in %s", part, log)
@@ -375,13 +399,13 @@ func TestDisable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
-		h.engine.Send(uplink.Ordered{Uplink: "a", Disable: true})
+		h.engine.Send(uplink.Ordered{Uplink: "a", Verb: uplink.Disable, By: "root"})
 		h.wait(time.Millisecond)
 		h.expect("disabled up", "eth2*1")
 		if !h.fake.State().HasAddress("eth1", netip.MustParsePrefix("192.0.2.5/24")) {
 			t.Error("the address went, and with it whoever is logged in over it")
 		}
-		h.engine.Send(uplink.Ordered{Uplink: "a"})
+		h.engine.Send(uplink.Ordered{Uplink: "a", Verb: uplink.Enable})
 		h.wait(time.Second)
 		h.expect("up up", "eth1*2 eth2*1")
 	})

@@ -7,6 +7,7 @@ import (
 	"uplinkd/dhcp"
 	"uplinkd/probe"
 	"uplinkd/routes"
+	"uplinkd/uplink/status"
 )
 
 // An Event is something that happened.
@@ -16,7 +17,7 @@ type Event interface{ isEvent() }
 type (
 	// Observed is what the reconciler read, and made of it.
 	Observed struct{ routes.Applied }
-	// Judged is a change of the probes' verdict on an uplink.
+	// Judged is a change of what the probes say of an uplink's targets.
 	Judged struct {
 		Interface string
 		Change    probe.Change
@@ -28,19 +29,37 @@ type (
 	}
 	// Ordered is the operator's word on an uplink.
 	Ordered struct {
-		Uplink  string
-		Disable bool
+		Uplink string
+		Verb   Verb
+		Weight int           // of Weight; 0: the configured one
+		By     string        // who says so
+		For    time.Duration // it ends by itself; 0: it does not
 	}
+	// Recalled are the orders that stood when the process before us ended.
+	Recalled struct{ Orders map[string]status.Order }
+	// Sampled is what was measured, by interface.
+	Sampled struct{ Samples map[string]Sample }
 	// Renewed is the operator's wish that an uplink's lease be renewed.
 	Renewed struct{ Uplink string }
 	// Resumed is that the machine was suspended for a time.
 	Resumed struct{ Slept time.Duration }
 	// Reloaded is a new configuration.
 	Reloaded struct{ Config configs.Config }
-	// Ticked is that time has passed.
-	Ticked struct{}
 )
 
+// A Verb is what the operator wants.
+type Verb string
+
+// The verbs.
+const (
+	Enable  Verb = "enable"
+	Disable Verb = "disable"
+	Drain   Verb = "drain"
+	Weight  Verb = "weight"
+)
+
+func (Recalled) isEvent() {}
+func (Sampled) isEvent()  {}
 func (Observed) isEvent() {}
 func (Judged) isEvent()   {}
 func (Leased) isEvent()   {}
@@ -48,4 +67,3 @@ func (Ordered) isEvent()  {}
 func (Renewed) isEvent()  {}
 func (Resumed) isEvent()  {}
 func (Reloaded) isEvent() {}
-func (Ticked) isEvent()   {}

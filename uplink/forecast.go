@@ -63,7 +63,13 @@ func find(s *status.Snapshot, name string) *status.Uplink {
 // recall takes over what the daemon says of the uplink.
 func (u *Uplink) recall(told *status.Uplink, owner routes.Owner, have routes.State) {
 	u.Phase = Phase(told.State)
-	u.Disabled = u.Phase == Disabled
+	if told.Order != nil {
+		u.Order = *told.Order
+	}
+	if told.EffectiveWeight > 0 {
+		u.Weight = told.EffectiveWeight
+	}
+	u.Capped = told.Capped
 	u.Adopted.Carried = told.Active
 	u.Raised = u.Link.Index // down beside a running daemon is somebody's will
 	for _, rule := range have.Rules {

@@ -2,10 +2,8 @@ package uplink
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
-	"uplinkd/configs"
 	"uplinkd/probe"
 )
 
@@ -13,22 +11,49 @@ import (
 func (u *Uplink) decide(now time.Time, startOver bool) {
 	phase, reason := u.judge(startOver, now)
 	if phase != u.Phase {
-		u.Phase, u.Since = phase, now
+		u.moved(phase, now)
 	}
 	u.Reason = reason
 	if phase != Starting {
 		u.Judged = true
 		u.Adopted.Carried = false
 	}
-	if phase == Up {
+	if phase == Up || phase == Drained {
 		u.Proved = u.Link.Index
 	}
 }
 
-func (u *Uplink) judge(startOver bool, now time.Time) (Phase, string) {
-	if u.Disabled {
-		return Disabled, "disabled by the operator"
+// moved notes a change of phase, and what follows from it for later ones.
+func (u *Uplink) moved(to Phase, now time.Time) {
+	switch {
+	case u.Phase == Up && to == Down:
+		u.Hold.fall(now, &u.Config.Probe)
+		u.Fell = true
+		if u.Config.AutoDisable {
+			u.Order = latch(u.Order, now)
+		}
+	case to == Up && u.Fell:
+		u.Rising, u.Fell = now, false
 	}
+	u.Phase, u.Since = to, now
+}
+
+func (u *Uplink) judge(startOver bool, now time.Time) (Phase, string) {
+	if u.Disabled() {
+		return Disabled, "disabled by " + u.Order.By
+	}
+	phase, reason := u.judgeBare(startOver, now)
+	switch {
+	case phase == Up && u.Phase == Down && now.Before(u.Hold.Until):
+		return Down, fmt.Sprintf("held down until %s, after %s", u.Hold.Until.Format(time.TimeOnly), u.Hold.falls())
+	case phase == Up && u.Order.State == OrderDrained:
+		return Drained, "drained by " + u.Order.By + ": no new connections"
+	}
+	return phase, reason
+}
+
+// judgeBare is the judgement without the operator's word or past falls.
+func (u *Uplink) judgeBare(startOver bool, now time.Time) (Phase, string) {
 	if o := u.obstacle(); o.why != "" {
 		// A link that has just come up may take a few seconds to its carrier.
 		rising := !u.Link.Carrier && now.Sub(u.Rose) < carrierTime
@@ -37,11 +62,11 @@ func (u *Uplink) judge(startOver bool, now time.Time) (Phase, string) {
 		}
 		return Down, o.why
 	}
-	switch u.Verdict() {
+	switch u.Verdict {
 	case probe.Up:
-		return Up, "probes are answered"
+		return Up, u.VerdictReason
 	case probe.Down:
-		return Down, missText(u)
+		return Down, u.VerdictReason
 	default:
 		return u.unproved(now)
 	}
@@ -54,7 +79,7 @@ func (u *Uplink) judge(startOver bool, now time.Time) (Phase, string) {
 // for anything else.
 func (u *Uplink) unproved(now time.Time) (Phase, string) {
 	switch {
-	case u.Phase == Up && u.Proved == u.Link.Index && now.Sub(u.Began) < u.proofTime():
+	case (u.Phase == Up || u.Phase == Drained) && u.Proved == u.Link.Index && now.Sub(u.Began) < u.proofTime():
 		return Up, "was up; its new gateway or targets are not judged yet"
 	case u.Judged && u.Phase == Down:
 		return Down, "not proved yet"
@@ -68,13 +93,16 @@ func (u *Uplink) proofTime() time.Duration {
 	return max(startLimit, c.Timeout+time.Duration(c.UpAfter+c.DownAfter)*c.Confirm)
 }
 
-func missText(u *Uplink) string {
-	what := "the gateway does not answer"
-	if !slices.Contains(u.Config.Probe.Targets, configs.Target{Gateway: true}) || len(u.Config.Probe.Targets) > 1 {
-		what = "too few probe targets answer"
+// conclude takes the outcome of a poll over. One that says nothing leaves the
+// last verdict, if that was on the same series.
+func (u *Uplink) conclude(p poll) {
+	if u.Series != u.VerdictSeries {
+		u.Verdict, u.VerdictReason, u.VerdictSeries = probe.Unknown, "", u.Series
 	}
-	if u.Evidence.Err != "" {
-		return fmt.Sprintf("%s (%s)", what, u.Evidence.Err)
+	switch {
+	case p.verdict != probe.Unknown:
+		u.Verdict, u.VerdictReason = p.verdict, p.reason
+	case p.reason != "" && u.Verdict != probe.Unknown:
+		u.VerdictReason = p.reason
 	}
-	return what
 }

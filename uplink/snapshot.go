@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ func (e *Engine) Snapshot() status.Snapshot {
 	e.mu.Unlock()
 
 	s := status.Snapshot{Version: status.Version, Kernel: kernelStatus(v.applied), DefaultRoute: defaultRoute(v)}
+	s.Daemon.OrdersError = v.unkept
 	active := map[int]bool{}
 	for _, i := range Active(v.state) {
 		active[i] = true
@@ -32,6 +34,7 @@ func (e *Engine) Snapshot() status.Snapshot {
 		line := uplinkStatus(u, v, active[i])
 		if p := probers[u.Config.Interface]; p != nil {
 			line.Probes = probeStatus(p.Status())
+			line.ProbeInterval = status.Millis(p.Interval())
 		}
 		addresses = append(addresses, hostPart(line.Address)...)
 		s.Uplinks = append(s.Uplinks, line)
@@ -40,7 +43,7 @@ func (e *Engine) Snapshot() status.Snapshot {
 		counts := e.out.Connections(addresses)
 		for i := range s.Uplinks {
 			for _, a := range hostPart(s.Uplinks[i].Address) {
-				s.Uplinks[i].Counters.Connections += counts[a]
+				s.Uplinks[i].Counters.Connections += max(counts[a], v.flows[a])
 			}
 		}
 	}
@@ -68,8 +71,17 @@ func uplinkStatus(u *Uplink, v view, active bool) status.Uplink {
 		Since: u.Since, Active: active, Weight: u.Config.Weight, Tier: u.Config.Tier, Table: u.Config.Table,
 		FwMark: u.Config.FwMark, Address: strings.Join(prefixes, " "), Gateway: hop.Gateway, Probes: []status.Probe{},
 	}
-	if active && u.Phase != Up && u.Phase != Starting {
+	line.EffectiveWeight, line.MaxConnections, line.Capped = u.Weight, u.Config.MaxConnections, u.Capped
+	if u.Order != (status.Order{}) {
+		order := u.Order
+		line.Order = &order
+	}
+	line.Hold = status.Hold{Falls: u.Hold.Falls, Until: status.When{Time: u.Hold.Until}}
+	switch {
+	case active && u.Phase != Up && u.Phase != Starting:
 		line.Reason += "; kept as a last resort"
+	case u.Capped:
+		line.Reason += fmt.Sprintf("; at its limit of %d connections", u.Config.MaxConnections)
 	}
 	traffic, rate := v.traffic[u.Config.Interface], v.rates[u.Config.Interface]
 	line.Counters = status.Counters{RxBytes: traffic.Rx, TxBytes: traffic.Tx, RxBPS: rate.Rx, TxBPS: rate.Tx}
@@ -99,7 +111,7 @@ func probeStatus(list []probe.TargetStatus) []status.Probe {
 	milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	for i, t := range list {
 		probes[i] = status.Probe{
-			Target: t.Target, State: t.Verdict.String(), RTT: milliseconds(t.RTT), Jitter: milliseconds(t.Jitter),
+			Target: t.Target, State: t.Verdict.String(), Reason: t.Why, Bytes: t.Bytes, RTT: milliseconds(t.RTT), Jitter: milliseconds(t.Jitter),
 			Loss: t.Loss, Sent: t.Sent, Received: t.Received, LastError: t.Err,
 		}
 	}

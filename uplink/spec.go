@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"uplinkd/configs"
@@ -13,7 +14,8 @@ import (
 // target begins another series: nothing that was proved before counts for it.
 // Another address on the same link does not; until that is in place the probes
 // go on from the old one.
-func (s *State) respec(u *Uplink, now time.Time) {
+func (s *State) respec(i int, now time.Time) {
+	u := &s.Uplinks[i]
 	spec := probeSpec(u)
 	if spec == nil {
 		u.Probe, u.Series, u.subject = nil, 0, subject{}
@@ -25,6 +27,7 @@ func (s *State) respec(u *Uplink, now time.Time) {
 		u.Series, u.subject, u.Began = s.series, about, now
 	}
 	spec.Series = u.Series
+	spec.Hurry = s.hurry(i)
 	switch {
 	case u.seen():
 		u.Probe = spec
@@ -37,24 +40,47 @@ func (s *State) respec(u *Uplink, now time.Time) {
 func probeSpec(u *Uplink) *probe.Spec {
 	hop, ok := u.NextHop()
 	addresses := u.Addresses()
-	if u.Disabled || !u.Link.Up || !u.Link.Carrier || len(addresses) == 0 || !ok {
+	if u.Disabled() || !u.Link.Up || !u.Link.Carrier || len(addresses) == 0 || !ok {
 		return nil
 	}
-	c := u.Config.Probe
+	c := &u.Config.Probe
 	spec := &probe.Spec{
-		Interface: u.Config.Interface, Index: u.Link.Index, Source: addresses[0].Prefix.Addr(),
-		Mark: u.Config.FwMark, Quorum: c.Quorum,
+		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Link.Index,
+		Source: addresses[0].Prefix.Addr(), Gateway: hop.Gateway, Mark: u.Config.FwMark, Budget: c.Budget,
 		Pace: probe.Pace{
 			Interval: c.Interval, Timeout: c.Timeout, Confirm: c.Confirm, DownAfter: c.DownAfter, UpAfter: c.UpAfter,
 		},
+		Limits: probe.Limits{
+			Loss: c.MaxLoss, ReturnLoss: c.ReturnLoss, RTT: c.MaxRTT, ReturnRTT: c.ReturnRTT,
+			Jitter: c.MaxJitter, ReturnJitter: c.ReturnJitter,
+		},
+	}
+	if lease := u.lease(); lease != nil {
+		spec.DNS = lease.DNS
 	}
 	for _, t := range c.Targets {
-		if t.Gateway {
-			t.IP = hop.Gateway
-		}
-		spec.Targets = append(spec.Targets, t.IP)
+		spec.Targets = append(spec.Targets, probeTarget(t, c, hop.Gateway))
 	}
 	return spec
+}
+
+// probeTarget turns a target of the configuration into one of the probes.
+func probeTarget(t configs.Target, c *configs.Probe, gateway netip.Addr) probe.Target {
+	to := probe.Target{Name: t.Text, IP: t.IP}
+	switch t.Kind {
+	case configs.TargetGateway:
+		to.Name, to.IP = gateway.String(), gateway
+	case configs.TargetIP:
+	case configs.TargetTCP:
+		to.Kind, to.Port = probe.TCP, t.Port
+	case configs.TargetHTTP:
+		to.Kind, to.URL, to.Status, to.Body = probe.HTTP, t.Rest, c.Expect.Status, c.Expect.Body
+	case configs.TargetDNS:
+		to.Kind, to.Query = probe.DNS, t.Rest
+	case configs.TargetExec:
+		to.Kind, to.Program, to.Limit = probe.Exec, t.Rest, c.ExecTimeout
+	}
+	return to
 }
 
 // mostDoubtPause is the longest time between two questions about a lease over
@@ -84,7 +110,7 @@ func (u *Uplink) doubts(now time.Time) int {
 // leaseSpec returns where a lease is to be kept, nil for nowhere. While the
 // interface is away the lease runs on.
 func leaseSpec(s *State, u *Uplink) *dhcp.Spec {
-	if u.Config.Address != configs.AddressDHCP || u.Disabled || u.MAC == "" {
+	if u.Config.Address != configs.AddressDHCP || u.Disabled() || u.MAC == "" {
 		return nil
 	}
 	check := map[configs.ConflictProbe]dhcp.Check{

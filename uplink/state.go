@@ -9,6 +9,7 @@ import (
 	"uplinkd/dhcp"
 	"uplinkd/probe"
 	"uplinkd/routes"
+	"uplinkd/uplink/status"
 )
 
 // Phase is the state of an uplink as users see it.
@@ -19,6 +20,7 @@ const (
 	Starting Phase = "starting" // not judged yet
 	Up       Phase = "up"       // may carry new connections
 	Down     Phase = "down"     // cannot
+	Drained  Phase = "drained"  // could, and keeps what it has, by the operator's word
 	Disabled Phase = "disabled" // taken out by the operator
 )
 
@@ -39,7 +41,9 @@ type State struct {
 	Settled bool // every uplink has been judged once, or startLimit has passed
 	Uplinks []Uplink
 	Slept   time.Duration // suspended, in all
-	series  uint64        // the last one given to a probe
+
+	Balanced time.Time // when the factors were last brought up to date
+	series   uint64    // the last one given to a probe
 }
 
 // An Uplink is what is known and decided of one uplink.
@@ -58,8 +62,9 @@ type Uplink struct {
 	DHCP     dhcp.Change
 	Clash    string       // why its lease is not used beside the other uplinks
 	Asked    int          // how often the operator has asked for a renewal
-	Evidence probe.Change // the last verdict; of the present series, or void
-	Disabled bool
+	Evidence probe.Change // the last there was; of the present series, or void
+	Order    status.Order // the operator's; zero: none
+	Sample   Sample
 
 	// What a process before us left in the kernel, until we know better.
 	Adopted Adopted
@@ -70,6 +75,19 @@ type Uplink struct {
 	Since  time.Time
 	Judged bool // it has been something else than starting
 	Doubts int  // how often there was reason to doubt the lease in this phase
+
+	// Verdict is what the probes say, and why. It is on VerdictSeries.
+	Verdict       probe.Verdict
+	VerdictReason string
+	VerdictSeries uint64
+
+	Hold    Hold
+	Fell    bool      // it has been up, and then down
+	Rising  time.Time // when it came back from its last fall
+	Capped  bool      // it has all the connections it may have
+	Stalled bool      // connections over it get no answer
+	Factor  float64   // of its weight, by the balance
+	Weight  int       // in the shared default route
 
 	// Probe is what is probed now; nil: nothing can be. Series names what proves
 	// the uplink as it is now, which may be about to be probed; 0: nothing does.
@@ -105,7 +123,7 @@ func newState(c configs.Config, now time.Time) State {
 }
 
 func newUplink(c configs.Uplink, now time.Time) Uplink {
-	return Uplink{Config: c, Phase: Starting, Reason: "not judged yet", Since: now}
+	return Uplink{Config: c, Phase: Starting, Reason: "not judged yet", Since: now, Factor: 1, Weight: c.Weight}
 }
 
 // on returns the uplink on that interface, nil when there is none. An interface
@@ -118,14 +136,6 @@ func (s *State) on(name string) *Uplink {
 		}
 	}
 	return nil
-}
-
-// Verdict returns what the probes say, Unknown when they say nothing yet.
-func (u *Uplink) Verdict() probe.Verdict {
-	if u.Series == 0 || u.Evidence.Series != u.Series {
-		return probe.Unknown
-	}
-	return u.Evidence.Verdict
 }
 
 // Addresses returns the addresses the uplink is to have now, each with when it
@@ -176,7 +186,7 @@ func (u *Uplink) lease() *dhcp.Lease {
 
 // NextHop returns the way out of the uplink, and whether it is known.
 func (u *Uplink) NextHop() (routes.NextHop, bool) {
-	hop := routes.NextHop{Interface: u.Config.Interface, OnLink: u.Config.OnLink, Weight: u.Config.Weight}
+	hop := routes.NextHop{Interface: u.Config.Interface, OnLink: u.Config.OnLink, Weight: max(u.Weight, 1)}
 	switch u.Config.Gateway {
 	case configs.GatewayFixed:
 		hop.Gateway = u.Config.GatewayIP

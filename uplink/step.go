@@ -8,6 +8,7 @@ import (
 	"uplinkd/configs"
 	"uplinkd/dhcp"
 	"uplinkd/routes"
+	"uplinkd/uplink/status"
 )
 
 // step returns the state after e. It is pure, and s is not changed.
@@ -37,10 +38,19 @@ func (s *State) take(e Event, now time.Time) {
 		}
 	case Ordered:
 		for i := range s.Uplinks {
-			if s.Uplinks[i].Config.Name == e.Uplink {
-				s.Uplinks[i].Disabled = e.Disable
+			if u := &s.Uplinks[i]; u.Config.Name == e.Uplink {
+				u.Order = order(u.Order, e, now)
+				if e.Verb == Enable {
+					u.Hold = Hold{} // a person knows better
+				}
 			}
 		}
+	case Recalled:
+		for i := range s.Uplinks {
+			s.Uplinks[i].Order = e.Orders[s.Uplinks[i].Config.Name]
+		}
+	case Sampled:
+		s.sample(e.Samples)
 	case Renewed:
 		for i := range s.Uplinks {
 			if s.Uplinks[i].Config.Name == e.Uplink {
@@ -51,7 +61,6 @@ func (s *State) take(e Event, now time.Time) {
 		s.Slept += e.Slept
 	case Reloaded:
 		s.reload(e.Config, now)
-	case Ticked:
 	}
 }
 
@@ -63,13 +72,16 @@ func (s *State) decide(now time.Time) {
 			continue
 		}
 		u.expireAdopted(now)
+		u.expireOrder(now)
 		u.Clash = s.clash(i)
-		s.respec(u, now)
+		s.respec(i, now)
+		u.conclude(s.poll(i))
 		u.decide(now, now.Sub(s.Started) >= startLimit)
 		u.Doubts = u.doubts(now)
 	}
 	s.Settled = s.Settled || now.Sub(s.Started) >= startLimit ||
 		!slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return !u.Judged })
+	s.balance(now)
 }
 
 // leased takes in what is new about the lease.
@@ -107,10 +119,10 @@ func (s *State) reload(c configs.Config, now time.Time) {
 				u.DHCP, u.Adopted, u.Seen = dhcp.Change{}, Adopted{}, nil
 			}
 		}
-		u.Disabled = false
+		u.Order = status.Order{}
 		for i := range old.Uplinks {
 			if o := &old.Uplinks[i]; o.Config.Name == config.Name {
-				u.Disabled = o.Disabled
+				u.Order = o.Order
 			}
 		}
 		s.Uplinks = append(s.Uplinks, u)

@@ -30,13 +30,14 @@ func transitions(before, after State, now time.Time) []transition {
 		if old == nil || old.Phase == u.Phase {
 			continue
 		}
+		e := u.decisive()
 		t := transition{
-			uplink: u.Config.Name, from: old.Phase, to: u.Phase, reason: u.Reason, since: now, rtt: u.Evidence.LastRTT,
+			uplink: u.Config.Name, from: old.Phase, to: u.Phase, reason: u.Reason, since: now, rtt: e.LastRTT,
 		}
 		if u.Phase == Down && u.obstacle().why == "" {
-			t.misses = u.Evidence.Misses
-			if !u.Evidence.FirstMiss.IsZero() {
-				t.since = u.Evidence.FirstMiss
+			t.misses = e.Misses
+			if !e.FirstMiss.IsZero() {
+				t.since = e.FirstMiss
 			}
 		}
 		list = append(list, t)

@@ -18,6 +18,7 @@ var mayImport = map[string][]string{
 	"cmd/uplinkd":          {"*"},
 	"uplink":               {"configs", "dhcp", "probe", "routes", "uplink/status"},
 	"uplink/control":       {"uplink/status"},
+	"uplink/orders":        {"uplink/status"},
 	"uplink/preflight":     {"configs", "routes"},
 	"routes/kernel":        {"routes"},
 	"routes/routestest":    {"routes"},

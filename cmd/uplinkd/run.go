@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"uplinkd/systemd"
 	"uplinkd/uplink"
 	"uplinkd/uplink/control"
+	"uplinkd/uplink/orders"
 	"uplinkd/uplink/status"
 )
 
@@ -73,11 +75,18 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 
 	manager := systemd.NewManager()
 	d := &daemon{path: path, config: config, started: time.Now(), manager: manager, log: log}
+	stood, err := orders.Load(config.StateDir, time.Now())
+	if err != nil {
+		log.Error("the operator's orders of before are not known: none is in force", "err", err)
+	}
 	d.engine = uplink.NewEngine(config, uplink.Outside{
-		Kernel: k, Watch: watcher.Watch, OpenProbe: probe.OpenICMP, OpenDHCP: dhcp.Open, Random: rand.Uint32,
+		Kernel: k, Watch: watcher.Watch, OpenProbe: probe.Open, OpenDHCP: dhcp.Open, Random: rand.Uint32,
 		DUID:      machineDUID(),
 		Leases:    dhcp.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}},
-		SinceBoot: dhcp.SystemClock{}.SinceBoot, Traffic: traffic, Connections: connections, Notify: manager, Log: log,
+		SinceBoot: dhcp.SystemClock{}.SinceBoot, Traffic: traffic, Connections: connections, Flows: flows,
+		Stalled: stalled, Notify: manager, Log: log,
+		Orders:     stood,
+		SaveOrders: func(book map[string]status.Order) error { return orders.Save(config.StateDir, book) },
 	})
 	log.Info("started", "version", versionText(), "config", path, "uplinks", len(config.Uplinks))
 	group, ctx := errgroup.WithContext(ctx)
@@ -123,6 +132,22 @@ func connections(addresses []string) map[string]int {
 	return counts
 }
 
+func flows(addresses []string) map[string]int {
+	counts, err := kernel.Flows(addresses)
+	if err != nil {
+		return nil
+	}
+	return counts
+}
+
+func stalled(addresses []string) map[string]bool {
+	list, err := kernel.Stalled(addresses)
+	if err != nil {
+		return nil
+	}
+	return list
+}
+
 // A daemon is what the control socket speaks to.
 type daemon struct {
 	path    string
@@ -146,7 +171,7 @@ func (d *daemon) Status() status.Snapshot {
 	defer d.mu.Unlock()
 	s.Daemon = status.Daemon{
 		Version: versionText(), PID: os.Getpid(), Started: d.started, Config: d.path,
-		Reloaded: status.When{Time: d.reloaded}, ConfigError: d.configError,
+		Reloaded: status.When{Time: d.reloaded}, ConfigError: d.configError, OrdersError: s.Daemon.OrdersError,
 	}
 	return s
 }
@@ -172,37 +197,29 @@ func (d *daemon) Reload() error {
 	return nil
 }
 
-// Disable implements control.Daemon.
-func (d *daemon) Disable(name string, disable bool) error {
-	return d.order(name, func(configs.Uplink) (uplink.Event, error) {
-		return uplink.Ordered{Uplink: name, Disable: disable}, nil
-	})
-}
-
-// Renew implements control.Daemon.
-func (d *daemon) Renew(name string) error {
-	return d.order(name, func(u configs.Uplink) (uplink.Event, error) {
-		if u.Address != configs.AddressDHCP {
-			return nil, fmt.Errorf("uplink %s has no lease to renew: its address is %s", name, u.Address)
-		}
-		return uplink.Renewed{Uplink: name}, nil
-	})
-}
-
-// order sends the engine what the operator wants of an uplink.
-func (d *daemon) order(name string, event func(configs.Uplink) (uplink.Event, error)) error {
+// Order implements control.Daemon.
+func (d *daemon) Order(name string, o control.Order) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i := range d.config.Uplinks {
-		if d.config.Uplinks[i].Name == name {
-			e, err := event(d.config.Uplinks[i])
-			if err == nil {
-				d.engine.Send(e)
-			}
-			return err
-		}
+	i := slices.IndexFunc(d.config.Uplinks, func(u configs.Uplink) bool { return u.Name == name })
+	if i < 0 {
+		return fmt.Errorf("%w: %q: see uplinkd status", control.ErrUnknownUplink, name)
 	}
-	return fmt.Errorf("%w: %q: see uplinkd status", control.ErrUnknownUplink, name)
+	d.log.Info("order", "uplink", name, "action", o.Action, "by", o.By)
+	if o.Action != "renew" {
+		d.engine.Send(uplink.Ordered{Uplink: name, Verb: uplink.Verb(o.Action), Weight: o.Weight, By: o.By, For: o.For})
+		return nil
+	}
+	if address := d.config.Uplinks[i].Address; address != configs.AddressDHCP {
+		return fmt.Errorf("uplink %s has no lease to renew: its address is %s", name, address)
+	}
+	d.engine.Send(uplink.Renewed{Uplink: name})
+	return nil
+}
+
+// Events implements control.Daemon.
+func (d *daemon) Events(after uint64) ([]status.Event, <-chan struct{}) {
+	return d.engine.Events(after)
 }
 
 func (d *daemon) reloadOnHangup(ctx context.Context) error {
@@ -217,41 +234,6 @@ func (d *daemon) reloadOnHangup(ctx context.Context) error {
 			_ = d.Reload() // has been logged, and shows in status
 		}
 	}
-}
-
-func reloadCommand(c *common) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "reload", Short: "Make the daemon read its configuration anew", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.client().Reload(cmd.Context()) },
-	}
-	c.flagSocket(cmd)
-	return cmd
-}
-
-func disableCommand(c *common, disable bool) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "enable UPLINK", Short: "Take an uplink back into use", Args: named("UPLINK"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.client().Disable(cmd.Context(), args[0], disable)
-		},
-	}
-	if disable {
-		cmd.Use, cmd.Short = "disable UPLINK",
-			"Take an uplink out of use at once, and release its lease, until enable or a restart"
-	}
-	c.flagSocket(cmd)
-	return cmd
-}
-
-func renewCommand(c *common) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "renew UPLINK", Short: "Renew an uplink's lease now", Args: named("UPLINK"),
-		Long: "Renew an uplink's lease now. Asked again it asks any server, and the third time for a\n" +
-			"lease as if there were none; a lease in force stays in force meanwhile.",
-		RunE: func(cmd *cobra.Command, args []string) error { return c.client().Renew(cmd.Context(), args[0]) },
-	}
-	c.flagSocket(cmd)
-	return cmd
 }
 
 // running asks the daemon how it is; nil when none runs.

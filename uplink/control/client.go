@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -52,19 +53,29 @@ func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, pathReload, nil)
 }
 
-// Disable takes an uplink out, or with false back in.
-func (c *Client) Disable(ctx context.Context, name string, disable bool) error {
-	if disable {
-		return c.order(ctx, name, "disable")
+// Order has an order carried out. Its By is the server's to say.
+func (c *Client) Order(ctx context.Context, name string, o Order) error {
+	query := url.Values{}
+	if o.Action == "weight" {
+		query.Set("weight", strconv.Itoa(o.Weight))
 	}
-	return c.order(ctx, name, "enable")
+	if o.For > 0 {
+		query.Set("for", o.For.String())
+	}
+	path := "/v1/uplinks/" + url.PathEscape(name) + "/" + url.PathEscape(o.Action)
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return c.call(ctx, http.MethodPost, path, nil)
 }
 
-// Renew asks for an uplink's lease to be renewed.
-func (c *Client) Renew(ctx context.Context, name string) error { return c.order(ctx, name, "renew") }
-
-func (c *Client) order(ctx context.Context, name, action string) error {
-	return c.call(ctx, http.MethodPost, "/v1/uplinks/"+url.PathEscape(name)+"/"+action, nil)
+// Events asks for the events after the one of that number. With wait it blocks
+// for a few seconds when there are none yet.
+func (c *Client) Events(ctx context.Context, after uint64, wait bool) (Events, error) {
+	var e Events
+	path := fmt.Sprintf("%s?after=%d&wait=%t", pathEvents, after, wait)
+	err := c.call(ctx, http.MethodGet, path, &e)
+	return e, err
 }
 
 func (c *Client) call(ctx context.Context, method, path string, into any) error {

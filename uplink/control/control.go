@@ -5,6 +5,7 @@ package control
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"uplinkd/uplink/status"
 )
@@ -14,7 +15,22 @@ const (
 	pathStatus = "/v1/status"
 	pathReload = "/v1/reload"
 	pathUplink = "/v1/uplinks/{name}/{action}"
+	pathEvents = "/v1/events"
 )
+
+// An Order is what the operator wants of an uplink.
+type Order struct {
+	Action string        // enable | disable | drain | weight | renew
+	Weight int           // of weight: 1..256; 0: the configured one
+	For    time.Duration // it ends by itself; 0: it does not
+	By     string        // who gives it, as the server knows the client
+}
+
+// Events are the daemon's answer to who asks what has changed.
+type Events struct {
+	Last   uint64         `json:"last"` // the number of the newest there is
+	Events []status.Event `json:"events"`
+}
 
 // ErrUnknownUplink is what an order for an uplink that is not configured gives.
 var ErrUnknownUplink = errors.New("no such uplink")
@@ -29,12 +45,12 @@ type Daemon interface {
 	Status() status.Snapshot
 	// Reload reads the configuration anew. After an error nothing has changed.
 	Reload() error
-	// Disable takes an uplink out, or with false back in. It returns
-	// ErrUnknownUplink for a name that is not configured.
-	Disable(name string, disable bool) error
-	// Renew asks for an uplink's lease to be renewed. It returns
-	// ErrUnknownUplink for a name that is not configured.
-	Renew(name string) error
+	// Order carries an order out. It returns ErrUnknownUplink for a name that is
+	// not configured.
+	Order(name string, o Order) error
+	// Events returns the events after the one of that number, and a channel that
+	// is closed when there is another.
+	Events(after uint64) ([]status.Event, <-chan struct{})
 }
 
 // failure is the body of an answer that is no success.

@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"uplinkd/uplink/control"
@@ -22,9 +25,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A daemon answers as it is told.
 type daemon struct {
-	reload   error
-	disabled map[string]bool
-	renewed  string
+	reload  error
+	ordered []control.Order
+
+	mu     sync.Mutex // guards what follows
+	events []status.Event
+	more   chan struct{}
 }
 
 func (d *daemon) Status() status.Snapshot {
@@ -33,14 +39,24 @@ func (d *daemon) Status() status.Snapshot {
 
 func (d *daemon) Reload() error { return d.reload }
 
-func (d *daemon) Renew(name string) error { d.renewed = name; return nil }
-
-func (d *daemon) Disable(name string, disable bool) error {
+func (d *daemon) Order(name string, o control.Order) error {
 	if name != "isp1" {
 		return control.ErrUnknownUplink
 	}
-	d.disabled[name] = disable
+	d.ordered = append(d.ordered, o)
 	return nil
+}
+
+func (d *daemon) Events(after uint64) ([]status.Event, <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []status.Event
+	for _, e := range d.events {
+		if e.ID > after {
+			list = append(list, e)
+		}
+	}
+	return list, d.more
 }
 
 // serve starts a server at a path; it ends with the test.
@@ -73,7 +89,7 @@ func socket(t *testing.T) string {
 
 func TestCalls(t *testing.T) {
 	path := socket(t)
-	d := &daemon{disabled: map[string]bool{}}
+	d := &daemon{}
 	serve(t, path, d)
 	client := control.NewClient(path)
 	s, err := client.Status(t.Context())
@@ -87,17 +103,62 @@ func TestCalls(t *testing.T) {
 	if err := client.Reload(t.Context()); err == nil || err.Error() != d.reload.Error() {
 		t.Errorf("reload of a bad file: %v", err)
 	}
-	if err := client.Disable(t.Context(), "isp1", true); err != nil || !d.disabled["isp1"] {
-		t.Errorf("disable: %v, %v", err, d.disabled)
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := client.Renew(t.Context(), "isp1"); err != nil || d.renewed != "isp1" {
-		t.Errorf("renew: %v, %q", err, d.renewed)
+	orders := []control.Order{
+		{Action: "disable"}, {Action: "drain", For: 30 * time.Minute}, {Action: "weight", Weight: 7}, {Action: "weight"},
+		{Action: "renew"}, {Action: "enable"},
 	}
-	if err := client.Disable(t.Context(), "isp9", false); err == nil || !strings.Contains(err.Error(), "no such uplink") {
-		t.Errorf("enable of an unknown uplink: %v", err)
+	for i, o := range orders {
+		o.By = "a client cannot say who it is"
+		if err := client.Order(t.Context(), "isp1", o); err != nil {
+			t.Errorf("%s: %v", o.Action, err)
+		}
+		orders[i].By = me.Username
 	}
-	if err := client.Disable(t.Context(), "../../status", false); err == nil {
-		t.Error("a name with slashes led somewhere")
+	if diff := cmp.Diff(orders, d.ordered); diff != "" {
+		t.Errorf("(-given +taken):\n%s", diff)
+	}
+	for name, o := range map[string]control.Order{
+		"isp9":         {Action: "enable"},
+		"../../status": {Action: "enable"},
+		"isp1":         {Action: "weight", Weight: 257},
+	} {
+		if err := client.Order(t.Context(), name, o); err == nil {
+			t.Errorf("%s of %s was taken", o.Action, name)
+		}
+	}
+	if err := client.Order(t.Context(), "isp1", control.Order{Action: "explode"}); err == nil ||
+		!strings.Contains(err.Error(), "drain") {
+		t.Errorf("an unknown action: %v, want the ones there are", err)
+	}
+}
+
+// A client that follows gets each event once, as it comes.
+func TestEvents(t *testing.T) {
+	path := socket(t)
+	d := &daemon{more: make(chan struct{}), events: []status.Event{{ID: 1, To: "down"}}}
+	serve(t, path, d)
+	client := control.NewClient(path)
+	first, err := client.Events(t.Context(), 0, false)
+	if err != nil || first.Last != 1 || len(first.Events) != 1 {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.events = append(d.events, status.Event{ID: 2, To: "up"})
+		close(d.more)
+	})
+	next, err := client.Events(t.Context(), first.Last, true)
+	if err != nil || len(next.Events) != 1 || next.Events[0].To != "up" || next.Last != 2 {
+		t.Errorf("%+v, %v; want the one that came meanwhile", next, err)
+	}
+	// The daemon has been restarted: its numbers begin anew.
+	if old, err := client.Events(t.Context(), 99, false); err != nil || old.Last != 2 || len(old.Events) != 0 {
+		t.Errorf("%+v, %v; want none, and the newest number", old, err)
 	}
 }
 

@@ -10,9 +10,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds on what a client may do to the server.
@@ -76,7 +80,8 @@ func Serve(ctx context.Context, listener net.Listener, d Daemon, log *slog.Logge
 		Handler:           handler(d, log),
 		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 		IdleTimeout: requestTimeout, MaxHeaderBytes: requestMost,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelError),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, peer{}, c) },
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
@@ -107,14 +112,99 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 	})
 	mux.HandleFunc("POST "+pathReload, func(w http.ResponseWriter, _ *http.Request) { done(w, d.Reload()) })
 	mux.HandleFunc("POST "+pathUplink, func(w http.ResponseWriter, r *http.Request) {
-		switch action := r.PathValue("action"); action {
-		case "enable", "disable":
-			done(w, d.Disable(r.PathValue("name"), action == "disable"))
-		case "renew":
-			done(w, d.Renew(r.PathValue("name")))
-		default:
-			answer(w, http.StatusNotFound, failure{fmt.Sprintf("unknown action %q: enable, disable or renew", action)})
+		o, err := orderOf(r)
+		if err != nil {
+			answer(w, http.StatusBadRequest, failure{err.Error()})
+			return
 		}
+		done(w, d.Order(r.PathValue("name"), o))
+	})
+	mux.HandleFunc("GET "+pathEvents, func(w http.ResponseWriter, r *http.Request) {
+		after, err := strconv.ParseUint(r.URL.Query().Get("after"), 10, 64)
+		if err != nil {
+			answer(w, http.StatusBadRequest, failure{"after: must be the number of an event, 0 for all"})
+			return
+		}
+		answer(w, http.StatusOK, eventsAfter(r.Context(), d, after, r.URL.Query().Get("wait") == "true"))
 	})
 	return mux
+}
+
+// eventsWait is how long a client waits for an event at the most; then it asks again.
+const eventsWait = 3 * time.Second
+
+// eventsAfter returns the events after one, and waits for some if it is asked to.
+// A number from before a restart of the daemon is of no event: the answer's Last
+// tells.
+func eventsAfter(ctx context.Context, d Daemon, after uint64, wait bool) Events {
+	events, more := d.Events(after)
+	if len(events) == 0 && wait {
+		select {
+		case <-more:
+		case <-ctx.Done():
+		case <-time.After(eventsWait):
+		}
+		events, _ = d.Events(after)
+	}
+	e := Events{Last: after, Events: events}
+	if len(events) > 0 {
+		e.Last = events[len(events)-1].ID
+	} else if all, _ := d.Events(0); len(all) > 0 {
+		e.Last = all[len(all)-1].ID
+	} else {
+		e.Last = 0
+	}
+	return e
+}
+
+// orderOf reads an order out of a request.
+func orderOf(r *http.Request) (Order, error) {
+	o := Order{Action: r.PathValue("action"), By: who(r)}
+	switch o.Action {
+	case "enable", "disable", "drain", "renew":
+	case "weight":
+		n, err := strconv.Atoi(r.URL.Query().Get("weight"))
+		if err != nil || n < 0 || n > 256 {
+			return o, fmt.Errorf("weight %q: must be 1 to 256, or 0 for the configured one", r.URL.Query().Get("weight"))
+		}
+		o.Weight = n
+	default:
+		return o, fmt.Errorf("unknown action %q: enable, disable, drain, weight or renew", o.Action)
+	}
+	if text := r.URL.Query().Get("for"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 || d > forMost {
+			return o, fmt.Errorf("for %q: must be a duration such as 30m, %s at most", text, forMost)
+		}
+		o.For = d
+	}
+	return o, nil
+}
+
+// forMost bounds how long an order with an end may last.
+const forMost = 10 * 365 * 24 * time.Hour
+
+type peer struct{}
+
+// who names the user at the other end of the socket (SO_PEERCRED, unix(7)).
+func who(r *http.Request) string {
+	conn, ok := r.Context().Value(peer{}).(*net.UnixConn)
+	if !ok {
+		return "somebody"
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return "somebody"
+	}
+	var cred *unix.Ucred
+	if e := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); e != nil || err != nil {
+		return "somebody"
+	}
+	id := strconv.FormatUint(uint64(cred.Uid), 10)
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return "uid " + id
 }

@@ -3,6 +3,7 @@
 package status
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 )
@@ -19,6 +20,15 @@ func (w When) MarshalJSON() ([]byte, error) {
 		return []byte("null"), nil
 	}
 	return w.Time.MarshalJSON()
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (w *When) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		w.Time = time.Time{}
+		return nil
+	}
+	return w.Time.UnmarshalJSON(b)
 }
 
 // A Snapshot is the daemon's answer. Times are RFC 3339.
@@ -38,6 +48,7 @@ type Daemon struct {
 	Config      string    `json:"config"`
 	Reloaded    When      `json:"reloaded"`
 	ConfigError string    `json:"config_error"` // why the last reload changed nothing
+	OrdersError string    `json:"orders_error"` // why the operator's orders cannot be kept
 }
 
 // DefaultRoute is the shared default route as it was last read from the kernel.
@@ -72,6 +83,56 @@ type Uplink struct {
 	DHCP      *DHCP      `json:"dhcp"`    // null without a lease to keep
 	Probes    []Probe    `json:"probes"`
 	Counters  Counters   `json:"counters"`
+
+	EffectiveWeight int    `json:"effective_weight"` // in the default route; weight is the configured one
+	MaxConnections  int    `json:"max_connections"`  // 0: no limit
+	Capped          bool   `json:"capped"`           // it has all the connections it may have
+	Order           *Order `json:"order"`            // null: the operator has not overruled anything
+	Hold            Hold   `json:"hold_down"`
+	ProbeInterval   Millis `json:"probe_interval_ms"` // the steady pace, which a budget may have stretched
+}
+
+// Millis is a duration that is milliseconds in JSON.
+type Millis time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (m Millis) MarshalJSON() ([]byte, error) {
+	return json.Marshal(float64(time.Duration(m).Microseconds()) / 1000)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *Millis) UnmarshalJSON(b []byte) error {
+	var f float64
+	err := json.Unmarshal(b, &f)
+	*m = Millis(f * float64(time.Millisecond))
+	return err
+}
+
+// An Order is what the operator has made of an uplink. Its zero value is none.
+type Order struct {
+	State  string    `json:"state"`  // disabled | drained | ""
+	Weight int       `json:"weight"` // 0: the configured one
+	By     string    `json:"by"`     // who gave it
+	Since  time.Time `json:"since"`
+	Until  When      `json:"until"` // none: until it is taken back
+}
+
+// Hold is what past falls hold against an uplink.
+type Hold struct {
+	Falls int  `json:"falls"`
+	Until When `json:"until"` // it is not up before; none: it has not fallen
+}
+
+// An Event is a change of an uplink, with the evidence for it.
+type Event struct {
+	ID       uint64    `json:"id"` // counts from 1 at the daemon's start
+	Time     time.Time `json:"time"`
+	Uplink   string    `json:"uplink"`
+	Kind     string    `json:"kind"` // state | route | lease | order | weight
+	From     string    `json:"from"`
+	To       string    `json:"to"`
+	Reason   string    `json:"reason"`
+	Evidence []string  `json:"evidence"`
 }
 
 // DHCP is the lease and the client's state.
@@ -98,18 +159,21 @@ type Rival struct {
 
 // Probe is what is known of one target.
 type Probe struct {
-	Target    netip.Addr `json:"target"`
-	State     string     `json:"state"`
-	RTT       float64    `json:"rtt_ms"`
-	Jitter    float64    `json:"jitter_ms"`
-	Loss      float64    `json:"loss_percent"` // of the last 100
-	Sent      uint64     `json:"sent"`
-	Received  uint64     `json:"received"`
-	LastError string     `json:"last_error"`
+	Target    string  `json:"target"`
+	State     string  `json:"state"`
+	Reason    string  `json:"reason"` // what speaks against the target
+	RTT       float64 `json:"rtt_ms"`
+	Jitter    float64 `json:"jitter_ms"`
+	Loss      float64 `json:"loss_percent"` // of the last 100
+	Sent      uint64  `json:"sent"`
+	Received  uint64  `json:"received"`
+	Bytes     uint64  `json:"bytes"` // of IP packets, both ways
+	LastError string  `json:"last_error"`
 }
 
-// Counters are the interface's, and the TCP connections of this host that have
-// the uplink's address.
+// Counters are the interface's, and the connections that have the uplink's
+// address: TCP sockets of this host, or flows that were translated to it,
+// whichever are more.
 type Counters struct {
 	RxBytes     uint64 `json:"rx_bytes"`
 	TxBytes     uint64 `json:"tx_bytes"`

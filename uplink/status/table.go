@@ -110,7 +110,7 @@ func (u *Uplink) route() string {
 	if !u.Active {
 		return "-"
 	}
-	return fmt.Sprintf("weight %d", u.Weight)
+	return fmt.Sprintf("weight %d", u.EffectiveWeight)
 }
 
 // best returns the probe that loses least.
@@ -152,6 +152,9 @@ func (s *Snapshot) remarks(b *strings.Builder) {
 		}
 	}
 	for _, u := range s.Uplinks {
+		lines = append(lines, u.remarks()...)
+	}
+	for _, u := range s.Uplinks {
 		if u.DHCP != nil && u.DHCP.Conflict != nil {
 			lines = append(lines,
 				fmt.Sprintf("%s: another host, %s, claims %s too", u.Name, u.DHCP.Conflict.MAC, u.Address))
@@ -163,12 +166,40 @@ func (s *Snapshot) remarks(b *strings.Builder) {
 	if s.Kernel.LastError != "" {
 		lines = append(lines, "kernel: "+s.Kernel.LastError)
 	}
+	if s.Daemon.OrdersError != "" {
+		lines = append(lines, "orders cannot be kept over a restart: "+s.Daemon.OrdersError)
+	}
 	if s.Daemon.ConfigError != "" {
 		lines = append(lines, "the configuration was not reloaded: "+s.Daemon.ConfigError)
 	}
 	if len(lines) > 0 {
 		b.WriteString("\n" + strings.Join(lines, "\n") + "\n")
 	}
+}
+
+// remarks tells what the operator, past falls or limits make of an uplink.
+func (u *Uplink) remarks() []string {
+	var lines []string
+	if o := u.Order; o != nil {
+		what := o.State
+		if o.Weight > 0 {
+			what = strings.TrimPrefix(fmt.Sprintf("%s, weight %d", what, o.Weight), ", ")
+		}
+		text := fmt.Sprintf("%s: %s by %s since %s", u.Name, what, o.By, o.Since.Local().Format(time.DateTime))
+		if !o.Until.IsZero() {
+			text += ", until " + o.Until.Local().Format(time.DateTime)
+		}
+		lines = append(lines, text)
+	}
+	if u.Capped {
+		lines = append(lines, fmt.Sprintf("%s has its %d connections: no new ones until %d are left",
+			u.Name, u.MaxConnections, u.MaxConnections*9/10))
+	}
+	if u.Hold.Falls > 1 {
+		lines = append(lines, fmt.Sprintf("%s has fallen %d times lately: after the next it is held down longer",
+			u.Name, u.Hold.Falls))
+	}
+	return lines
 }
 
 func dash(s string) string {

@@ -25,12 +25,12 @@ func snapshot() status.Snapshot {
 		Uplinks: []status.Uplink{
 			{
 				Name: "fiber", Interface: "eth1", State: "up", Reason: "probes are answered", Since: now.Add(-90 * time.Minute),
-				Active: true, Weight: 3, Tier: 1, Table: 501, FwMark: 1, Address: "203.0.113.5/24",
+				Active: true, Weight: 3, EffectiveWeight: 3, Tier: 1, Table: 501, FwMark: 1, Address: "203.0.113.5/24",
 				Gateway:  netip.MustParseAddr("203.0.113.1"),
-				Probes:   []status.Probe{{Target: netip.MustParseAddr("203.0.113.1"), State: "up", RTT: 4.2, Sent: 9, Received: 9}},
+				Probes:   []status.Probe{{Target: "203.0.113.1", State: "up", RTT: 4.2, Sent: 9, Received: 9}},
 				Counters: status.Counters{RxBPS: 93_500_000, TxBPS: 1_234, Connections: 12},
 			},
-			{Name: "lte", Interface: "ppp0", State: "up", Since: now.Add(-5 * time.Second), Active: true, Weight: 1, Tier: 1},
+			{Name: "lte", Interface: "ppp0", State: "up", Since: now.Add(-5 * time.Second), Active: true, Weight: 1, EffectiveWeight: 1, Tier: 1},
 			{
 				Name: "dsl", Interface: "eth2", State: "down", Reason: "eth2 has no carrier", Since: now.Add(-50 * time.Hour), Tier: 2,
 				Probes: []status.Probe{{Loss: 100}},

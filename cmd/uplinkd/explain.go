@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"uplinkd/configs"
+	"uplinkd/routes"
+	"uplinkd/routes/kernel"
+	"uplinkd/uplink"
+)
+
+// An explanation is the answer of `uplinkd explain`.
+type explanation struct {
+	To        netip.Addr `json:"to"`
+	Verdict   string     `json:"verdict"` // uplink | elsewhere | refused
+	Uplink    string     `json:"uplink"`  // "": by none
+	Type      string     `json:"type"`
+	Table     uint32     `json:"table"`
+	Rule      string     `json:"rule"`
+	Interface string     `json:"interface"`
+	Gateway   netip.Addr `json:"gateway"`
+	Source    netip.Addr `json:"source"`
+	Why       string     `json:"why"`
+}
+
+func explainCommand(c *common) *cobra.Command {
+	var from, in, proto string
+	var p kernel.Packet
+	cmd := &cobra.Command{
+		Use: "explain DEST", Short: "Show which way a packet to an address would take, and why", Args: named("DEST"),
+		Long: "Show which rule, table, next hop and uplink a packet to an address would take, and why. The\n" +
+			"answer is the kernel's own, for the packet as far as it is told here; no daemon is needed.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if p.To, err = netip.ParseAddr(args[0]); err != nil || !p.To.Is4() {
+				return usageError{fmt.Errorf("%q: DEST must be an IPv4 address", args[0])}
+			}
+			if p.From, err = netip.ParseAddr(from); from != "" && (err != nil || !p.From.Is4()) {
+				return usageError{fmt.Errorf("--from %q: must be an IPv4 address", from)}
+			}
+			protocols := map[string]uint8{"": 0, "icmp": 1, "tcp": 6, "udp": 17}
+			number, known := protocols[proto]
+			if !known {
+				return usageError{fmt.Errorf("--proto %q: must be tcp, udp or icmp", proto)}
+			}
+			if (p.SPort != 0 || p.DPort != 0) && number != 6 && number != 17 {
+				return usageError{errors.New("ports need --proto tcp or udp")}
+			}
+			p.Protocol, p.In = number, in
+			return c.explain(cmd.Context(), p)
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "the packet's source address")
+	cmd.Flags().StringVar(&in, "in", "", "the interface it comes in by; without it this host sends it")
+	cmd.Flags().Uint32Var(&p.Mark, "mark", 0, "the packet's mark, such as 0x97")
+	cmd.Flags().StringVar(&proto, "proto", "", "tcp, udp or icmp")
+	cmd.Flags().Uint16Var(&p.SPort, "sport", 0, "the source port")
+	cmd.Flags().Uint16Var(&p.DPort, "dport", 0, "the destination port")
+	cmd.Flags().StringVarP(&c.config, "config", "c", defaultConfig, "configuration file")
+	c.flagJSON(cmd)
+	return cmd
+}
+
+func (c *common) explain(ctx context.Context, p kernel.Packet) error {
+	config, err := c.load()
+	if err != nil {
+		return err
+	}
+	k, err := kernel.Look(config.StateDir, quietLog())
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	have, err := k.Read(ctx, routes.ScopeOf(uplink.Watched(config)))
+	if err != nil {
+		return err
+	}
+	way, err := k.Explain(ctx, p)
+	e := explanation{To: p.To, Verdict: "refused"}
+	if err != nil {
+		e.Why = fmt.Sprintf("the kernel has no way for it: %v", err)
+	} else {
+		e = explained(config, have, p, way)
+	}
+	if c.json {
+		return c.printJSON(e)
+	}
+	_, err = fmt.Fprintln(c.out, e)
+	return err
+}
+
+// explained puts the kernel's answer into our words. It is pure.
+func explained(c configs.Config, have routes.State, p kernel.Packet, w kernel.Way) explanation {
+	e := explanation{
+		To: p.To, Verdict: "elsewhere", Type: w.Type, Table: w.Table, Interface: w.Interface, Gateway: w.Gateway,
+		Source: w.Source, Rule: kernel.LedBy(have.Rules, p, w),
+	}
+	for i := range c.Uplinks {
+		u := &c.Uplinks[i]
+		if u.Interface == w.Interface {
+			e.Verdict, e.Uplink = "uplink", u.Name
+		}
+		if u.Table == w.Table {
+			e.Why = whyTable(u, p)
+		}
+	}
+	if e.Why == "" && w.Table == c.Routes.Table {
+		e.Why = whyShared(c, have, e)
+	}
+	if e.Why == "" {
+		e.Why = "a route of this host's own says so"
+	}
+	return e
+}
+
+// whyTable says what brings a packet to an uplink's own table.
+func whyTable(u *configs.Uplink, p kernel.Packet) string {
+	if p.Mark != 0 {
+		return fmt.Sprintf("its mark %#x is that of %s", p.Mark, u.Name)
+	}
+	return fmt.Sprintf("its source %s belongs to %s", p.From, u.Name)
+}
+
+// whyShared says what the shared default route has to offer.
+func whyShared(c configs.Config, have routes.State, e explanation) string {
+	for _, r := range have.Routes {
+		if r.Table != c.Routes.Table || r.Metric != c.Routes.Metric || r.Dst.Bits() != 0 || !e.Gateway.IsValid() {
+			continue
+		}
+		var ways []string
+		for _, hop := range r.NextHops {
+			for i := range c.Uplinks {
+				if c.Uplinks[i].Interface == hop.Interface {
+					ways = append(ways, fmt.Sprintf("%s %d", c.Uplinks[i].Name, hop.Weight))
+				}
+			}
+		}
+		if len(ways) == 1 {
+			return "the shared default route leads only there"
+		}
+		return "the shared default route spreads connections by weight (" + strings.Join(ways, ", ") +
+			"); this one's addresses and ports choose that"
+	}
+	return ""
+}
+
+// String returns the explanation as a person likes to read it.
+func (e explanation) String() string {
+	if e.Verdict == "refused" {
+		return fmt.Sprintf("%s is not sent: %s", e.To, e.Why)
+	}
+	where := "does not leave by an uplink"
+	if e.Uplink != "" {
+		where = "leaves by " + e.Uplink
+	}
+	if e.Type != "unicast" {
+		where = "is " + e.Type
+	}
+	way := "dev " + e.Interface
+	if e.Gateway.IsValid() {
+		way = "via " + e.Gateway.String() + " " + way
+	}
+	if e.Source.IsValid() {
+		way += ", source " + e.Source.String()
+	}
+	text := fmt.Sprintf("%s %s: %s\n", e.To, where, way)
+	if e.Rule != "" {
+		text += "rule:  " + e.Rule + "\n"
+	}
+	return text + fmt.Sprintf("table: %d\nwhy:   %s", e.Table, e.Why)
+}

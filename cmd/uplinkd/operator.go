@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"uplinkd/uplink/control"
+	"uplinkd/uplink/status"
+)
+
+func reloadCommand(c *common) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "reload", Short: "Make the daemon read its configuration anew", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.client().Reload(cmd.Context()) },
+	}
+	c.flagSocket(cmd)
+	return cmd
+}
+
+// remembered is what the help of lasting orders says of them.
+const remembered = "The order outlives restarts, and shows in status with who gave it and when."
+
+// orderCommand is a command that gives an order on one uplink.
+func orderCommand(c *common, cmd *cobra.Command, lasting bool) *cobra.Command {
+	o := control.Order{Action: cmd.Name()}
+	if cmd.Args == nil {
+		cmd.Args = named("UPLINK")
+	}
+	if cmd.RunE == nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			return c.client().Order(cmd.Context(), args[0], o)
+		}
+	}
+	if lasting {
+		cmd.Flags().DurationVar(&o.For, "for", 0, "end the order by itself after this time, such as 30m")
+	}
+	c.flagSocket(cmd)
+	return cmd
+}
+
+func enableCommand(c *common) *cobra.Command {
+	return orderCommand(c, &cobra.Command{
+		Use: "enable UPLINK", Short: "Take an uplink back into use",
+		Long: "Take an uplink back into use that was disabled, drained, or left out by auto_disable. What\n" +
+			"past falls hold against it is forgotten.",
+	}, false)
+}
+
+func disableCommand(c *common) *cobra.Command {
+	return orderCommand(c, &cobra.Command{
+		Use: "disable UPLINK", Short: "Take an uplink out of use at once, and release its lease, until enable",
+		Long: "Take an uplink out of use at once, and release its lease, until enable.\n" + remembered,
+	}, true)
+}
+
+func renewCommand(c *common) *cobra.Command {
+	return orderCommand(c, &cobra.Command{
+		Use: "renew UPLINK", Short: "Renew an uplink's lease now",
+		Long: "Renew an uplink's lease now. Asked again it asks any server, and the third time for a\n" +
+			"lease as if there were none; a lease in force stays in force meanwhile.",
+	}, false)
+}
+
+func drainCommand(c *common) *cobra.Command {
+	var wait bool
+	var length time.Duration
+	cmd := &cobra.Command{
+		Use: "drain UPLINK", Short: "Give an uplink no new connections, and leave it those it has, until enable",
+		Long: "Give an uplink no new connections, and leave it those it has, until enable.\n" + remembered + "\n" +
+			"With --wait the command ends when none are left: TCP connections of this host, and flows\n" +
+			"that are translated to the uplink's address.",
+		Args: named("UPLINK"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client := c.client()
+			if err := client.Order(cmd.Context(), args[0], control.Order{Action: "drain", For: length}); err != nil {
+				return err
+			}
+			if !wait {
+				return nil
+			}
+			return c.untilDrained(cmd.Context(), client, args[0])
+		},
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it has no connections left")
+	cmd.Flags().DurationVar(&length, "for", 0, "end the order by itself after this time, such as 30m")
+	c.flagSocket(cmd)
+	return cmd
+}
+
+// untilDrained waits until an uplink has no connections left. It looks for longer
+// than flows take to be counted, lest it take those not yet counted for none.
+func (c *common) untilDrained(ctx context.Context, client *control.Client, name string) error {
+	const settle = 7
+	for quiet, told := 0, -1; quiet < settle; {
+		s, err := client.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range s.Uplinks {
+			u := &s.Uplinks[i]
+			if u.Name != name {
+				continue
+			}
+			if u.Order == nil || u.Order.State != "drained" {
+				return fmt.Errorf("uplink %s is drained no longer: it is %s", name, u.State)
+			}
+			if n := u.Counters.Connections; n != told {
+				told = n
+				fmt.Fprintf(c.err, "%d connections left\n", n)
+			}
+			quiet++
+			if told > 0 {
+				quiet = 0
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	return nil
+}
+
+func weightCommand(c *common) *cobra.Command {
+	var length time.Duration
+	cmd := &cobra.Command{
+		Use: "weight UPLINK N", Short: "Give an uplink another weight, 1 to 256, or `default` for the configured one",
+		Long: "Give an uplink another weight, 1 to 256, or `default` for the configured one.\n" + remembered,
+		Args: named("UPLINK", "N"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o := control.Order{Action: "weight", For: length}
+			if args[1] != "default" {
+				n, err := strconv.Atoi(args[1])
+				if err != nil || n < 1 || n > 256 {
+					return usageError{fmt.Errorf("weight %q: must be 1 to 256, or default", args[1])}
+				}
+				o.Weight = n
+			}
+			return c.client().Order(cmd.Context(), args[0], o)
+		},
+	}
+	cmd.Flags().DurationVar(&length, "for", 0, "end the order by itself after this time, such as 30m")
+	c.flagSocket(cmd)
+	return cmd
+}
+
+func eventsCommand(c *common) *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use: "events", Short: "Show the last 1000 changes and what caused them", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.events(cmd.Context(), follow) },
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on, and show each as it comes")
+	c.flagSocket(cmd)
+	c.flagJSON(cmd)
+	return cmd
+}
+
+func (c *common) events(ctx context.Context, follow bool) error {
+	client := c.client()
+	for after := uint64(0); ; {
+		e, err := client.Events(ctx, after, follow && after > 0)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil //nolint:nilerr // who follows ends it so
+			}
+			return err
+		}
+		if e.Last < after { // the daemon has been restarted
+			after = 0
+			continue
+		}
+		for _, event := range e.Events {
+			if err := writeEvent(c.out, event, c.json); err != nil {
+				return err
+			}
+		}
+		after = max(e.Last, 1) // from now on wait, even if there was none yet
+		if !follow {
+			return nil
+		}
+	}
+}
+
+// writeEvent writes one event: a line, and one for each piece of evidence; or one
+// line of JSON.
+func writeEvent(w io.Writer, e status.Event, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(e)
+	}
+	text := fmt.Sprintf("%s  %-5s  ", e.Time.Local().Format("2006-01-02 15:04:05.000"), e.Kind)
+	if e.Uplink != "" {
+		text += e.Uplink + "  "
+	}
+	text += fmt.Sprintf("%s -> %s", dash(e.From), dash(e.To))
+	if e.Reason != "" {
+		text += "  " + e.Reason
+	}
+	for _, fact := range e.Evidence {
+		text += "\n" + strings.Repeat(" ", 25) + fact
+	}
+	_, err := fmt.Fprintln(w, text)
+	return err
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

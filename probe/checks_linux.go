@@ -1,0 +1,265 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// checksMost is how many checks of one target may be under way.
+const checksMost = 4
+
+var errBusy = errors.New("the checks before this one are still under way")
+
+// Open opens the Conn of a Spec: for echoes a raw socket, for all else checks
+// that run beside each other, each by sockets that are bound to the interface.
+func Open(spec Spec) (Conn, error) {
+	kinds := map[bool]bool{}
+	for _, t := range spec.Targets {
+		kinds[t.Kind == ICMP] = true
+	}
+	if !kinds[false] {
+		return OpenICMP(spec)
+	}
+	c := &checks{spec: spec, answers: make(chan Answer, len(spec.Targets)), busy: make([]atomic.Int32, len(spec.Targets))}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if kinds[true] {
+		icmp, err := OpenICMP(spec)
+		if err != nil {
+			c.cancel()
+			return nil, err
+		}
+		c.icmp = icmp
+		c.running.Go(c.forward)
+	}
+	return c, nil
+}
+
+// checks is a Conn whose probes are checks of services.
+type checks struct {
+	spec    Spec
+	icmp    Conn // nil without targets of that kind
+	answers chan Answer
+	broken  atomic.Pointer[error] // of icmp
+	busy    []atomic.Int32        // checks under way, by target
+	running sync.WaitGroup
+	ctx     context.Context //nolint:containedctx // that of all checks; Close ends it
+	cancel  context.CancelFunc
+}
+
+// forward hands on what comes in as echoes.
+func (c *checks) forward() {
+	for {
+		a, err := c.icmp.Receive()
+		if err != nil {
+			c.broken.Store(&err)
+			c.cancel()
+			return
+		}
+		c.hand(a)
+	}
+}
+
+func (c *checks) hand(a Answer) {
+	select {
+	case c.answers <- a:
+	case <-c.ctx.Done():
+	}
+}
+
+// Send implements Conn.
+func (c *checks) Send(target int, seq uint16) error {
+	t := &c.spec.Targets[target]
+	if t.Kind == ICMP {
+		return c.icmp.Send(target, seq)
+	}
+	if c.busy[target].Add(1) > checksMost {
+		c.busy[target].Add(-1)
+		return errBusy
+	}
+	c.running.Go(func() {
+		defer c.busy[target].Add(-1)
+		limit := c.spec.Pace.Timeout
+		if t.Kind == Exec {
+			limit = t.Limit
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, limit)
+		defer cancel()
+		a := c.check(ctx, t)
+		a.Target, a.Seq, a.At = target, seq, time.Now()
+		c.hand(a)
+	})
+	return nil
+}
+
+// check makes one check of a service.
+func (c *checks) check(ctx context.Context, t *Target) Answer {
+	wire := &wire{spec: &c.spec}
+	start := time.Now()
+	var err error
+	switch t.Kind {
+	case ICMP:
+	case TCP:
+		err = wire.accepts(ctx, netip.AddrPortFrom(t.IP, t.Port))
+	case HTTP:
+		err = wire.serves(ctx, t)
+	case DNS:
+		err = wire.resolves(ctx, t.IP, t.Query)
+	case Exec:
+		err = execute(ctx, &c.spec, t.Program)
+	}
+	a := Answer{RTT: time.Since(start), Bytes: int(wire.bytes.Load())}
+	if err != nil {
+		a.Err, a.Hard = err.Error(), hard(err)
+	}
+	return a
+}
+
+// hard reports whether an error is the network's word that a host cannot be
+// reached.
+func hard(err error) bool {
+	return errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH)
+}
+
+// Receive implements Conn.
+func (c *checks) Receive() (Answer, error) {
+	select {
+	case a := <-c.answers:
+		return a, nil
+	case <-c.ctx.Done():
+		if err := c.broken.Load(); err != nil {
+			return Answer{}, *err
+		}
+		return Answer{}, net.ErrClosed
+	}
+}
+
+// Close implements Conn.
+func (c *checks) Close() error {
+	c.cancel()
+	var err error
+	if c.icmp != nil {
+		err = c.icmp.Close()
+	}
+	c.running.Wait()
+	return err
+}
+
+// A wire makes connections that leave and hear by one uplink only, and counts
+// what they take.
+type wire struct {
+	spec  *Spec
+	bytes atomic.Int64 // of IP packets, both ways, as far as the kernel tells
+}
+
+// bind binds a socket to the uplink, before it is used.
+func (w *wire) bind(_, _ string, c syscall.RawConn) error {
+	var err error
+	bound := c.Control(func(fd uintptr) {
+		for _, option := range []struct{ name, value int }{
+			{bindToIfindex, w.spec.Index}, {unix.SO_MARK, int(w.spec.Mark)},
+		} {
+			if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option.name, option.value); err != nil {
+				return
+			}
+		}
+	})
+	return errors.Join(bound, err)
+}
+
+// dial connects by the uplink. Names have been looked up, or are by lookup.
+func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := netip.ParseAddr(host); err != nil {
+		ips, err := w.resolver().LookupNetIP(ctx, "ip4", host)
+		if err != nil {
+			return nil, err
+		}
+		address = net.JoinHostPort(ips[0].Unmap().String(), port)
+	}
+	dialer := net.Dialer{Control: w.bind, KeepAlive: -1}
+	if network[:3] == "tcp" {
+		dialer.LocalAddr = &net.TCPAddr{IP: w.spec.Source.AsSlice()}
+	} else {
+		dialer.LocalAddr = &net.UDPAddr{IP: w.spec.Source.AsSlice()}
+	}
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &counted{Conn: conn, wire: w}, nil
+}
+
+// resolver looks names up at the lease's servers, or else the system's, by the
+// uplink.
+func (w *wire) resolver() *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if i := slices.IndexFunc(w.spec.DNS, netip.Addr.Is4); i >= 0 {
+			address = netip.AddrPortFrom(w.spec.DNS[i], 53).String()
+		} else if at, err := netip.ParseAddrPort(address); err == nil && at.Addr().IsLoopback() {
+			return nil, errors.New("this host's own resolver does not ask by one uplink: " +
+				"give an address instead of a name, or take the address by DHCP with its DNS servers")
+		}
+		return w.dial(ctx, network[:3]+"4", address)
+	}}
+}
+
+// A counted is a connection whose packets count when it ends.
+type counted struct {
+	net.Conn
+	wire *wire
+	once sync.Once
+}
+
+// Sizes of IPv4 with UDP, and of IPv4 with TCP and its time stamps.
+const (
+	udpOverhead = 20 + 8
+	tcpOverhead = 20 + 32
+	tcpFarewell = 3 // segments sent and received after the close
+)
+
+// Close counts and closes.
+func (c *counted) Close() error {
+	c.once.Do(func() {
+		tcp, ok := c.Conn.(*net.TCPConn)
+		if !ok {
+			return
+		}
+		raw, err := tcp.SyscallConn()
+		if err != nil {
+			return
+		}
+		_ = raw.Control(func(fd uintptr) {
+			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+			if err == nil {
+				segments := int64(info.Segs_in) + int64(info.Segs_out) + tcpFarewell
+				c.wire.bytes.Add(segments*tcpOverhead + int64(info.Bytes_sent) + int64(info.Bytes_received))
+			}
+		})
+	})
+	return c.Conn.Close()
+}
+
+// Read counts a datagram.
+func (c *counted) Read(b []byte) (int, error) { return c.datagram(c.Conn.Read(b)) }
+
+// Write counts a datagram.
+func (c *counted) Write(b []byte) (int, error) { return c.datagram(c.Conn.Write(b)) }
+
+func (c *counted) datagram(n int, err error) (int, error) {
+	if _, udp := c.Conn.(*net.UDPConn); udp && err == nil {
+		c.wire.bytes.Add(int64(n) + udpOverhead)
+	}
+	return n, err
+}

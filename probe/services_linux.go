@@ -1,0 +1,197 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// accepts connects to a TCP port.
+func (w *wire) accepts(ctx context.Context, to netip.AddrPort) error {
+	conn, err := w.dial(ctx, "tcp4", to.String())
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// bodyMost is how much of an answer is looked at for the text it must have.
+const bodyMost = 64 << 10
+
+// serves makes one HTTP request. A redirection is an answer as it stands: who is
+// sent to a portal is not on the Internet.
+func (w *wire) serves(ctx context.Context, t *Target) error {
+	client := http.Client{
+		Transport:     &http.Transport{DialContext: w.dial, DisableKeepAlives: true, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.URL, http.NoBody)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("User-Agent", "uplinkd")
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // read as far as it is wanted
+	if ok := response.StatusCode == t.Status || t.Status == 0 && response.StatusCode/100 == 2; !ok {
+		return fmt.Errorf("status %d", response.StatusCode)
+	}
+	if t.Body == "" {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, bodyMost))
+	if err == nil && !bytes.Contains(body, []byte(t.Body)) {
+		err = fmt.Errorf("%q is not in the answer", t.Body)
+	}
+	return err
+}
+
+// resolves asks a DNS server for the IPv4 address of a name, by UDP, and wants
+// one (RFC 1035).
+func (w *wire) resolves(ctx context.Context, server netip.Addr, name string) error {
+	conn, err := w.dial(ctx, "udp4", netip.AddrPortFrom(server, 53).String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // it has served
+	var id [2]byte
+	_, _ = rand.Read(id[:]) // never fails
+	query, err := question(binary.BigEndian.Uint16(id[:]), name)
+	if err != nil {
+		return err
+	}
+	deadline, _ := ctx.Deadline()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := errors.Join(conn.SetDeadline(deadline), second(conn.Write(query))); err != nil {
+		return err
+	}
+	b := make([]byte, 4096)
+	for {
+		n, err := conn.Read(b)
+		if err != nil {
+			return err
+		}
+		if done, err := answers(b[:n], binary.BigEndian.Uint16(id[:]), name); done {
+			return err
+		}
+	}
+}
+
+func second(_ int, err error) error { return err }
+
+func question(id uint16, name string) ([]byte, error) {
+	n, err := dnsmessage.NewName(strings.TrimSuffix(name, ".") + ".")
+	if err != nil {
+		return nil, err
+	}
+	m := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: id, RecursionDesired: true},
+		Questions: []dnsmessage.Question{{Name: n, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}},
+	}
+	return m.Pack()
+}
+
+// answers reports whether a message is the answer to our question, and with an
+// error that it does not give what was asked for.
+func answers(b []byte, id uint16, name string) (done bool, err error) {
+	var p dnsmessage.Parser
+	h, err := p.Start(b)
+	if err != nil || h.ID != id || !h.Response {
+		return false, nil
+	}
+	q, err := p.Question()
+	if err != nil || !strings.EqualFold(strings.TrimSuffix(q.Name.String(), "."), strings.TrimSuffix(name, ".")) {
+		return false, nil
+	}
+	if h.RCode != dnsmessage.RCodeSuccess {
+		return true, fmt.Errorf("the server answers %s", strings.TrimPrefix(h.RCode.String(), "RCode"))
+	}
+	if err := p.SkipAllQuestions(); err != nil {
+		return true, err
+	}
+	for {
+		r, err := p.AnswerHeader()
+		if err != nil {
+			return true, fmt.Errorf("%s has no IPv4 address there", name)
+		}
+		if r.Type == dnsmessage.TypeA {
+			return true, nil
+		}
+		if err := p.SkipAnswer(); err != nil {
+			return true, err
+		}
+	}
+}
+
+// outputMost is how much of what a program says is kept.
+const outputMost = 200
+
+// killWait is how long a program that was killed may hold its output open.
+const killWait = time.Second
+
+// execute runs a program: no shell, no arguments, an environment that tells the
+// uplink, and the end of it and all it started when the time is up. Status 0 is
+// an answer.
+func execute(ctx context.Context, spec *Spec, program string) error {
+	cmd := exec.CommandContext(ctx, program)
+	cmd.Env = []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
+		"UPLINK=" + spec.Uplink, "INTERFACE=" + spec.Interface, "ADDRESS=" + spec.Source.String(),
+		fmt.Sprintf("FWMARK=%#x", spec.Mark), "GATEWAY=" + addressText(spec.Gateway),
+	}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = killWait
+	said := &head{}
+	cmd.Stdout, cmd.Stderr = said, said
+	err := cmd.Run()
+	if err != nil && ctx.Err() != nil {
+		return errors.New("ended by its time limit")
+	}
+	if err != nil && said.String() != "" {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return err
+}
+
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// A head keeps the beginning of what is written to it.
+type head struct{ b []byte }
+
+func (h *head) Write(p []byte) (int, error) {
+	h.b = append(h.b, p[:min(len(p), outputMost-len(h.b))]...)
+	return len(p), nil
+}
+
+// String returns the first line, as far as it can be shown.
+func (h *head) String() string {
+	line, _, _ := strings.Cut(string(h.b), "\n")
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, line)
+}

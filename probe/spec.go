@@ -1,0 +1,120 @@
+package probe
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Kind is how a target is probed.
+type Kind uint8
+
+// The kinds.
+const (
+	ICMP Kind = iota // echo request (RFC 792)
+	TCP              // a connection is accepted
+	HTTP             // a request is answered as expected
+	DNS              // a name is resolved by that server
+	Exec             // a program ends with status 0
+)
+
+// A Target is what is probed. It is a value that can be compared.
+type Target struct {
+	Kind Kind
+	Name string     // as the user wrote it
+	IP   netip.Addr // of ICMP, TCP and DNS
+	Port uint16     // of TCP
+
+	URL    string // of HTTP
+	Status int    // of HTTP: the one wanted; 0: any from 200 to 299
+	Body   string // of HTTP: must stand in the answer; "": any
+
+	Query string // of DNS: the name
+
+	Program string        // of Exec: its path
+	Limit   time.Duration // of Exec: how long it may take
+}
+
+// A Spec says what to probe. Two uplinks may have the same gateway address, so
+// an interface's index is part of it.
+type Spec struct {
+	// Series names a run of evidence. Two Specs of one series prove the same
+	// thing, so what was counted under one counts under the other, even if pace,
+	// source or mark have changed; their targets must be equal.
+	Series uint64
+
+	Uplink    string // for programs
+	Interface string
+	Index     int
+	Source    netip.Addr   // the uplink's own address
+	Gateway   netip.Addr   // for programs
+	Mark      uint32       // the uplink's fwmark, so that the probe takes its table
+	DNS       []netip.Addr // servers for the names in URLs; none: the system's
+	Targets   []Target     // 64 at most
+	Pace      Pace
+	Limits    Limits
+	Budget    uint64 // bytes in 30 days; 0: no limit
+
+	// Hurry has a bit for each target that others want to know about: it is
+	// probed at the pace of confirm.
+	Hurry uint64
+}
+
+// An Answer is what came back for one probe.
+type Answer struct {
+	Target int // index into Spec.Targets
+	Seq    uint16
+	At     time.Time     // when it was read
+	RTT    time.Duration // by the kernel's receive time stamp where there is one
+	Bytes  int           // that the probe took in IP packets both ways, where the Conn knows
+
+	Err  string // what came back instead of an answer; "": an answer
+	Hard bool   // of Err: the network says that the target cannot be reached
+}
+
+// A Conn carries the probes of one Spec. Send and Close are called by one
+// goroutine, Receive by another.
+type Conn interface {
+	// Send sends one probe. It does not block. After an error the Conn still
+	// serves: what ends it shows in Receive.
+	Send(target int, seq uint16) error
+	// Receive blocks until answers come, and returns an error once the Conn is
+	// closed or can serve no longer. It may return without one.
+	Receive() (Answer, error)
+	// Close ends Receive, and returns when all the Conn has started has ended.
+	Close() error
+}
+
+// Opener opens the Conn of a Spec.
+type Opener func(Spec) (Conn, error)
+
+// A Change is what is new about an uplink's targets.
+type Change struct {
+	Series  uint64 // of the Spec that was probed
+	At      time.Time
+	Targets []Evidence // one a target of the Spec
+}
+
+// Evidence is what the probes say of one target.
+type Evidence struct {
+	Verdict   Verdict
+	Doubt     bool          // the verdict may be about to change
+	Why       string        // what speaks against the target, "" when nothing does
+	FirstMiss time.Time     // when the first of the misses in a row was sent; zero when there are none
+	Misses    int           // in a row
+	LastRTT   time.Duration // of the last answer, 0 when there never was one
+	Err       string        // why the last probe could not even be sent, "" when it could
+}
+
+// A TargetStatus is what is known of one target.
+type TargetStatus struct {
+	Target   string
+	Verdict  Verdict
+	Why      string
+	RTT      time.Duration // smoothed
+	Jitter   time.Duration // mean deviation
+	Sent     uint64
+	Received uint64
+	Bytes    uint64  // of IP packets, both ways
+	Loss     float64 // percent, of the last 100 that are decided
+	Err      string
+}
