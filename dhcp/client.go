@@ -37,10 +37,11 @@ type Spec struct {
 	Slept time.Duration
 }
 
-// sameBut reports whether nothing differs but what has happened to the lease.
+// sameBut reports whether nothing differs but what has happened to the lease, and
+// the name.
 func (s *Spec) sameBut(other *Spec) bool {
 	without := *s
-	without.Doubts, without.Slept = other.Doubts, other.Slept
+	without.Doubts, without.Slept, without.Uplink = other.Doubts, other.Slept, other.Uplink
 	return without == *other
 }
 
@@ -103,6 +104,7 @@ type Client struct {
 	conn    Conn
 	watched netip.Addr // by conn
 	told    Change
+	moved   bool   // the link may be another than when the lease was last confirmed
 	kept    *Lease // what the store has
 	keepErr string
 	retry   time.Time // when to try to open again
@@ -277,6 +279,8 @@ func (c *Client) move(spec *Spec) {
 		c.machine = nil
 		return
 	}
+	was := c.last
+	c.moved = c.moved || was == nil || !was.Carrier || !spec.Carrier || was.Index != spec.Index || was.MAC != spec.MAC
 	identity := Identity{MAC: mac, IAID: iaid(spec.Interface), DUID: c.out.DUID, Options: spec.Options}
 	if c.machine == nil {
 		c.machine, c.kept = NewMachine(c.out.Random), nil
@@ -342,7 +346,8 @@ func (c *Client) reopen() Conn {
 		return nil
 	}
 	c.conn, c.watched, c.retry = conn, netip.Addr{}, time.Time{}
-	c.send(c.machine.Start(time.Now()))
+	c.send(c.machine.Start(time.Now(), c.moved))
+	c.moved = false
 	return conn
 }
 

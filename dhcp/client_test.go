@@ -37,6 +37,8 @@ type sent struct {
 type link struct {
 	start time.Time
 	reply func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.DHCPv4
+	delay time.Duration                         // of replies; a millisecond at least
+	also  func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 // another server's, a little later; nil: there is none
 	// arp builds the answer to an ARP packet, nil for none; nil: nobody answers.
 	arp  func(a dhcp.ARP) *dhcp.ARP
 	mu   sync.Mutex
@@ -72,13 +74,20 @@ func (c *conn) take(b []byte, unicast bool) error {
 	c.link.mu.Lock()
 	defer c.link.mu.Unlock()
 	c.link.sent = append(c.link.sent, sent{time.Since(c.link.start), m.MessageType(), unicast, m})
-	if r := c.link.reply(m, unicast); r != nil {
-		time.AfterFunc(time.Millisecond, func() {
+	say := func(after time.Duration, r *dhcpv4.DHCPv4) {
+		if r == nil {
+			return
+		}
+		time.AfterFunc(after, func() {
 			select {
 			case c.answers <- r.ToBytes():
 			case <-c.closed:
 			}
 		})
+	}
+	say(max(c.link.delay, time.Millisecond), c.link.reply(m, unicast))
+	if c.link.also != nil {
+		say(2*time.Millisecond, c.link.also(m))
 	}
 	return nil
 }

@@ -46,8 +46,9 @@ const (
 	defendInterval   = 10 * time.Second
 )
 
-// complainInterval is the least time between two complaints about one rival.
-const complainInterval = 10 * time.Minute
+// conflictQuiet is after how long without a claim a conflict is over. So long also
+// lies between two complaints about one.
+const conflictQuiet = 10 * time.Minute
 
 // declinePause is the wait after a DECLINE (RFC 2131 section 3.1).
 const declinePause = 10 * time.Second
@@ -70,15 +71,15 @@ func (m *Machine) Watches() netip.Addr {
 	return netip.Addr{}
 }
 
-// Conflict returns the other host that claims the address in force and did not
-// give way when it was defended; zero: none has.
+// Conflict returns the other host that goes on to claim the address in force though
+// it was defended; zero: none has, for a while.
 func (m *Machine) Conflict() Conflict { return m.rival }
 
 // probe asks the link whether another host has the address of lease, which a
 // server has given (RFC 5227 section 2.1.1). A lease in force stays so meanwhile.
 func (m *Machine) probe(now time.Time, lease *Lease) []Action {
 	m.enter(Probing, fmt.Sprintf("%s gives %s: asking whether another host has it", lease.Server, lease.Prefix))
-	m.offer = lease
+	m.offer, m.unasked = lease, false
 	m.wake = now.Add(m.upTo(tempos[m.check].before))
 	return m.sendProbe(now)
 }
@@ -90,6 +91,10 @@ func (m *Machine) sendProbe(now time.Time) []Action {
 		return nil
 	}
 	if m.tries == probeCount {
+		if m.unasked {
+			m.probed, m.announces, m.announceAt = true, announceCount, now
+			return append(m.announce(now), m.discover(now, "no server confirmed the lease")...)
+		}
 		return m.bind(now, m.offer)
 	}
 	m.tries++
@@ -141,23 +146,32 @@ func (m *Machine) ReceiveARP(now time.Time, a ARP) ([]Action, error) {
 			return m.decline(now, a)
 		}
 	}
-	if m.state < Bound || a.Sender != m.lease.Prefix.Addr() {
+	if m.state == Off || m.lease == nil || !m.probed || a.Sender != m.lease.Prefix.Addr() {
 		return nil, nil
 	}
+	return m.claim(now, a)
+}
+
+// claim deals with another host that claims the address in force.
+func (m *Machine) claim(now time.Time, a ARP) (actions []Action, err error) {
+	again := !m.claimed.IsZero() && now.Sub(m.claimed) < conflictQuiet
+	m.claimed = now
 	if m.defended.IsZero() || now.Sub(m.defended) >= defendInterval {
-		m.defended, m.reported = now, false
-		return []Action{m.arp(a.Sender, a.Sender)}, nil
+		m.defended = now
+		actions = []Action{m.arp(a.Sender, a.Sender)}
 	}
-	if m.reported {
-		return nil, nil
+	if !again {
+		return actions, nil
 	}
-	before := m.rival
-	m.reported, m.rival = true, Conflict{MAC: a.MAC().String(), At: now}
-	if before.MAC == m.rival.MAC && now.Sub(before.At) < complainInterval {
-		return nil, nil
+	if mac := a.MAC().String(); m.rival.MAC != mac || now.Sub(m.rival.At) >= defendInterval {
+		m.rival = Conflict{MAC: mac, At: now}
 	}
-	return nil, fmt.Errorf("another host, %s, claims %s too: find it, or have the provider give another address",
-		a.MAC(), a.Sender)
+	if m.complained.IsZero() || now.Sub(m.complained) >= conflictQuiet {
+		m.complained = now
+		err = fmt.Errorf("another host, %s, claims %s too: find it, or have the provider give another address",
+			a.MAC(), a.Sender)
+	}
+	return actions, err
 }
 
 // decline tells the server that the address it gave is in use, and begins anew

@@ -324,3 +324,288 @@ func TestMTU(t *testing.T) {
 		})
 	}
 }
+
+// restarted is a bench whose client finds a lease of an earlier process.
+func restarted(t *testing.T, reply func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.DHCPv4) *bench {
+	t.Helper()
+	now := time.Now()
+	return newBenchWith(t, &memory{lease: &dhcp.Lease{
+		Prefix: netip.MustParsePrefix("203.0.113.5/24"), Server: serverIP, Renew: now.Add(time.Hour),
+		Rebind: now.Add(90 * time.Minute), Expire: now.Add(2 * time.Hour),
+	}}, reply)
+}
+
+// No server answers after a restart: the kept address is asked about on the link
+// before it serves on, and given up where another host has it by now. From the
+// review of the conflict probe.
+func TestKeptAddressIsProbedToo(t *testing.T) {
+	silence := func(*dhcpv4.DHCPv4, bool) *dhcpv4.DHCPv4 { return nil }
+	synctest.Test(t, func(t *testing.T) {
+		b := restarted(t, silence)
+		b.set(ethernet)
+		b.wait(3700 * time.Millisecond)
+		b.expectState(dhcp.Selecting, "203.0.113.5/24")
+		if arps := b.takeARP(); len(arps) != 4 {
+			t.Errorf("%d ARP packets, want three probes and an announcement", len(arps))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := restarted(t, silence)
+		b.link.arp = func(a dhcp.ARP) *dhcp.ARP {
+			return &dhcp.ARP{Reply: true, SenderMAC: rivalMAC, Sender: a.Target, Target: a.Sender}
+		}
+		b.set(ethernet)
+		b.wait(5 * time.Second)
+		b.expectState(dhcp.Init, "")
+	})
+}
+
+// An address in force is defended in every state, that of looking for a server
+// included. From the review.
+func TestDefendedWithoutAServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := false
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
+			if silent {
+				return nil
+			}
+			return ack(m, "203.0.113.5", hour)
+		})
+		b.set(ethernet)
+		b.wait(time.Minute)
+		b.script(func() { silent = true })
+		lost := ethernet
+		lost.Carrier = false
+		b.set(lost)
+		b.wait(time.Second)
+		b.set(ethernet)
+		b.wait(10 * time.Second)
+		b.expectState(dhcp.Selecting, "203.0.113.5/24")
+		b.takeARP()
+		claim := dhcp.ARP{Reply: true, SenderMAC: rivalMAC, Sender: leased, Target: routerIP}
+		b.link.conn.hear(claim)
+		b.wait(time.Second)
+		b.link.conn.hear(claim)
+		b.wait(time.Second)
+		if sent := b.takeARP(); len(sent) != 1 || b.last().Conflict.MAC == "" {
+			t.Errorf("%d announcements, conflict %+v; want it defended once and reported", len(sent), b.last().Conflict)
+		}
+	})
+}
+
+// A rival that speaks up once in a while is reported too, and forgotten when it
+// has been silent for ten minutes. From the review.
+func TestSlowRival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, granted)
+		b.set(ethernet)
+		b.wait(time.Minute)
+		for range 3 {
+			b.link.conn.hear(dhcp.ARP{SenderMAC: rivalMAC, Sender: leased, Target: leased})
+			b.wait(time.Minute)
+		}
+		if b.last().Conflict.MAC == "" {
+			t.Error("one claim a minute was not reported")
+		}
+		b.wait(9 * time.Minute)
+		if c := b.last().Conflict; c.MAC != "" {
+			t.Errorf("still reported after ten minutes of silence: %+v", c)
+		}
+	})
+}
+
+// Another name, or other options, do not put an address in use to the question on
+// the link again: one packet of a rival would end it. From the review.
+func TestNewSpecOnTheSameLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, granted)
+		b.set(ethernet)
+		b.wait(time.Minute)
+		b.take()
+		b.takeARP()
+		b.link.arp = func(a dhcp.ARP) *dhcp.ARP {
+			return &dhcp.ARP{Reply: true, SenderMAC: rivalMAC, Sender: a.Target, Target: a.Sender}
+		}
+		renamed := ethernet
+		renamed.Uplink = "fiber"
+		b.set(renamed)
+		b.wait(time.Second)
+		if sent := b.take(); len(sent) != 0 {
+			t.Errorf("another name: sent %s", kinds(sent))
+		}
+		renamed.Mark = 7
+		b.set(renamed)
+		b.wait(time.Second)
+		b.expectState(dhcp.Bound, "203.0.113.5/24")
+		if sent := b.take(); kinds(sent) != "R" {
+			t.Errorf("another mark: sent %s, want it confirmed", kinds(sent))
+		}
+	})
+}
+
+// A server that takes its time: the lease runs from the request, the request has
+// the transaction and the seconds of the last DISCOVER, and T1 is a random part
+// before half of the lease.
+func TestSlowServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		heard := 0
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
+			if heard++; heard < 3 { // DISCOVER, and again
+				return nil
+			}
+			return ack(m, "203.0.113.5", hour)
+		})
+		b.link.delay = 2 * time.Second
+		b.set(checked(dhcp.CheckNone))
+		b.wait(time.Minute)
+		b.expectState(dhcp.Bound, "203.0.113.5/24")
+		sent := b.take()
+		if kinds(sent) != "DDDR" {
+			t.Fatalf("sent %s", kinds(sent))
+		}
+		discover, request := sent[2], sent[3]
+		if discover.message.NumSeconds == 0 || request.message.NumSeconds != discover.message.NumSeconds ||
+			request.message.TransactionID != discover.message.TransactionID {
+			t.Errorf("secs %d and %d, transactions %s and %s; want the DISCOVER's", discover.message.NumSeconds,
+				request.message.NumSeconds, discover.message.TransactionID, request.message.TransactionID)
+		}
+		lease := b.last().Lease
+		if got := lease.Expire.Sub(b.start.Add(request.at)); got != hour*time.Second {
+			t.Errorf("the lease ends %v after the request, want an hour", got)
+		}
+		early := b.start.Add(request.at + hour*time.Second/2).Sub(lease.Renew)
+		if early <= 0 || early > hour*time.Second/64 {
+			t.Errorf("T1 is %v before half of the lease, want a random part of it", early)
+		}
+	})
+}
+
+// A second server's refusal of its own offer says nothing of the lease in force;
+// nor does a refusal by a server that was not asked, or an acknowledgement of
+// another address. From the review.
+func TestStrangersAnswers(t *testing.T) {
+	other := netip.MustParseAddr("203.0.113.2")
+	by := func(m *dhcpv4.DHCPv4, server netip.Addr) *dhcpv4.DHCPv4 {
+		m.UpdateOption(dhcpv4.OptServerIdentifier(server.AsSlice()))
+		return m
+	}
+	synctest.Test(t, func(t *testing.T) {
+		flapped := false
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
+			switch {
+			case !flapped:
+				return ack(m, "203.0.113.5", hour)
+			case m.MessageType() == dhcpv4.MessageTypeDiscover:
+				return by(ack(m, "203.0.113.77", hour), other)
+			case m.ServerIdentifier() != nil:
+				return by(nak(m), other)
+			}
+			return nil
+		})
+		b.set(ethernet)
+		b.wait(time.Minute)
+		b.script(func() { flapped = true })
+		lost := ethernet
+		lost.Carrier = false
+		b.set(lost)
+		b.set(ethernet)
+		b.wait(time.Minute)
+		if lease := b.last().Lease; lease == nil || lease.Prefix.Addr() != leased {
+			t.Errorf("the lease that nobody refused is gone: %+v", b.last())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
+			if m.MessageType() == dhcpv4.MessageTypeDiscover {
+				return ack(m, "203.0.113.5", hour)
+			}
+			return by(nak(m), other)
+		})
+		b.set(ethernet)
+		b.wait(10 * time.Second)
+		b.expectState(dhcp.Requesting, "")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
+			if m.MessageType() == dhcpv4.MessageTypeDiscover {
+				return ack(m, "203.0.113.5", hour)
+			}
+			return ack(m, "203.0.113.6", hour)
+		})
+		b.set(ethernet)
+		b.wait(10 * time.Second)
+		b.expectState(dhcp.Requesting, "")
+	})
+}
+
+// A server that offers and then falls silent does not keep another from being
+// heard. From the review.
+func TestServerThatNeverAcknowledges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good := netip.MustParseAddr("203.0.113.2")
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
+			if m.MessageType() == dhcpv4.MessageTypeDiscover {
+				return ack(m, "203.0.113.5", hour)
+			}
+			if server, _ := netip.AddrFromSlice(m.ServerIdentifier().To4()); server == good {
+				r := ack(m, "203.0.113.7", hour)
+				r.UpdateOption(dhcpv4.OptServerIdentifier(good.AsSlice()))
+				return r
+			}
+			return nil
+		})
+		b.link.also = func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { // a moment after the first
+			if m.MessageType() != dhcpv4.MessageTypeDiscover {
+				return nil
+			}
+			r := ack(m, "203.0.113.7", hour)
+			r.UpdateOption(dhcpv4.OptServerIdentifier(good.AsSlice()))
+			return r
+		}
+		b.set(ethernet)
+		b.wait(3 * time.Minute)
+		b.expectState(dhcp.Bound, "203.0.113.7/24")
+	})
+}
+
+// A server that wants to hear from us each second is not heeded.
+func TestT1IsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
+			return ack(m, "203.0.113.5", 86400,
+				dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionRenewTimeValue, []byte{0, 0, 0, 1})),
+				dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionRebindingTimeValue, []byte{0, 0, 0, 2})))
+		})
+		b.set(ethernet)
+		b.wait(time.Hour)
+		if sent := b.take(); kinds(sent) != "DR" {
+			t.Errorf("%d messages in an hour", len(sent))
+		}
+	})
+}
+
+// Nine conflicts, a lease, and one more: the count has begun anew.
+func TestConflictsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conflicts := 9
+		b := newBench(t, granted)
+		b.link.arp = func(a dhcp.ARP) *dhcp.ARP {
+			if conflicts == 0 || !a.Sender.IsUnspecified() {
+				return nil
+			}
+			conflicts--
+			return &dhcp.ARP{Reply: true, SenderMAC: rivalMAC, Sender: a.Target, Target: a.Sender}
+		}
+		b.set(ethernet)
+		b.wait(5 * time.Minute)
+		b.expectState(dhcp.Bound, "203.0.113.5/24")
+		b.script(func() { conflicts = 1 })
+		lost := ethernet
+		lost.Carrier = false
+		b.set(lost)
+		b.wait(time.Second)
+		b.set(ethernet)
+		b.wait(15 * time.Second)
+		b.expectState(dhcp.Bound, "203.0.113.5/24")
+	})
+}

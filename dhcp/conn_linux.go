@@ -25,6 +25,7 @@ var broadcastMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 // UDP socket, which sends to a server through the neighbour table and holds
 // port 68, and a packet socket for ARP.
 type linuxConn struct {
+	index  int
 	packet *packet.Conn
 	udp    *ipv4.PacketConn
 	arp    *packet.Conn
@@ -35,7 +36,7 @@ type linuxConn struct {
 // Open opens the Conn of spec. It needs CAP_NET_RAW, and CAP_NET_ADMIN for the
 // mark.
 func Open(spec Spec) (Conn, error) {
-	p, err := openPacket(spec, unix.ETH_P_IP, onlyOurs)
+	p, err := openPacket(spec, unix.ETH_P_IP, cameBy(spec.Index, onlyOurs))
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func Open(spec Spec) (Conn, error) {
 		return nil, errors.Join(fmt.Errorf("take UDP port %d on %s (does another DHCP client run there?): %w",
 			clientPort, spec.Interface, err), p.Close(), arp.Close())
 	}
-	return &linuxConn{packet: p, arp: arp, udp: ipv4.NewPacketConn(udp), close: func() error {
+	return &linuxConn{index: spec.Index, packet: p, arp: arp, udp: ipv4.NewPacketConn(udp), close: func() error {
 		return errors.Join(p.Close(), arp.Close(), udp.Close())
 	}}, nil
 }
@@ -78,6 +79,16 @@ var onlyOurs = []bpf.Instruction{
 	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: clientPort, SkipTrue: 1},
 	bpf.RetConstant{Val: messageMost + 60},
 	bpf.RetConstant{Val: 0},
+}
+
+// cameBy lets through what a filter does, if it came by that interface itself: a
+// socket on one that carries VLANs also hears what is meant for those.
+func cameBy(index int, filter []bpf.Instruction) []bpf.Instruction {
+	return append([]bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(index), SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}, filter...)
 }
 
 // nothing lets nothing through.
@@ -162,7 +173,7 @@ func (c *linuxConn) SendARP(a ARP) error {
 func (c *linuxConn) Watch(address netip.Addr) error {
 	only := nothing
 	if address.Is4() {
-		only = claimsOf(address)
+		only = cameBy(c.index, claimsOf(address))
 	}
 	filter, err := bpf.Assemble(only)
 	if err != nil {

@@ -46,6 +46,14 @@ const (
 	// to renew; such a server is broken or hostile.
 	leaseLeast = 5 * time.Second
 
+	// widest is the shortest prefix length that is used: a network that is larger
+	// is nobody's, and would draw its part of the Internet to this link.
+	widest = 8
+
+	// t1Least is how soon a lease may ask to be renewed, as long as that is not
+	// beyond half of it. It is the first interval of RFC 2131 section 4.1.
+	t1Least = 4 * time.Second
+
 	dnsMost  = 8
 	mtuLeast = 68 // RFC 2132 section 5.1
 )
@@ -92,18 +100,19 @@ func leaseFrom(m *dhcpv4.DHCPv4, asked time.Time, wantRouter bool) (*Lease, erro
 func prefixLength(m *dhcpv4.DHCPv4, address netip.Addr) (int, error) {
 	mask := m.Options.Get(dhcpv4.OptionSubnetMask)
 	if mask == nil {
+		length := 24
 		switch first := address.As4()[0]; {
 		case first < 128:
-			return 8, nil
+			length = 8
 		case first < 192:
-			return 16, nil
+			length = 16
 		}
-		return 24, nil
+		return length, checkHost(netip.PrefixFrom(address, length))
 	}
 	if len(mask) == 4 {
 		n := uint32(mask[0])<<24 | uint32(mask[1])<<16 | uint32(mask[2])<<8 | uint32(mask[3])
 		ones := bits.LeadingZeros32(^n)
-		if n<<ones == 0 && ones > 0 {
+		if n<<ones == 0 && ones >= widest {
 			return ones, checkHost(netip.PrefixFrom(address, ones))
 		}
 	}
@@ -124,8 +133,8 @@ func checkHost(p netip.Prefix) error {
 }
 
 // setTimes reads the lease time, T1 and T2, counted from when the request was
-// sent (RFC 2131 section 4.4.1). Where T1 and T2 are missing or out of order
-// they are 0.5 and 0.875 of the lease (section 4.4.5).
+// sent (RFC 2131 section 4.4.1). Where T1 and T2 are missing, out of order or too
+// early they are 0.5 and 0.875 of the lease (section 4.4.5).
 func (l *Lease) setTimes(m *dhcpv4.DHCPv4, asked time.Time) error {
 	seconds := m.Options.Get(dhcpv4.OptionIPAddressLeaseTime)
 	if len(seconds) != 4 {
@@ -140,7 +149,7 @@ func (l *Lease) setTimes(m *dhcpv4.DHCPv4, asked time.Time) error {
 	}
 	t1 := secondsOf(m.Options.Get(dhcpv4.OptionRenewTimeValue))
 	t2 := secondsOf(m.Options.Get(dhcpv4.OptionRebindingTimeValue))
-	if t1 <= 0 || t1 >= t2 || t2 >= length {
+	if t1 < min(length/2, t1Least) || t1 >= t2 || t2 >= length {
 		t1, t2 = length/2, length/8*7
 	}
 	l.Renew, l.Rebind, l.Expire = asked.Add(t1), asked.Add(t2), asked.Add(length)

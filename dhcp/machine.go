@@ -68,19 +68,25 @@ type Machine struct {
 	why   string // the reason for the last change
 
 	xid    dhcpv4.TransactionID
-	began  time.Time // when this transaction's first message was sent
-	asked  time.Time // when the request was sent that an acknowledgement answers
-	offer  *Lease    // what is being requested or probed
-	wake   time.Time // when Tick is to be called; zero: never
-	giveUp time.Time // of INIT-REBOOT
-	tries  int       // messages sent in this state
-	naks   int       // in a row
+	began  time.Time  // when this transaction's first message was sent
+	secs   uint16     // of the last DISCOVER
+	moved  bool       // the link may be another than when the lease was confirmed
+	shun   netip.Addr // a server that offered, and then fell silent
+	asked  time.Time  // when the request was sent that an acknowledgement answers
+	offer  *Lease     // what is being requested or probed
+	wake   time.Time  // when Tick is to be called; zero: never
+	giveUp time.Time  // of INIT-REBOOT
+	tries  int        // messages sent in this state
+	naks   int        // in a row
 
-	conflicts  int // declined in a row
-	announces  int // still to be sent
+	conflicts  int  // declined in a row
+	unasked    bool // what is being probed is a kept lease that no server has confirmed
+	probed     bool // nobody had the address of the lease in force when it was asked about
+	announces  int  // still to be sent
 	announceAt time.Time
 	defended   time.Time // when the address in force was last defended
-	reported   bool      // that this did not help
+	claimed    time.Time // when another host last claimed it
+	complained time.Time
 	rival      Conflict
 }
 
@@ -90,7 +96,7 @@ func NewMachine(random func() uint32) *Machine { return &Machine{random: random}
 
 // Restore gives the machine a lease of an earlier process. Start then confirms
 // it, by INIT-REBOOT.
-func (m *Machine) Restore(lease *Lease) { m.lease, m.acked = lease, false }
+func (m *Machine) Restore(lease *Lease) { m.lease, m.acked, m.probed = lease, false, false }
 
 // Confirmed reports whether a server has given or confirmed the lease in force
 // to this machine, rather than to one before it.
@@ -118,6 +124,9 @@ func (m *Machine) Wake() time.Time {
 	if m.lease != nil && m.announces > 0 {
 		wake = first(wake, m.announceAt)
 	}
+	if m.rival != (Conflict{}) {
+		wake = first(wake, m.claimed.Add(conflictQuiet))
+	}
 	return wake
 }
 
@@ -134,8 +143,11 @@ func (m *Machine) enter(s State, why string) {
 }
 
 // Start begins to work on a link that is up. With a lease still in force that
-// one is confirmed first, by INIT-REBOOT, and stays in use meanwhile.
-func (m *Machine) Start(now time.Time) []Action {
+// one is confirmed first, by INIT-REBOOT, and stays in use meanwhile. moved says
+// that the link may be another than when that was last done: then its address is
+// asked about too.
+func (m *Machine) Start(now time.Time, moved bool) []Action {
+	m.moved = moved || !m.acked
 	if m.lease == nil {
 		return m.discover(now, "the link is up")
 	}
@@ -189,7 +201,7 @@ func (m *Machine) Slept(now time.Time, d time.Duration) []Action {
 	if m.state == Off {
 		return nil
 	}
-	actions := m.Start(now)
+	actions := m.Start(now, true)
 	m.why = "the machine was suspended: confirming the lease"
 	return actions
 }
@@ -229,6 +241,9 @@ func (m *Machine) Tick(now time.Time) []Action {
 	if m.state == Probing && !m.offer.Infinite() && !now.Before(m.offer.Expire) {
 		return m.discover(now, "the lease expired before it was used")
 	}
+	if m.rival != (Conflict{}) && now.Sub(m.claimed) >= conflictQuiet {
+		m.rival, m.claimed = Conflict{}, time.Time{}
+	}
 	actions := m.announce(now)
 	if m.wake.IsZero() || now.Before(m.wake) {
 		return actions
@@ -242,9 +257,17 @@ func (m *Machine) due(now time.Time) []Action {
 	case Init, Selecting:
 		return m.sendDiscover(now)
 	case InitReboot:
-		return m.discover(now, "no server confirmed the lease")
+		if m.acked || m.check == CheckNone {
+			return m.discover(now, "no server confirmed the lease")
+		}
+		// It may serve all the same, but not where another host has it by now.
+		actions := m.probe(now, m.lease)
+		m.unasked = true
+		m.why = fmt.Sprintf("no server answered: asking whether another host has %s by now", m.lease.Prefix.Addr())
+		return actions
 	case Requesting:
 		if m.tries >= requestTries {
+			m.shun = m.offer.Server
 			return m.discover(now, "the server fell silent after its offer")
 		}
 		return m.sendRequest(now)
@@ -281,6 +304,10 @@ func (m *Machine) newTransaction(now time.Time) {
 func (m *Machine) sendDiscover(now time.Time) []Action {
 	m.state = Selecting
 	m.wake = now.Add(m.backoff())
+	if m.tries > 1 {
+		m.shun = netip.Addr{} // nobody else has offered anything
+	}
+	m.secs = m.elapsed(now)
 	var wish []dhcpv4.Modifier
 	if m.lease != nil {
 		wish = append(wish, requested(m.lease.Prefix.Addr()))
@@ -288,11 +315,12 @@ func (m *Machine) sendDiscover(now time.Time) []Action {
 	return m.broadcast(m.message(dhcpv4.MessageTypeDiscover, now, wish...))
 }
 
-// sendRequest asks for what was offered. Its secs field is the DISCOVER's
-// (RFC 2131 section 4.3.1), which the one began time of a transaction gives.
+// sendRequest asks for what was offered. Its secs field and transaction id are the
+// DISCOVER's (RFC 2131 section 3.1).
 func (m *Machine) sendRequest(now time.Time) []Action {
 	m.wake = now.Add(m.backoff())
 	request := m.message(dhcpv4.MessageTypeRequest, now, requested(m.offer.Prefix.Addr()), server(m.offer.Server))
+	request.NumSeconds = m.secs
 	return m.broadcast(request)
 }
 
@@ -375,6 +403,9 @@ func (m *Machine) receiveOffer(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error
 	if err != nil {
 		return nil, fmt.Errorf("the offer of %s is %w", serverOf(r), err)
 	}
+	if offer.Server == m.shun {
+		return nil, nil // others first
+	}
 	m.enter(Requesting, fmt.Sprintf("%s offers %s", offer.Server, offer.Prefix))
 	m.offer, m.asked = offer, now
 	return m.sendRequest(now), nil
@@ -399,8 +430,10 @@ func (m *Machine) receiveAck(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) 
 		return nil, fmt.Errorf("the acknowledgement is %w: it comes when its lease is half over", ErrUnusable)
 	}
 	lease.jitter(m.asked, m.random())
-	m.naks = 0
-	if fresh := m.state == Requesting || m.state == InitReboot; !fresh || m.check == CheckNone {
+	m.naks, m.shun = 0, netip.Addr{}
+	fresh := m.state == Requesting && (m.lease == nil || m.lease.Prefix.Addr() != lease.Prefix.Addr()) ||
+		m.state == InitReboot && m.moved
+	if !fresh || m.check == CheckNone {
 		return m.bind(now, lease), nil
 	}
 	return m.probe(now, lease), nil
@@ -410,10 +443,10 @@ func (m *Machine) receiveAck(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) 
 // before, or the link was down.
 func (m *Machine) bind(now time.Time, lease *Lease) []Action {
 	renewed := m.state == Renewing || m.state == Rebinding
-	if m.lease == nil || m.lease.Prefix.Addr() != lease.Prefix.Addr() {
-		m.defended, m.reported, m.rival = time.Time{}, false, Conflict{}
+	if m.state == Probing || m.lease == nil || m.lease.Prefix.Addr() != lease.Prefix.Addr() {
+		m.defended, m.claimed, m.rival = time.Time{}, time.Time{}, Conflict{}
 	}
-	m.lease, m.acked, m.conflicts = lease, true, 0
+	m.lease, m.acked, m.probed, m.conflicts = lease, true, true, 0
 	m.enter(Bound, fmt.Sprintf("%s gives %s", lease.Server, lease.Prefix))
 	if !lease.Infinite() {
 		m.wake = lease.Renew
@@ -425,7 +458,7 @@ func (m *Machine) bind(now time.Time, lease *Lease) []Action {
 	return m.announce(now)
 }
 
-// receiveNak drops the lease at once, as it must (RFC 2131 section 3.1, 4.4.5),
+// receiveNak drops what was refused at once, as it must (RFC 2131 section 3.1, 4.4.5),
 // and begins anew; a server that refuses again and again is asked ever slower.
 func (m *Machine) receiveNak(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
 	from, ok := addrOption(r, dhcpv4.OptionServerIdentifier)
@@ -436,7 +469,9 @@ func (m *Machine) receiveNak(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) 
 		return nil, fmt.Errorf("the refusal is %w: it is from %s, the offer was from %s",
 			ErrUnusable, from, m.offer.Server)
 	}
-	m.lease = nil
+	if m.state != Requesting || m.lease != nil && m.lease.Prefix.Addr() == m.offer.Prefix.Addr() {
+		m.lease = nil // an offer that is taken back says nothing of another address
+	}
 	why := fmt.Sprintf("%s refused the address", from)
 	m.naks++
 	if m.naks == 1 {

@@ -122,7 +122,7 @@ func TestMachineAtRandom(t *testing.T) {
 				tr.took("claim", actions)
 			case 0:
 				links++
-				tr.took("link up", tr.machine.Start(tr.now))
+				tr.took("link up", tr.machine.Start(tr.now, seed%2 == 0))
 			case 1:
 				tr.machine.Stop("link down")
 				tr.took("link down", nil)
@@ -172,7 +172,7 @@ func TestMachineAtRandom(t *testing.T) {
 func TestMachineNeverHurries(t *testing.T) {
 	for seed := range uint64(200) {
 		tr := newTrial(t, seed)
-		tr.took("link up", tr.machine.Start(tr.now))
+		tr.took("link up", tr.machine.Start(tr.now, seed%2 == 0))
 		if tr.random.IntN(2) == 0 {
 			for range 2 { // an offer and an acknowledgement, of a lease of some length
 				m := ack(tr.last, "203.0.113.5", []uint32{10, 60, 3600, 86400}[tr.random.IntN(4)])
@@ -216,7 +216,7 @@ func FuzzMachine(f *testing.F) {
 	fresh := func() (*dhcp.Machine, *dhcpv4.DHCPv4) {
 		m := dhcp.NewMachine(func() uint32 { return 0x01020304 })
 		m.Adapt(dhcp.Identity{MAC: hw}, true, dhcp.CheckNone)
-		return m, m.Start(time.Unix(1_700_000_000, 0))[0].Message
+		return m, m.Start(time.Unix(1_700_000_000, 0), true)[0].Message
 	}
 	_, discover := fresh()
 	f.Add(ack(discover, "203.0.113.5", hour).ToBytes(), ack(discover, "203.0.113.5", hour).ToBytes())

@@ -106,8 +106,13 @@ func (m *Machine) message(kind dhcpv4.MessageType, now time.Time, modifiers ...d
 	if kind == dhcpv4.MessageTypeDecline || kind == dhcpv4.MessageTypeRelease {
 		return message
 	}
-	message.NumSeconds = uint16(min(now.Sub(m.began)/time.Second, 1<<16-1))
+	message.NumSeconds = m.elapsed(now)
 	return message
+}
+
+// elapsed is the secs field: how long this transaction has been going on.
+func (m *Machine) elapsed(now time.Time) uint16 {
+	return uint16(min(now.Sub(m.began)/time.Second, 1<<16-1))
 }
 
 func requested(a netip.Addr) dhcpv4.Modifier {

@@ -143,13 +143,13 @@ func TestRestart(t *testing.T) {
 		sent    string
 	}{
 		"confirmed":                         {func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) }, time.Second, dhcp.Bound, "203.0.113.5/24", "R"},
-		"silence, bounded to three seconds": {func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return nil }, 3100 * time.Millisecond, dhcp.Selecting, "203.0.113.5/24", "RD"},
+		"silence, bounded to three seconds": {func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return nil }, 3700 * time.Millisecond, dhcp.Selecting, "203.0.113.5/24", "RD"},
 		"silent to a client it does not know (Kea)": {func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 			if m.MessageType() == dhcpv4.MessageTypeRequest && m.ServerIdentifier() == nil {
 				return nil
 			}
 			return ack(m, "203.0.113.8", hour)
-		}, 4 * time.Second, dhcp.Bound, "203.0.113.8/24", "RDR"},
+		}, 5 * time.Second, dhcp.Bound, "203.0.113.8/24", "RDR"},
 		"refused": {func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 			if m.MessageType() == dhcpv4.MessageTypeRequest && m.ServerIdentifier() == nil {
 				return nak(m)

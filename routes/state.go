@@ -109,6 +109,7 @@ type State struct {
 	At        time.Time
 	Links     []Link    // of every name asked for that exists
 	Addresses []Address // on those links, ours and foreign, and ours anywhere
+	Elsewhere []Address // on all other links, loopback aside
 	Routes    []Route   // ours in every table; foreign defaults of the tables asked for
 	Rules     []Rule    // all but the kernel's own three
 	Sysctls   []Sysctl  // current values of the names asked for and of those saved

@@ -18,6 +18,14 @@ func (s *State) clash(i int) string {
 		return ""
 	}
 	lease := u.DHCP.Lease.Prefix
+	for _, a := range s.LAN {
+		// A route to the lease's network, when it is more specific than that to the
+		// LAN or the same, would lead part of the LAN to the provider.
+		if a.Prefix.Overlaps(lease) && a.Prefix.Bits() <= lease.Bits() && !a.Prefix.IsSingleIP() {
+			return fmt.Sprintf("the lease's network %s is part of %s on %s: change one of them",
+				lease.Masked(), a.Prefix.Masked(), a.Interface)
+		}
+	}
 	for j := range s.Uplinks {
 		other := &s.Uplinks[j]
 		if i == j || !other.precedes(u, j < i) {
@@ -53,13 +61,16 @@ func (u *Uplink) precedes(other *Uplink, earlier bool) bool {
 // interface, and no provider means it.
 func (u *Uplink) mtu() int {
 	lease := u.lease()
-	if u.Config.DHCP.MTU != configs.MTUAccept || lease == nil || lease.MTU < mtuLeast {
+	if u.Config.DHCP.MTU != configs.MTUAccept || lease == nil || lease.MTU < mtuLeast || lease.MTU > mtuMost {
 		return 0
 	}
 	return lease.MTU
 }
 
-const mtuLeast = 1280
+const (
+	mtuLeast = 1280
+	mtuMost  = 1500 // Ethernet's; what is more a device may not take, or the way not carry
+)
 
 // netmask returns the subnet mask of a prefix, as people write it.
 func netmask(p netip.Prefix) netip.Addr {

@@ -57,6 +57,15 @@ func TestClash(t *testing.T) {
 			[]Uplink{static, leasedUplink("a", "203.0.113.1/24", "203.0.113.2")},
 			[]string{"", "203.0.113.1 is the gateway of fixed"},
 		},
+		"within the LAN": {
+			[]Uplink{leasedUplink("a", "192.168.77.130/25", "192.168.77.129")}, []string{"part of 192.168.77.0/24 on lan0"},
+		},
+		"the LAN's own network": {
+			[]Uplink{leasedUplink("a", "192.168.77.130/24", "192.168.77.129")}, []string{"part of 192.168.77.0/24 on lan0"},
+		},
+		"around the LAN, which stays more specific": {
+			[]Uplink{leasedUplink("a", "192.168.0.130/16", "192.168.0.1")}, []string{""},
+		},
 		"two leases: the first in the file": {
 			[]Uplink{leasedUplink("a", "100.64.1.5/24", "100.64.1.1"), leasedUplink("b", "100.64.0.5/16", "100.64.0.1")},
 			[]string{"", "100.64.0.0/16 overlaps 100.64.1.0/24 of a"},
@@ -67,7 +76,10 @@ func TestClash(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := State{Read: true, Started: time.Now(), Uplinks: tt.uplinks}
+			s := State{Read: true, Started: time.Now(), Uplinks: tt.uplinks, LAN: []routes.Address{
+				{Interface: "lan0", Prefix: netip.MustParsePrefix("192.168.77.1/24")},
+				{Interface: "tun0", Prefix: netip.MustParsePrefix("10.0.0.200/32")},
+			}}
 			for range 2 { // the second round sees what the first decided
 				s.decide(time.Now())
 			}
@@ -94,7 +106,7 @@ func TestMTU(t *testing.T) {
 		{configs.MTUIgnore, 1400, ""},
 		{configs.MTUAccept, 1400, "1400"},
 		{configs.MTUAccept, 0, ""},
-		{configs.MTUAccept, 576, ""},
+		{configs.MTUAccept, 576, ""}, {configs.MTUAccept, 9000, ""},
 		{configs.MTUAccept, 1280, "1280"},
 	} {
 		u := leasedUplink("eth1", "10.0.0.5/24", "10.0.0.1")

@@ -18,6 +18,7 @@ func (s *State) observe(a routes.Applied) {
 		s.adopt(a.State)
 		s.Read = true
 	}
+	s.LAN = a.State.Elsewhere
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		if !slices.Contains(a.Observed, u.Config.Interface) {

@@ -90,7 +90,7 @@ func TestNoVotesLeft(t *testing.T) {
 // only one that works it is used all the same.
 func TestFlapping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := open(t, two+"probe: {hold_down: 4s, hold_down_max: 20s}", nil)
+		h := open(t, two+"probe: {hold_down: 4s, hold_down_max: 20s, max_loss: 0}", nil)
 		h.wait(5 * time.Second)
 		var held []time.Duration
 		for range 4 {

@@ -40,7 +40,8 @@ type State struct {
 	Read    bool // the kernel has been read once
 	Settled bool // every uplink has been judged once, or startLimit has passed
 	Uplinks []Uplink
-	Slept   time.Duration // suspended, in all
+	LAN     []routes.Address // what this host has on interfaces that are no uplinks
+	Slept   time.Duration    // suspended, in all
 
 	Balanced time.Time // when the factors were last brought up to date
 	series   uint64    // the last one given to a probe

@@ -314,7 +314,11 @@ func TestAddressClaimedInUse(t *testing.T) {
 	b.ok(err)
 	b.Cleanup(rival.Close)
 	b.ok(rival.Claim())
-	// It answers what it is told, as the kernel does, and that is its second claim.
+	time.Sleep(100 * time.Millisecond)
+	if c := b.status().Uplinks[0].DHCP.Conflict; c != nil {
+		t.Errorf("reported at once: %+v", c)
+	}
+	b.ok(rival.Claim())
 	b.until("it is reported", time.Second, func() bool {
 		c := b.status().Uplinks[0].DHCP.Conflict
 		return c != nil && c.MAC == lab.RivalMAC.String()
@@ -335,38 +339,57 @@ func TestAddressClaimedInUse(t *testing.T) {
 	}
 }
 
+// given makes a server's answer one that gives address/bits, whatever the server
+// itself would have said.
+func given(address string, bits int) func(m *dhcpv4.DHCPv4) {
+	return func(m *dhcpv4.DHCPv4) {
+		if m.MessageType() == dhcpv4.MessageTypeNak {
+			m.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeAck))
+		}
+		m.YourIPAddr = net.ParseIP(address).To4()
+		m.UpdateOption(dhcpv4.OptIPAddressLeaseTime(time.Hour))
+		m.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(bits, 32)))
+		m.UpdateOption(dhcpv4.OptRouter(net.IPv4(100, 64, 1, 1)))
+	}
+}
+
 // A server that tries everything: nothing of it reaches the kernel, the other
-// uplink is not harmed, and an honest answer later is taken.
+// uplink and the LAN are not harmed, and an honest answer later is taken.
 func TestHostileServer(t *testing.T) {
-	other := func(set func(m *dhcpv4.DHCPv4)) func(m *dhcpv4.DHCPv4) { return set }
-	for name, spoil := range map[string]func(m *dhcpv4.DHCPv4){
-		"multicast":           other(func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4(224, 0, 0, 9) }),
-		"loopback":            other(func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4(127, 0, 0, 1) }),
-		"the other's gateway": other(func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4(100, 64, 2, 1) }),
-		"the other's network": other(func(m *dhcpv4.DHCPv4) {
-			m.YourIPAddr = net.IPv4(100, 64, 2, 77)
-			m.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(16, 32)))
-		}),
-		"the whole Internet": other(func(m *dhcpv4.DHCPv4) { m.UpdateOption(dhcpv4.OptSubnetMask(net.CIDRMask(0, 32))) }),
-		"a mask of holes":    other(func(m *dhcpv4.DHCPv4) { m.UpdateOption(dhcpv4.OptSubnetMask(net.IPMask{255, 0, 255, 0})) }),
-		"no lease time":      other(func(m *dhcpv4.DHCPv4) { m.UpdateOption(dhcpv4.OptIPAddressLeaseTime(0)) }),
-		"refusals": other(func(m *dhcpv4.DHCPv4) {
+	for name, tt := range map[string]struct {
+		spoil func(m *dhcpv4.DHCPv4)
+		bound bool // the lease is taken, but not used beside what else there is
+	}{
+		"multicast":           {given("224.0.0.9", 24), false},
+		"loopback":            {given("127.0.0.1", 8), false},
+		"half the Internet":   {given("200.0.0.5", 1), false},
+		"all of it":           {given("200.0.0.5", 0), false},
+		"no host's address":   {given("10.1.1.255", 24), false},
+		"the other's gateway": {given("100.64.2.1", 24), true},
+		"the other's network": {given("100.64.2.77", 16), true},
+		"a part of the LAN":   {given("192.168.77.130", 25), true},
+		"the LAN's network":   {given("192.168.77.130", 24), true},
+		"a mask of holes":     {func(m *dhcpv4.DHCPv4) { m.UpdateOption(dhcpv4.OptSubnetMask(net.IPMask{255, 0, 255, 0})) }, false},
+		"no lease time":       {func(m *dhcpv4.DHCPv4) { m.UpdateOption(dhcpv4.OptIPAddressLeaseTime(0)) }, false},
+		"refusals": {func(m *dhcpv4.DHCPv4) {
 			if m.MessageType() == dhcpv4.MessageTypeAck {
 				m.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeNak))
 			}
-		}),
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, 2)
 			b.configure(b.dhcp(time.Hour, 1, 1), fastProbe)
 			hostile := b.world.ISPs[0]
-			hostile.DHCP.Spoil(spoil)
+			hostile.DHCP.Spoil(tt.spoil)
+			b.ok(hostile.Carrier(false)) // the other is in use first
 			b.start()
 			b.until("the other uplink is up", 5*time.Second, func() bool { return b.status().Uplinks[1].State == "up" })
-			time.Sleep(time.Second)
+			b.ok(hostile.Carrier(true))
+			time.Sleep(1200 * time.Millisecond)
 			u := b.status().Uplinks[0]
-			if u.State == "up" || u.Active {
-				t.Errorf("up under a hostile server: %+v", u)
+			if u.State == "up" || u.Active || (u.DHCP.State == "bound") != tt.bound {
+				t.Errorf("%s (%s), the lease %s, want bound %v and down", u.State, u.Reason, u.DHCP.State, tt.bound)
 			}
 			if addresses := b.kernel("ip -4 -o addr show dev eth1"); strings.Count(addresses, "\n") != 1 {
 				t.Errorf("an address of it is in the kernel:\n%s", addresses)
@@ -374,6 +397,9 @@ func TestHostileServer(t *testing.T) {
 			for n := range 50 {
 				_, err := b.world.Dial(n, time.Second)
 				b.ok(err)
+			}
+			if lan := b.kernel("ip route get 192.168.77.200"); !strings.Contains(lan, "dev lan0") {
+				t.Errorf("the LAN is led elsewhere: %s", lan)
 			}
 			if name != "refusals" {
 				return

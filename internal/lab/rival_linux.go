@@ -50,7 +50,8 @@ func (r *Rival) answer() {
 		if err != nil {
 			return
 		}
-		if n < 28 || b[7] != 1 || !bytes.Equal(b[24:28], r.address[:]) {
+		// An announcement, from the address itself, Linux does not answer either.
+		if n < 28 || b[7] != 1 || !bytes.Equal(b[24:28], r.address[:]) || bytes.Equal(b[14:18], r.address[:]) {
 			continue
 		}
 		reply := append([]byte(nil), b[:28]...)

@@ -152,6 +152,8 @@ func (k *Kernel) readAddresses(state *routes.State, scope routes.Scope, family i
 		if slices.Contains(scope.Links, address.Interface) || scope.Owner.OwnsAddress(address) ||
 			slices.Contains(state.RaisedUp, address.Interface) {
 			state.Addresses = append(state.Addresses, address)
+		} else if !address.Prefix.Addr().IsLoopback() {
+			state.Elsewhere = append(state.Elsewhere, address)
 		}
 	}
 	return nil

@@ -72,7 +72,11 @@ func (f *Fake) Read(_ context.Context, scope routes.Scope) (routes.State, error)
 	s := f.State()
 	asked := func(name string) bool { return slices.Contains(scope.Links, name) }
 	s.Addresses = slices.DeleteFunc(s.Addresses, func(a routes.Address) bool {
-		return !asked(a.Interface) && !scope.Owner.OwnsAddress(a)
+		elsewhere := !asked(a.Interface) && !scope.Owner.OwnsAddress(a)
+		if elsewhere && !a.Prefix.Addr().IsLoopback() {
+			s.Elsewhere = append(s.Elsewhere, a)
+		}
+		return elsewhere
 	})
 	named := func(name string) bool {
 		return asked(name) || slices.Contains(s.RaisedUp, name) ||
