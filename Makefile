@@ -36,6 +36,7 @@ bench: deps
 	go test -run '^$$' -bench . -benchmem $(OTHERS)
 	go test -timeout 8m -count=1 -v -run 'Figures|Failover|Spread|Cleanup|Killed|Idle|LeaseToDefaultRoute|Danted' $(LAB) \
 		| grep -E '^(---|ok|FAIL)| (connections|idle|from the)|    ---'
+	UPLINKD_RUNS=20 UPLINKD_WATCH=10m go test -timeout 60m -count=1 -v -run Faults $(LAB) | grep -vE '^(===|time=)'
 
 lint:
 	go tool -modfile=tools/go.mod golangci-lint run ./...

@@ -195,10 +195,13 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 		dialer.LocalAddr = &net.UDPAddr{IP: w.spec.Source.AsSlice()}
 	}
 	conn, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		return &stream{TCPConn: c, wire: w}, nil
+	case *net.UDPConn:
+		return &datagrams{UDPConn: c, wire: w}, nil
 	}
-	return &counted{Conn: conn, wire: w}, nil
+	return nil, err
 }
 
 // resolver looks names up at the lease's servers, or else the system's, by the
@@ -215,13 +218,6 @@ func (w *wire) resolver() *net.Resolver {
 	}}
 }
 
-// A counted is a connection whose packets count when it ends.
-type counted struct {
-	net.Conn
-	wire *wire
-	once sync.Once
-}
-
 // Sizes of IPv4 with UDP, and of IPv4 with TCP and its time stamps.
 const (
 	udpOverhead = 20 + 8
@@ -229,14 +225,17 @@ const (
 	tcpFarewell = 3 // segments sent and received after the close
 )
 
+// A stream is a TCP connection whose segments count when it ends.
+type stream struct {
+	*net.TCPConn
+	wire *wire
+	once sync.Once
+}
+
 // Close counts and closes.
-func (c *counted) Close() error {
-	c.once.Do(func() {
-		tcp, ok := c.Conn.(*net.TCPConn)
-		if !ok {
-			return
-		}
-		raw, err := tcp.SyscallConn()
+func (s *stream) Close() error {
+	s.once.Do(func() {
+		raw, err := s.SyscallConn()
 		if err != nil {
 			return
 		}
@@ -244,22 +243,28 @@ func (c *counted) Close() error {
 			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 			if err == nil {
 				segments := int64(info.Segs_in) + int64(info.Segs_out) + tcpFarewell
-				c.wire.bytes.Add(segments*tcpOverhead + int64(info.Bytes_sent) + int64(info.Bytes_received))
+				s.wire.bytes.Add(segments*tcpOverhead + int64(info.Bytes_sent) + int64(info.Bytes_received))
 			}
 		})
 	})
-	return c.Conn.Close()
+	return s.TCPConn.Close()
 }
 
-// Read counts a datagram.
-func (c *counted) Read(b []byte) (int, error) { return c.datagram(c.Conn.Read(b)) }
+// datagrams is a UDP socket whose datagrams count.
+type datagrams struct {
+	*net.UDPConn
+	wire *wire
+}
 
-// Write counts a datagram.
-func (c *counted) Write(b []byte) (int, error) { return c.datagram(c.Conn.Write(b)) }
+// Read counts.
+func (d *datagrams) Read(b []byte) (int, error) { return d.count(d.UDPConn.Read(b)) }
 
-func (c *counted) datagram(n int, err error) (int, error) {
-	if _, udp := c.Conn.(*net.UDPConn); udp && err == nil {
-		c.wire.bytes.Add(int64(n) + udpOverhead)
+// Write counts.
+func (d *datagrams) Write(b []byte) (int, error) { return d.count(d.UDPConn.Write(b)) }
+
+func (d *datagrams) count(n int, err error) (int, error) {
+	if err == nil {
+		d.wire.bytes.Add(int64(n) + udpOverhead)
 	}
 	return n, err
 }

@@ -29,6 +29,7 @@ type Prober struct {
 	statuses []TargetStatus
 	interval time.Duration // the steady pace, which a budget may have stretched
 	respec   chan struct{} // size 1
+	refusals chan string   // size 1
 
 	// Owned by Run.
 	current *Spec
@@ -45,7 +46,7 @@ type Prober struct {
 // goroutine when a target's verdict, or the doubt about it, changes, and must not
 // block.
 func New(open Opener, changed func(Change)) *Prober {
-	return &Prober{open: open, changed: changed, respec: make(chan struct{}, 1)}
+	return &Prober{open: open, changed: changed, respec: make(chan struct{}, 1), refusals: make(chan string, 1)}
 }
 
 // Set says what to probe from now on; nil: nothing. Within a series what was
@@ -58,6 +59,15 @@ func (p *Prober) Set(spec *Spec) {
 	select {
 	case p.respec <- struct{}{}:
 	default:
+	}
+}
+
+// Refuse says that no target can be reached, as who knows better than a probe
+// does: it needs no confirmation. It does not block.
+func (p *Prober) Refuse(why string) {
+	select {
+	case p.refusals <- why:
+	default: // somebody has just said so
 	}
 }
 
@@ -103,6 +113,11 @@ func (p *Prober) Run(ctx context.Context) error {
 			p.adopt()
 		case r := <-answers:
 			p.receive(r)
+		case why := <-p.refusals:
+			for i := range p.targets {
+				p.targets[i].err = why
+				p.targets[i].refuse(time.Now(), p.current.Pace.DownAfter)
+			}
 		case <-timer.C:
 		}
 		p.drain(answers)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"reflect"
 	"sync"
 	"time"
@@ -30,7 +31,8 @@ type Traffic struct{ Rx, Tx uint64 }
 // not called.
 type Outside struct {
 	Kernel      routes.Kernel
-	Watch       func(ctx context.Context, wake func()) error // blocks until ctx ends
+	Watch       func(ctx context.Context, wake func()) error                                // blocks until ctx ends
+	Neighbours  func(ctx context.Context, failed func(index int, address netip.Addr)) error // likewise
 	OpenProbe   probe.Opener
 	OpenDHCP    dhcp.Opener
 	Leases      dhcp.Store
@@ -152,6 +154,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	group.Go(func() error { return e.out.Watch(ctx, e.reconciler.Wake) })
 	group.Go(func() error { return e.loop(ctx) })
 	group.Go(func() error { return e.keepOrders(ctx) })
+	if e.out.Neighbours != nil {
+		group.Go(func() error {
+			return e.out.Neighbours(ctx, func(index int, address netip.Addr) { e.Send(Forsaken{index, address}) })
+		})
+	}
 	err := group.Wait()
 	for _, a := range e.actors {
 		a.stop()
@@ -197,6 +204,9 @@ func (e *Engine) step(ctx context.Context, event Event) {
 	now := time.Now()
 	e.state = step(before, event, now)
 	e.direct(ctx)
+	if forsaken, ok := event.(Forsaken); ok {
+		e.refuse(forsaken)
+	}
 	if want := Desired(e.state); !reflect.DeepEqual(want, e.want) {
 		e.want = want
 		e.gen = e.reconciler.Want(want)
@@ -245,6 +255,17 @@ func (e *Engine) direct(ctx context.Context) {
 		if spec := leaseSpec(&e.state, u); !reflect.DeepEqual(a.leased, spec) {
 			a.leased = spec
 			a.client.Set(spec, u.Disabled())
+		}
+	}
+}
+
+// refuse tells the probers of the uplinks that a neighbour was the gateway of.
+// Where the gateway answers ARP no more, nothing behind it can.
+func (e *Engine) refuse(f Forsaken) {
+	for i := range e.state.Uplinks {
+		u := &e.state.Uplinks[i]
+		if hop, ok := u.NextHop(); ok && u.Link.Index == f.Index && hop.Gateway == f.Address {
+			e.actors[u.Config.Interface].prober.Refuse("nobody answers ARP for " + f.Address.String())
 		}
 	}
 }

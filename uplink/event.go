@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"net/netip"
 	"time"
 
 	"uplinkd/configs"
@@ -41,6 +42,11 @@ type (
 	Sampled struct{ Samples map[string]Sample }
 	// Renewed is the operator's wish that an uplink's lease be renewed.
 	Renewed struct{ Uplink string }
+	// Forsaken is that a neighbour no longer answers ARP.
+	Forsaken struct {
+		Index   int // of the interface
+		Address netip.Addr
+	}
 	// Resumed is that the machine was suspended for a time.
 	Resumed struct{ Slept time.Duration }
 	// Reloaded is a new configuration.
@@ -58,6 +64,7 @@ const (
 	Weight  Verb = "weight"
 )
 
+func (Forsaken) isEvent() {}
 func (Recalled) isEvent() {}
 func (Sampled) isEvent()  {}
 func (Observed) isEvent() {}

@@ -57,6 +57,7 @@ func (s *State) take(e Event, now time.Time) {
 				s.Uplinks[i].Asked++
 			}
 		}
+	case Forsaken: // is for the probers, which the engine tells
 	case Resumed:
 		s.Slept += e.Slept
 	case Reloaded:

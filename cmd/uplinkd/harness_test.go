@@ -60,6 +60,16 @@ func newBench(t *testing.T, isps int) *bench {
 	return newBenchIn(t, world)
 }
 
+func newBenchOf(t *testing.T, build func() (*lab.World, error)) *bench {
+	t.Helper()
+	labtest.Need(t)
+	world, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newBenchIn(t, world)
+}
+
 func newBenchIn(t *testing.T, world *lab.World) *bench {
 	t.Helper()
 	t.Cleanup(world.Close)

@@ -67,6 +67,10 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	neighbours, err := kernel.NewNeighbourWatcher()
+	if err != nil {
+		return err
+	}
 	k, err := kernel.Open(config.StateDir, log)
 	if err != nil {
 		return err
@@ -80,7 +84,7 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 		log.Error("the operator's orders of before are not known: none is in force", "err", err)
 	}
 	d.engine = uplink.NewEngine(config, uplink.Outside{
-		Kernel: k, Watch: watcher.Watch, OpenProbe: probe.Open, OpenDHCP: dhcp.Open, Random: rand.Uint32,
+		Kernel: k, Watch: watcher.Watch, Neighbours: neighbours.Watch, OpenProbe: probe.Open, OpenDHCP: dhcp.Open, Random: rand.Uint32,
 		DUID:      machineDUID(),
 		Leases:    dhcp.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}},
 		SinceBoot: dhcp.SystemClock{}.SinceBoot, Traffic: traffic, Connections: connections, Flows: flows,

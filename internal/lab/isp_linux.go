@@ -20,6 +20,7 @@ type ISP struct {
 	world  *World
 	ns     *Namespace
 	faults faults
+	wire   *slowWire // of a slow world
 }
 
 const (
@@ -76,10 +77,13 @@ func (isp *ISP) outside() netip.Addr { return netip.AddrFrom4([4]byte{172, 31, b
 
 // Attach gives the host its interface to this ISP, as plugging a modem in does.
 func (isp *ISP) Attach() error {
-	return errors.Join(
-		isp.world.host.Wire(isp.Interface, isp.ns, customerSide),
-		isp.ns.Address(customerSide, netip.PrefixFrom(isp.Gateway, 24)),
-	)
+	var err error
+	if isp.world.slow {
+		isp.wire, err = isp.world.host.wireSlowly(isp.Interface, isp.ns, customerSide)
+	} else {
+		err = isp.world.host.Wire(isp.Interface, isp.ns, customerSide)
+	}
+	return errors.Join(err, isp.ns.Address(customerSide, netip.PrefixFrom(isp.Gateway, 24)))
 }
 
 // Detach takes the host's interface away, as pulling a modem out does.
@@ -87,11 +91,25 @@ func (isp *ISP) Detach() error {
 	if isp.DHCP != nil {
 		isp.StopDHCP()
 	}
+	return isp.unplug()
+}
+
+func (isp *ISP) unplug() error {
+	if isp.wire != nil {
+		isp.wire.close()
+		isp.wire = nil
+		return nil
+	}
 	return isp.world.host.DeleteLink(isp.Interface)
 }
 
 // Carrier takes the host's carrier away or gives it back.
-func (isp *ISP) Carrier(on bool) error { return isp.ns.SetLink(customerSide, on) }
+func (isp *ISP) Carrier(on bool) error {
+	if isp.wire != nil {
+		return isp.wire.carrier(on)
+	}
+	return isp.ns.SetLink(customerSide, on)
+}
 
 // Namespace returns the ISP's own.
 func (isp *ISP) Namespace() *Namespace { return isp.ns }
@@ -115,6 +133,6 @@ func (isp *ISP) StopDHCP() {
 
 func (isp *ISP) close() {
 	isp.StopDHCP()
-	_ = isp.world.host.DeleteLink(isp.Interface) // may be detached
+	_ = isp.unplug() // may be detached
 	isp.ns.Close()
 }

@@ -173,6 +173,11 @@ func (n *Namespace) Route(to netip.Prefix, via netip.Addr, name string) error {
 	return nil
 }
 
+// Unreachable has the namespace answer that a destination cannot be reached.
+func (n *Namespace) Unreachable(to netip.Prefix) error {
+	return n.handle.RouteReplace(&netlink.Route{Dst: ipNet(to), Type: unix.RTN_UNREACHABLE})
+}
+
 // localRoute makes every address of a prefix this namespace's own.
 func (n *Namespace) localRoute(p netip.Prefix) error {
 	lo, err := n.Index("lo")

@@ -24,6 +24,7 @@ type World struct {
 	host     *Namespace
 	server   *Server
 	twins    bool
+	slow     bool
 }
 
 // LANHost and LANClient are the addresses on the LAN.
@@ -45,6 +46,10 @@ func NewWorld(n int) (w *World, err error) { return newWorld(n, &World{}) }
 // NewTwins builds a World with two ISPs that have the same network, 100.64.9.0/24,
 // and the same gateway address, as providers with carrier-grade NAT do.
 func NewTwins() (*World, error) { return newWorld(2, &World{twins: true}) }
+
+// NewSlowWorld builds a World with n ISPs whose wires can have delays (Delay,
+// Stall).
+func NewSlowWorld(n int) (*World, error) { return newWorld(n, &World{slow: true}) }
 
 func newWorld(n int, empty *World) (w *World, err error) {
 	w = empty

@@ -21,19 +21,28 @@ type Watcher struct{ file *os.File }
 // NewWatcher subscribes in the calling thread's network namespace. From its
 // return on no change goes unnoticed; Watch must then be called.
 func NewWatcher() (*Watcher, error) {
+	file, err := subscribe(watched)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to routing events: %w", err)
+	}
+	return &Watcher{file}, nil
+}
+
+// subscribe opens a netlink socket that is told the events of some groups.
+func subscribe(groups []uint32) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket for events: %w", err)
+		return nil, err
 	}
 	err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-	for _, group := range watched {
+	for _, group := range groups {
 		err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, int(group)))
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("subscribe to routing events: %w", err)
+		return nil, err
 	}
-	return &Watcher{file: os.NewFile(uintptr(fd), "netlink events")}, nil
+	return os.NewFile(uintptr(fd), "netlink events"), nil
 }
 
 // Watch calls wake after each change, or after several at once, until ctx ends;
