@@ -17,6 +17,15 @@ var Example string
 type Config struct {
 	Uplinks  []Uplink
 	Routes   Routes
+	Marks    bool // connections are marked with their uplink, and stay on it
+	Policies []Policy
+
+	// Lists are what the files hold that policies name, by path. Parse does not
+	// read files; who does adds them.
+	Lists    map[string][]netip.Prefix
+	OnDown   OnDown
+	OnReturn OnReturn
+	Hooks    []Hook
 	Control  Control
 	StateDir string // where what must outlive the process is kept
 }
@@ -63,6 +72,7 @@ type Uplink struct {
 	DHCP      DHCP
 	Options   RouteOptions
 
+	Masquerade     bool          // forwarded traffic gets the uplink's address
 	MaxConnections int           // with so many it gets no new ones, until 90 % of it; 0: no limit
 	Bandwidth      uint64        // bits a second, for Balance; 0: not told
 	AutoDisable    bool          // once down it stays out until `uplinkd enable`

@@ -15,6 +15,7 @@ const Most = 1 << 20
 type Options struct {
 	File   string            // its name, for errors
 	Tables map[string]uint32 // names of routing tables (LoadTables); main and default are known anyhow
+	Users  func(name string) (id uint32, known bool)
 }
 
 // Defaults of the file. They are also what a table of docs and the example say.
@@ -42,7 +43,10 @@ const (
 
 // Defaults returns what a file without uplinks would say.
 func Defaults() Config {
-	c := Config{Routes: defaultRoutes, Control: Control{Socket: DefaultSocket}, StateDir: defaultStateDir}
+	c := Config{
+		Routes: defaultRoutes, Control: Control{Socket: DefaultSocket}, StateDir: defaultStateDir, Marks: true,
+		OnDown: OnDown{Conntrack: true, Sockets: true, Again: true},
+	}
 	c.Routes.Options = defaultOptions
 	return c
 }
@@ -62,6 +66,7 @@ func SocketOf(r io.Reader) (string, bool) {
 	ignore := func(value) {}
 	p.mapping(root, map[string]func(value){
 		"control": p.readControl, "uplinks": ignore, "routes": ignore, "probe": ignore, "state_dir": ignore,
+		"marks": ignore, "policies": ignore, "on_down": ignore, "on_return": ignore, "hooks": ignore,
 	})
 	return p.whole.Control.Socket, true
 }
@@ -73,7 +78,7 @@ func Parse(r io.Reader, options Options) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read %s: %w", options.File, err)
 	}
-	p := parser{reader: reader{file: options.File}, tables: options.Tables}
+	p := parser{reader: reader{file: options.File}, tables: options.Tables, users: options.Users}
 	if len(text) > Most {
 		p.fail(value{}, "more than %d bytes: this cannot be a configuration of uplinkd", Most)
 		return Config{}, p.problems
@@ -104,13 +109,18 @@ type parser struct {
 	probe   Probe
 	probeAt map[string]value
 	uplinks []rawUplink
+
+	users    func(name string) (id uint32, known bool)
+	policies []rawPolicy
+	hooks    []Hook
+	hooksAt  []value // the places of their uplinks
 }
 
 func (p *parser) config(root value) {
 	p.whole = Defaults()
 	p.options, p.probe = defaultOptions, defaultProbe
 	p.probe.Targets, p.probe.Quorum = []Target{Gateway}, quorumAny
-	var uplinks *value
+	var uplinks, policies *value
 	p.routes, p.probeAt = map[string]value{}, map[string]value{}
 	p.mapping(root, map[string]func(value){
 		"uplinks":   func(v value) { uplinks = &v },
@@ -118,7 +128,18 @@ func (p *parser) config(root value) {
 		"probe":     func(v value) { p.readProbe(v, &p.probe, p.probeAt) },
 		"control":   p.readControl,
 		"state_dir": func(v value) { p.path(v, &p.whole.StateDir, pathMost) },
+		"marks":     func(v value) { setFlag(p, v, &p.whole.Marks) },
+		"policies":  func(v value) { policies = &v },
+		"on_down":   p.readOnDown,
+		"on_return": func(v value) { setWord(p, v, &p.whole.OnReturn, "keep", "move") },
+		"hooks":     func(v value) { p.list(v, p.readHook) },
 	})
+	if policies != nil {
+		p.list(*policies, p.readPolicy)
+	}
+	if len(p.policies) > policyMost {
+		p.fail(*policies, "%d policies: at most %d", len(p.policies), policyMost)
+	}
 	if uplinks == nil {
 		p.fail(value{}, "uplinks: missing: name at least one uplink")
 		return
@@ -135,6 +156,15 @@ func (p *parser) config(root value) {
 	p.whole.Routes.Options = p.options
 	p.fillIn()
 	p.clashes()
+	p.checkVia()
+	p.checkHooks()
+	if policies != nil && !p.whole.Marks {
+		p.fail(*policies, "only with marks: true: policies lead connections by their marks")
+	}
+	for _, raw := range p.policies {
+		p.whole.Policies = append(p.whole.Policies, raw.Policy)
+	}
+	p.whole.Hooks = p.hooks
 	for _, u := range p.uplinks {
 		p.whole.Uplinks = append(p.whole.Uplinks, u.Uplink)
 	}

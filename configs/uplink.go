@@ -68,6 +68,7 @@ func (p *parser) readUplink(v value) {
 		"dhcp":    func(v value) { p.readDHCP(v, &u.DHCP) },
 		"options": func(v value) { p.readOptions(v, &u.Options) },
 
+		"masquerade":      func(v value) { setFlag(p, v, &u.Masquerade) },
 		"max_connections": func(v value) { setInteger(p, v, &u.MaxConnections, 0, 100_000_000) },
 		"bandwidth":       func(v value) { p.readBandwidth(v, &u.Bandwidth) },
 		"auto_disable":    func(v value) { setFlag(p, v, &u.AutoDisable) },

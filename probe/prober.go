@@ -257,6 +257,9 @@ func (p *Prober) expire(now time.Time) {
 	for i := range p.targets {
 		t := &p.targets[i]
 		t.expire(p.current.Pace, now)
+		if p.current.Void&(1<<i) != 0 {
+			t.recent = history{}
+		}
 		t.weigh(p.current.Limits, &t.rtt)
 	}
 }

@@ -57,6 +57,10 @@ type Spec struct {
 	// Hurry has a bit for each target that others want to know about: it is
 	// probed at the pace of confirm.
 	Hurry uint64
+
+	// Void has a bit for each target that is silent for everybody: what it loses
+	// then says nothing of the link, and is forgotten.
+	Void uint64
 }
 
 // An Answer is what came back for one probe.

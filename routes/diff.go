@@ -23,16 +23,16 @@ type Conflict struct {
 //
 // The order is what keeps traffic flowing when the plan stops after any of its
 // operations: what others rest upon comes first (links, sysctls, addresses,
-// each uplink's table, the rules that lead there, the default route), what is
+// each uplink's table, the rules that lead there, marks, the default route), what is
 // no longer wanted goes last and in reverse, so that nothing is ever taken away
 // while something still points to it.
 func Diff(want Set, have State) Plan {
 	d := differ{want: want, have: have}
 	puts := slices.Concat(d.linkPuts(), d.sysctlPuts(), d.addressPuts(),
-		d.routePuts(want.Tables), d.rulePuts(), d.routePuts(want.Default))
+		d.routePuts(want.Tables), d.rulePuts(), d.firewallPuts(), d.routePuts(want.Default))
 	plan := Plan{Ops: puts, Conflicts: d.conflicts}
 	if want.Prune {
-		plan.Ops = slices.Concat(puts, d.ruleDeletes(), d.routeDeletes(), d.addressDeletes(),
+		plan.Ops = slices.Concat(puts, d.firewallDeletes(), d.ruleDeletes(), d.routeDeletes(), d.addressDeletes(),
 			d.sysctlDeletes(), d.linkDeletes())
 	}
 	return plan
@@ -211,6 +211,20 @@ func (d *differ) rulePuts() (ops []Op) {
 		}
 	}
 	return ops
+}
+
+func (d *differ) firewallPuts() []Op {
+	if w := d.want.Firewall; w != nil && w.Version() != d.have.Firewall {
+		return []Op{PutFirewall{Firewall: *w}}
+	}
+	return nil
+}
+
+func (d *differ) firewallDeletes() []Op {
+	if d.want.Firewall == nil && d.have.Firewall != "" {
+		return []Op{DeleteFirewall{Table: d.want.Owner.Table()}}
+	}
+	return nil
 }
 
 func (d *differ) ruleDeletes() (ops []Op) {

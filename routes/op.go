@@ -42,6 +42,10 @@ type (
 	AddRule struct{ Rule Rule }
 	// DeleteRule takes a rule of ours away, and no other that looks like it.
 	DeleteRule struct{ Rule Rule }
+	// PutFirewall makes our nft table hold that, in one transaction.
+	PutFirewall struct{ Firewall Firewall }
+	// DeleteFirewall takes our nft table away.
+	DeleteFirewall struct{ Table string }
 )
 
 func (SetLinkUp) isOp()     {}
@@ -55,6 +59,12 @@ func (ReplaceRoute) isOp()  {}
 func (DeleteRoute) isOp()   {}
 func (AddRule) isOp()       {}
 func (DeleteRule) isOp()    {}
+
+func (PutFirewall) isOp()    {}
+func (DeleteFirewall) isOp() {}
+
+func (o PutFirewall) String() string    { return "nft '" + o.Firewall.String() + "'" }
+func (o DeleteFirewall) String() string { return "nft delete table inet " + o.Table }
 
 func (o SetLinkUp) String() string     { return "ip link set dev " + o.Interface + " up" }
 func (o SetLinkDown) String() string   { return "ip link set dev " + o.Interface + " down" }

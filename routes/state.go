@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,6 +25,14 @@ func (o Owner) OwnsRule(r Rule) bool { return r.Protocol == o.Protocol && o.InRa
 
 // OwnsAddress reports whether a carries our tag.
 func (o Owner) OwnsAddress(a Address) bool { return a.Protocol == o.Protocol }
+
+// Table returns the name of our nft table, of family inet.
+func (o Owner) Table() string {
+	if o == (Owner{Protocol: 201, RulePriority: 20000}) {
+		return "uplinkd"
+	}
+	return fmt.Sprintf("uplinkd_%d_%d", o.Protocol, o.RulePriority)
+}
 
 // InRange reports whether a rule priority is one of ours.
 func (o Owner) InRange(priority uint32) bool {
@@ -81,7 +90,8 @@ type Set struct {
 	Addresses []Address
 	Tables    []Route // what stands in the uplinks' own tables
 	Rules     []Rule
-	Default   []Route // the default route all uplinks share, one a family
+	Firewall  *Firewall // our nft table; nil: none
+	Default   []Route   // the default route all uplinks share, one a family
 }
 
 // Routes returns all routes of the set, in the order they are to be put.
@@ -112,6 +122,7 @@ type State struct {
 	Elsewhere []Address // on all other links, loopback aside
 	Routes    []Route   // ours in every table; foreign defaults of the tables asked for
 	Rules     []Rule    // all but the kernel's own three
+	Firewall  string    // Version of our nft table; "": there is none; "?": one that says nothing
 	Sysctls   []Sysctl  // current values of the names asked for and of those saved
 	Saved     []Saved   // sysctls changed by us or by the process before us
 	SeenUp    []string  // links that were up before, with us or the process before us to look after them

@@ -73,14 +73,17 @@ func events(before, after State, now time.Time) []status.Event {
 		}
 		add := func(kind, from, to, reason string) {
 			list = append(list, status.Event{
-				Time: now, Uplink: u.Config.Name, Kind: kind, From: from, To: to, Reason: reason, Evidence: u.facts(),
+				Time: now, Uplink: u.Config.Name, Interface: u.Config.Interface, Address: u.present(), Kind: kind, From: from, To: to, Reason: reason, Evidence: u.facts(),
 			})
 		}
 		if old.Order != u.Order {
 			add("order", orderText(old.Order), orderText(u.Order), orderReason(old.Order, u.Order))
 		}
-		if from, to := addressText(old), addressText(u); from != to {
+		if from, to := leaseText(old), leaseText(u); from != to {
 			add("lease", from, to, u.DHCP.Reason)
+		}
+		if from, to := old.present(), u.present(); from != to && old.Read {
+			add("address", from, to, "")
 		}
 		if old.Phase != u.Phase {
 			add("state", string(old.Phase), string(u.Phase), u.Reason)
@@ -137,8 +140,18 @@ func orderReason(before, after status.Order) string {
 	return "by " + after.By
 }
 
-// addressText is the lease's address; others are not events of ours.
-func addressText(u *Uplink) string {
+// present returns the addresses of the uplink that its interface has.
+func (u *Uplink) present() string {
+	var list []string
+	for _, a := range u.Addresses() {
+		if slices.Contains(u.Present, a.Prefix) {
+			list = append(list, a.Prefix.String())
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+func leaseText(u *Uplink) string {
 	if u.DHCP.Lease == nil {
 		return ""
 	}

@@ -47,6 +47,7 @@ func Desired(s State) routes.Set {
 	for i := range s.Uplinks {
 		d.uplink(i, &s.Uplinks[i])
 	}
+	d.firewall()
 	d.sharedDefault()
 	return d.set
 }

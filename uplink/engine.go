@@ -42,6 +42,8 @@ type Outside struct {
 	Connections func(addresses []string) map[string]int  // TCP sockets of this host, by their address
 	Flows       func(addresses []string) map[string]int  // flows that are translated to the address
 	Stalled     func(addresses []string) map[string]bool // whether connections of the address get no answer
+	Cut         func(Cut) (Severed, error)               // may block for some milliseconds
+	Counters    func() map[string][2]uint64              // of policies: packets, bytes
 	Orders      map[string]status.Order                  // that stood when the process before us ended
 	SaveOrders  func(map[string]status.Order) error      // may block
 	SinceBoot   func() time.Duration                     // with the time the machine was suspended
@@ -63,6 +65,7 @@ type Engine struct {
 	out        Outside
 	reconciler *routes.Reconciler
 	chronicle  *chronicle
+	cutter     *cutter
 	started    time.Time
 	unsaved    chan map[string]status.Order // size 1, the newest
 
@@ -115,6 +118,7 @@ func NewEngine(c configs.Config, out Outside) *Engine {
 		out: out, started: now, poked: make(chan struct{}, 1), actors: map[string]*actor{}, state: newState(c, now),
 		chronicle: newChronicle(), unsaved: make(chan map[string]status.Order, 1),
 	}
+	e.cutter = newCutter(out.Cut, out.Log, e.isUp)
 	e.state.take(Recalled{out.Orders}, now)
 	e.saved = e.state.orders()
 	e.view.state = e.state
@@ -154,6 +158,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	group.Go(func() error { return e.out.Watch(ctx, e.reconciler.Wake) })
 	group.Go(func() error { return e.loop(ctx) })
 	group.Go(func() error { return e.keepOrders(ctx) })
+	group.Go(func() error { return e.cutter.Run(ctx) })
 	if e.out.Neighbours != nil {
 		group.Go(func() error {
 			return e.out.Neighbours(ctx, func(index int, address netip.Addr) { e.Send(Forsaken{index, address}) })
@@ -188,6 +193,18 @@ func (e *Engine) loop(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// isUp reports whether an uplink is up, as of the last step.
+func (e *Engine) isUp(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.view.state.Uplinks {
+		if u := &e.view.state.Uplinks[i]; u.Config.Name == name {
+			return u.Phase == Up
+		}
+	}
+	return false
 }
 
 func (e *Engine) take() []Event {

@@ -50,6 +50,28 @@ func TestTargetDeadEverywhere(t *testing.T) {
 	}
 }
 
+// What a target loses while it is silent for everybody is not held against the
+// uplinks: from a run of twenty such outages, in which that came to 15 % loss.
+func TestOutagesOfTheTargetAreNoLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, far, nil)
+		h.wait(5 * time.Second)
+		for n := range 20 {
+			h.silence("eth1/1", true)
+			h.silence("eth2/1", true)
+			h.wait(3*time.Second + time.Duration(n)*37*time.Millisecond)
+			h.silence("eth1/1", false)
+			h.silence("eth2/1", false)
+			h.wait(2 * time.Second)
+		}
+		h.expect("up up", "eth1*2 eth2*1")
+		events, _ := h.engine.Events(0)
+		if got := states(events); got != "" {
+			t.Error(got)
+		}
+	})
+}
+
 // The Internet behind one gateway dies: the gateway answers, the far target does
 // not, and it does for the other uplink.
 func TestInternetGone(t *testing.T) {

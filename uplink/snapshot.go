@@ -24,6 +24,7 @@ func (e *Engine) Snapshot() status.Snapshot {
 
 	s := status.Snapshot{Version: status.Version, Kernel: kernelStatus(v.applied), DefaultRoute: defaultRoute(v)}
 	s.Daemon.OrdersError = v.unkept
+	s.Policies = e.policies(&v.state)
 	active := map[int]bool{}
 	for _, i := range Active(v.state) {
 		active[i] = true
@@ -48,6 +49,20 @@ func (e *Engine) Snapshot() status.Snapshot {
 		}
 	}
 	return s
+}
+
+// policies returns where each policy leads, and what it has counted.
+func (e *Engine) policies(s *State) []status.Policy {
+	var counters map[string][2]uint64
+	if e.out.Counters != nil && len(s.Config.Policies) > 0 {
+		counters = e.out.Counters()
+	}
+	list := make([]status.Policy, len(s.Config.Policies))
+	for i, p := range s.Config.Policies {
+		count := counters[routes.Policy{Name: p.Name}.Counter()]
+		list[i] = status.Policy{Name: p.Name, Leads: s.leads(p), Packets: count[0], Bytes: count[1]}
+	}
+	return list
 }
 
 // hostPart returns the addresses of a list of prefixes.

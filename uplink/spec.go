@@ -27,7 +27,7 @@ func (s *State) respec(i int, now time.Time) {
 		u.Series, u.subject, u.Began = s.series, about, now
 	}
 	spec.Series = u.Series
-	spec.Hurry = s.hurry(i)
+	spec.Hurry, spec.Void = s.hurry(i), s.void(i)
 	switch {
 	case u.seen():
 		u.Probe = spec

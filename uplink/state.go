@@ -43,8 +43,9 @@ type State struct {
 	LAN     []routes.Address // what this host has on interfaces that are no uplinks
 	Slept   time.Duration    // suspended, in all
 
-	Balanced time.Time // when the factors were last brought up to date
-	series   uint64    // the last one given to a probe
+	Balanced time.Time   // when the factors were last brought up to date
+	series   uint64      // the last one given to a probe
+	sets     []policySet // of Config.Policies
 }
 
 // An Uplink is what is known and decided of one uplink.
@@ -116,7 +117,7 @@ type Adopted struct {
 
 // newState returns the state at the start, before anything is known.
 func newState(c configs.Config, now time.Time) State {
-	s := State{Config: c, Started: now}
+	s := State{Config: c, Started: now, sets: policySets(c)}
 	for _, u := range c.Uplinks {
 		s.Uplinks = append(s.Uplinks, newUplink(u, now))
 	}

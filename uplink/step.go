@@ -110,7 +110,7 @@ func (u *Uplink) leased(c dhcp.Change) {
 // name. The rest follows from comparing.
 func (s *State) reload(c configs.Config, now time.Time) {
 	old := *s
-	s.Config, s.Uplinks = c, nil
+	s.Config, s.Uplinks, s.sets = c, nil, policySets(c)
 	for _, config := range c.Uplinks {
 		u := newUplink(config, now)
 		if known := old.on(config.Interface); known != nil {

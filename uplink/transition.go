@@ -19,6 +19,7 @@ type transition struct {
 	misses   int
 	rtt      time.Duration
 	gen      uint64 // the Set that follows from it
+	cut      *Cut   // what is to end once the kernel has answered; nil: nothing
 }
 
 // transitions returns the changes of phase between two states. It is pure.
@@ -34,6 +35,9 @@ func transitions(before, after State, now time.Time) []transition {
 		t := transition{
 			uplink: u.Config.Name, from: old.Phase, to: u.Phase, reason: u.Reason, since: now, rtt: e.LastRTT,
 		}
+		if (old.Phase == Up || old.Phase == Drained) && (u.Phase == Down || u.Phase == Disabled) {
+			t.cut = cutOf(&before, &after, i)
+		}
 		if u.Phase == Down && u.obstacle().why == "" {
 			t.misses = e.Misses
 			if !e.FirstMiss.IsZero() {
@@ -48,14 +52,33 @@ func transitions(before, after State, now time.Time) []transition {
 // note keeps what changed until the kernel has answered; what asked nothing of
 // it has no answer to wait for.
 func (e *Engine) note(before State, now time.Time) {
-	for _, t := range transitions(before, e.state, now) {
+	list := transitions(before, e.state, now)
+	for _, c := range returns(&before, &e.state) {
+		list = append(list, transition{uplink: c.Uplink, cut: &c, since: now})
+	}
+	for _, t := range list {
 		t.gen = e.gen
 		if e.gen <= e.answered {
-			t.log(e.out.Log, routes.Applied{At: now})
+			e.finish(t, routes.Applied{At: now})
 			continue
 		}
 		e.pending = append(e.pending, t)
 	}
+}
+
+// finish logs a transition that the kernel has answered to, and before that cuts
+// what is to be cut: never earlier, for what begins anew must find the new routes.
+func (e *Engine) finish(t transition, a routes.Applied) {
+	if t.cut == nil || e.out.Cut == nil {
+		t.log(e.out.Log, a)
+		return
+	}
+	e.cutter.add(*t.cut, e.state.Config.OnDown.Again, func(s Severed, took time.Duration, err error) {
+		t.log(e.out.Log, a, "flows", s.Flows, "sockets", s.Sockets, "cut_took", took.Round(time.Microsecond))
+		if err != nil {
+			e.out.Log.Warn("connections over the uplink could not all be ended", "uplink", t.uplink, "err", err)
+		}
+	})
 }
 
 // report logs each change of phase that the kernel has answered to: one line,
@@ -68,12 +91,16 @@ func (e *Engine) report(a routes.Applied) {
 			kept = append(kept, t)
 			continue
 		}
-		t.log(e.out.Log, a)
+		e.finish(t, a)
 	}
 	e.pending = kept
 }
 
-func (t transition) log(log *slog.Logger, a routes.Applied) {
+func (t transition) log(log *slog.Logger, a routes.Applied, more ...any) {
+	if t.from == t.to {
+		log.Info("connections moved to a better tier", append([]any{"uplink", t.uplink}, more...)...)
+		return
+	}
 	attrs := []any{
 		"uplink", t.uplink, "from", string(t.from), "to", string(t.to), "reason", t.reason,
 		"took", a.At.Sub(t.since).Round(10 * time.Microsecond),
@@ -84,6 +111,7 @@ func (t transition) log(log *slog.Logger, a routes.Applied) {
 	if t.rtt > 0 {
 		attrs = append(attrs, "last_rtt", t.rtt.Round(time.Microsecond))
 	}
+	attrs = append(attrs, more...)
 	if a.Err != nil {
 		attrs = append(attrs, "err", a.Err)
 	}

@@ -178,6 +178,20 @@ func (s *State) hurry(i int) uint64 {
 	return bits
 }
 
+// void returns a bit for each target of the i-th uplink that answers nowhere.
+func (s *State) void(i int) uint64 {
+	var bits uint64
+	for n, e := range s.Uplinks[i].evidence() {
+		target := s.Uplinks[i].Config.Probe.Targets[n]
+		if e.Verdict == probe.Down && target.Kind != configs.TargetGateway {
+			if _, void := s.blame(i, target); void {
+				bits |= 1 << n
+			}
+		}
+	}
+	return bits
+}
+
 // decisive returns the evidence that a change of phase came from: of the target
 // that fell last, or the first.
 func (u *Uplink) decisive() probe.Evidence {

@@ -19,6 +19,7 @@ var mayImport = map[string][]string{
 	"uplink":               {"configs", "dhcp", "probe", "routes", "uplink/status"},
 	"uplink/control":       {"uplink/status"},
 	"uplink/orders":        {"uplink/status"},
+	"uplink/hooks":         {"uplink/status"},
 	"uplink/preflight":     {"configs", "routes"},
 	"routes/kernel":        {"routes"},
 	"routes/routestest":    {"routes"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -23,6 +24,7 @@ import (
 	"uplinkd/systemd"
 	"uplinkd/uplink"
 	"uplinkd/uplink/control"
+	"uplinkd/uplink/hooks"
 	"uplinkd/uplink/orders"
 	"uplinkd/uplink/status"
 )
@@ -78,7 +80,11 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 	defer k.Close()
 
 	manager := systemd.NewManager()
-	d := &daemon{path: path, config: config, started: time.Now(), manager: manager, log: log}
+	d := &daemon{
+		path: path, config: config, started: time.Now(), manager: manager, log: log, hooks: hooks.New(log),
+		files: stamps(config),
+	}
+	d.hooks.Set(hooksOf(config))
 	stood, err := orders.Load(config.StateDir, time.Now())
 	if err != nil {
 		log.Error("the operator's orders of before are not known: none is in force", "err", err)
@@ -89,6 +95,7 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 		Leases:    dhcp.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}},
 		SinceBoot: dhcp.SystemClock{}.SinceBoot, Traffic: traffic, Connections: connections, Flows: flows,
 		Stalled: stalled, Notify: manager, Log: log,
+		Cut: cut, Counters: func() map[string][2]uint64 { return counters(config) },
 		Orders:     stood,
 		SaveOrders: func(book map[string]status.Order) error { return orders.Save(config.StateDir, book) },
 	})
@@ -97,6 +104,9 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 	group.Go(func() error { return d.engine.Run(ctx) })
 	group.Go(func() error { return control.Serve(ctx, listener, d, log) })
 	group.Go(func() error { return d.reloadOnHangup(ctx) })
+	group.Go(func() error { return d.reloadOnNewLists(ctx) })
+	group.Go(func() error { return d.hooks.Run(ctx) })
+	group.Go(func() error { return d.tellHooks(ctx) })
 	err = group.Wait()
 	manager.Stopping()
 	if err == nil {
@@ -159,6 +169,8 @@ type daemon struct {
 	engine  *uplink.Engine
 	manager *systemd.Manager
 	log     *slog.Logger
+	hooks   *hooks.Runner
+	files   map[string]string // what the files of prefixes looked like; of reloadOnNewLists
 
 	mu          sync.Mutex // guards what follows
 	config      configs.Config
@@ -196,6 +208,7 @@ func (d *daemon) Reload() error {
 		return err
 	}
 	d.config, d.reloaded, d.configError = next, time.Now(), ""
+	d.hooks.Set(hooksOf(next))
 	d.engine.Send(uplink.Reloaded{Config: next})
 	d.log.Info("configuration reloaded", "config", d.path, "uplinks", len(next.Uplinks))
 	return nil
@@ -238,6 +251,89 @@ func (d *daemon) reloadOnHangup(ctx context.Context) error {
 			_ = d.Reload() // has been logged, and shows in status
 		}
 	}
+}
+
+// listsEvery is how often the files of prefixes are looked at.
+const listsEvery = time.Second
+
+// reloadOnNewLists reloads the configuration when a file of prefixes has changed.
+func (d *daemon) reloadOnNewLists(ctx context.Context) error {
+	ticker := time.NewTicker(listsEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		d.mu.Lock()
+		now := stamps(d.config)
+		d.mu.Unlock()
+		if !maps.Equal(now, d.files) {
+			d.files = now
+			d.log.Info("a file of prefixes has changed")
+			_ = d.Reload() // has been logged, and shows in status
+		}
+	}
+}
+
+// stamps tells the present state of the files of prefixes, by path.
+func stamps(c configs.Config) map[string]string {
+	list := map[string]string{}
+	for _, path := range uplink.Files(c) {
+		list[path] = "none"
+		if info, err := os.Stat(path); err == nil {
+			list[path] = fmt.Sprint(info.ModTime().UnixNano(), info.Size())
+		}
+	}
+	return list
+}
+
+// tellHooks hands on what happens.
+func (d *daemon) tellHooks(ctx context.Context) error {
+	for after := uint64(0); ; {
+		events, more := d.engine.Events(after)
+		for _, e := range events {
+			d.hooks.Tell(e)
+			after = e.ID
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-more:
+		}
+	}
+}
+
+func hooksOf(c configs.Config) []hooks.Hook {
+	list := make([]hooks.Hook, len(c.Hooks))
+	for i, h := range c.Hooks {
+		list[i] = hooks.Hook(h)
+	}
+	return list
+}
+
+// cut ends the connections of an uplink: its flows first, so that what is ended
+// does not find them again.
+func cut(c uplink.Cut) (uplink.Severed, error) {
+	var s uplink.Severed
+	var flowErr, socketErr error
+	if c.Mask != 0 {
+		s.Flows, flowErr = kernel.ForgetFlows(c.Mark, c.Mask)
+	}
+	if len(c.Addresses) > 0 {
+		s.Sockets, socketErr = kernel.EndSockets(c.Addresses)
+	}
+	return s, errors.Join(flowErr, socketErr)
+}
+
+// counters are those of the policies, by the name of the nft object.
+func counters(c configs.Config) map[string][2]uint64 {
+	list, err := kernel.Counters(uplink.Owner(c).Table())
+	if err != nil {
+		return nil
+	}
+	return list
 }
 
 // running asks the daemon how it is; nil when none runs.

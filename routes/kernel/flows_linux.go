@@ -10,12 +10,38 @@ import (
 
 // Attributes of a flow (linux/netfilter/nfnetlink_conntrack.h).
 const (
+	ctaTupleOrig  = 1
 	ctaTupleReply = 2
+	ctaStatus     = 3
+	ctaProtoInfo  = 4
+
 	ctaTupleIP    = 1
+	ctaTupleProto = 2
 	ctaIPv4Dst    = 2
+	ctaProtoNum   = 1
+	ctaInfoTCP    = 1
+	ctaTCPState   = 1
+
+	lastAlive = 5 // of the states of TCP: CLOSE_WAIT; from LAST_ACK on it has ended
+	assured   = 4 // IPS_ASSURED: it has been answered, more than once
 )
 
-// Flows returns how many flows the kernel's connection tracking knows whose
+// alive reports whether a flow is a connection that somebody may still use: TCP
+// that has not ended, or what has been answered more than once. Echoes are none.
+func alive(flow []byte) bool {
+	protocol := attribute(attribute(attribute(flow, ctaTupleOrig), ctaTupleProto), ctaProtoNum)
+	switch {
+	case len(protocol) != 1 || protocol[0] == unix.IPPROTO_ICMP:
+		return false
+	case protocol[0] == unix.IPPROTO_TCP:
+		state := attribute(attribute(attribute(flow, ctaProtoInfo), ctaInfoTCP), ctaTCPState)
+		return len(state) == 1 && state[0] <= lastAlive
+	}
+	status := attribute(flow, ctaStatus)
+	return len(status) == 4 && status[3]&assured != 0
+}
+
+// Flows returns how many living flows the kernel's connection tracking knows whose
 // answers come to each of the addresses: those that are translated to it, and
 // this host's own. A kernel without connection tracking knows none.
 func Flows(addresses []string) (map[string]int, error) {
@@ -29,8 +55,9 @@ func Flows(addresses []string) (map[string]int, error) {
 	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
 	err := req.ExecuteIter(unix.NETLINK_NETFILTER, 0, func(message []byte) bool {
 		if len(message) > nl.SizeofNfgenmsg {
-			reply := attribute(attribute(message[nl.SizeofNfgenmsg:], ctaTupleReply), ctaTupleIP)
-			if b := attribute(reply, ctaIPv4Dst); len(b) == 4 {
+			flow := message[nl.SizeofNfgenmsg:]
+			reply := attribute(attribute(flow, ctaTupleReply), ctaTupleIP)
+			if b := attribute(reply, ctaIPv4Dst); len(b) == 4 && alive(flow) {
 				address := netip.AddrFrom4([4]byte(b))
 				if n, ok := counts[address]; ok {
 					counts[address] = n + 1

@@ -163,6 +163,10 @@ func (k *Kernel) do(op routes.Op) error {
 		return k.addRule(op.Rule)
 	case routes.DeleteRule:
 		return k.deleteRule(op.Rule)
+	case routes.PutFirewall:
+		return k.putFirewall(op.Firewall)
+	case routes.DeleteFirewall:
+		return k.deleteFirewall(op.Table)
 	}
 	return fmt.Errorf("kernel: unknown operation %T", op)
 }

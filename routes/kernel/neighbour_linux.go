@@ -17,7 +17,7 @@ type NeighbourWatcher struct{ file *os.File }
 // NewNeighbourWatcher subscribes in the calling thread's network namespace; Watch
 // must then be called.
 func NewNeighbourWatcher() (*NeighbourWatcher, error) {
-	file, err := subscribe([]uint32{unix.RTNLGRP_NEIGH})
+	file, err := subscribe(unix.NETLINK_ROUTE, []uint32{unix.RTNLGRP_NEIGH})
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to neighbour events: %w", err)
 	}

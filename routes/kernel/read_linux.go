@@ -13,9 +13,9 @@ import (
 	"uplinkd/routes"
 )
 
-// Read implements routes.Kernel. It sends four dump requests (links, addresses,
-// routes, rules), one more while a link is up that was found down, and reads one
-// file a sysctl.
+// Read implements routes.Kernel. It sends five dump requests (links, addresses,
+// routes, rules, nft tables), one more for the chains of our own table, one while a
+// link is up that was found down, and reads one file a sysctl.
 func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, error) {
 	if err := ctx.Err(); err != nil {
 		return routes.State{}, err
@@ -46,6 +46,9 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 		if err := k.readRules(&state, family); err != nil {
 			return routes.State{}, fmt.Errorf("read rules: %w", err)
 		}
+	}
+	if err := k.readFirewall(&state, scope.Owner); err != nil {
+		return routes.State{}, fmt.Errorf("read the nft table: %w", err)
 	}
 	return state, k.readSysctls(&state, scope)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,22 +16,33 @@ var watched = []uint32{
 	unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
 }
 
-// A Watcher listens for changes of links, addresses, routes and rules.
-type Watcher struct{ file *os.File }
+// A Watcher listens for changes of links, addresses, routes, rules and nft tables.
+type Watcher struct {
+	file *os.File
+	nft  *os.File // nil on a kernel without nftables
+}
+
+// nftablesGroup is NFNLGRP_NFTABLES.
+const nftablesGroup = 7
 
 // NewWatcher subscribes in the calling thread's network namespace. From its
 // return on no change goes unnoticed; Watch must then be called.
 func NewWatcher() (*Watcher, error) {
-	file, err := subscribe(watched)
+	file, err := subscribe(unix.NETLINK_ROUTE, watched)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to routing events: %w", err)
 	}
-	return &Watcher{file}, nil
+	w := &Watcher{file: file}
+	// Without it a table that others have flushed is put back at the next reading.
+	if w.nft, err = subscribe(unix.NETLINK_NETFILTER, []uint32{nftablesGroup}); err != nil {
+		w.nft = nil
+	}
+	return w, nil
 }
 
 // subscribe opens a netlink socket that is told the events of some groups.
-func subscribe(groups []uint32) (*os.File, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+func subscribe(protocol int, groups []uint32) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
 		return nil, err
 	}
@@ -51,12 +63,22 @@ func subscribe(groups []uint32) (*os.File, error) {
 // a receive buffer that overflowed (ENOBUFS) costs nothing, it is one more
 // wake-up.
 func (w *Watcher) Watch(ctx context.Context, wake func()) error {
-	stop := context.AfterFunc(ctx, func() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) })
+	if w.nft == nil {
+		return listen(ctx, w.file, wake)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return listen(ctx, w.file, wake) })
+	group.Go(func() error { return listen(ctx, w.nft, wake) })
+	return group.Wait()
+}
+
+func listen(ctx context.Context, file *os.File, wake func()) error {
+	stop := context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	defer w.file.Close() //nolint:errcheck // a subscription holds nothing to flush
+	defer file.Close() //nolint:errcheck // a subscription holds nothing to flush
 	buffer := make([]byte, 64<<10)
 	for {
-		_, err := w.file.Read(buffer)
+		_, err := file.Read(buffer)
 		if ctx.Err() != nil {
 			return nil
 		}

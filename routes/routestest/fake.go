@@ -112,6 +112,10 @@ func (f *Fake) Do(_ context.Context, op routes.Op) error {
 		return f.setLink(op.Interface, false)
 	case routes.WriteSysctl:
 		return f.writeSysctl(op.Sysctl)
+	case routes.PutFirewall:
+		f.state.Firewall = op.Firewall.Version()
+	case routes.DeleteFirewall:
+		f.state.Firewall = ""
 	case routes.RestoreSysctl:
 		f.restoreSysctl(op.Saved)
 	case routes.PutAddress:

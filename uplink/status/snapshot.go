@@ -37,6 +37,7 @@ type Snapshot struct {
 	Daemon       Daemon       `json:"daemon"`
 	DefaultRoute DefaultRoute `json:"default_route"`
 	Uplinks      []Uplink     `json:"uplinks"`
+	Policies     []Policy     `json:"policies"`
 	Kernel       Kernel       `json:"kernel"`
 }
 
@@ -125,14 +126,16 @@ type Hold struct {
 
 // An Event is a change of an uplink, with the evidence for it.
 type Event struct {
-	ID       uint64    `json:"id"` // counts from 1 at the daemon's start
-	Time     time.Time `json:"time"`
-	Uplink   string    `json:"uplink"`
-	Kind     string    `json:"kind"` // state | route | lease | order | weight
-	From     string    `json:"from"`
-	To       string    `json:"to"`
-	Reason   string    `json:"reason"`
-	Evidence []string  `json:"evidence"`
+	ID        uint64    `json:"id"` // counts from 1 at the daemon's start
+	Time      time.Time `json:"time"`
+	Uplink    string    `json:"uplink"`
+	Interface string    `json:"interface"`
+	Address   string    `json:"address"` // that the uplink has now
+	Kind      string    `json:"kind"`    // state | route | lease | address | order
+	From      string    `json:"from"`
+	To        string    `json:"to"`
+	Reason    string    `json:"reason"`
+	Evidence  []string  `json:"evidence"`
 }
 
 // DHCP is the lease and the client's state.
@@ -180,6 +183,15 @@ type Counters struct {
 	RxBPS       uint64 `json:"rx_bps"` // bits a second
 	TxBPS       uint64 `json:"tx_bps"`
 	Connections int    `json:"connections"`
+}
+
+// Policy is one policy: where it leads now, and what it has counted. Only the first
+// packet of a connection is asked about.
+type Policy struct {
+	Name    string `json:"name"`
+	Leads   string `json:"leads"` // an uplink | balance | nowhere | the next policy
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
 }
 
 // Kernel is how the kernel stands to what is wanted.

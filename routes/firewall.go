@@ -1,0 +1,559 @@
+package routes
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A Firewall is what our own nft table is to hold: which uplink a connection
+// belongs to, kept in its mark, and what is translated. Foreign tables and chains
+// are never written to, and of marks only the bits under Mask.
+type Firewall struct {
+	Table    string // of family inet
+	Mask     uint32
+	Marks    bool // connections are marked, and follow their mark
+	Uplinks  []FirewallUplink
+	Policies []Policy
+}
+
+// A FirewallUplink is an uplink as the nft table knows it.
+type FirewallUplink struct {
+	Name       string
+	Interface  string
+	Mark       uint32
+	Masquerade bool // of forwarded traffic
+}
+
+// A Policy says by which uplink new connections leave that it matches. The first
+// that matches counts. Empty fields match all.
+type Policy struct {
+	Name     string
+	From, To *Prefixes
+	In       string  // interface
+	Protocol []uint8 // IP protocol numbers
+	SPort    []PortRange
+	DPort    []PortRange
+	User     *uint32 // of local programs
+	DSCP     *uint8
+
+	Mark     uint32  // of the uplink it leads to now; 0: by weight, as all else
+	Prohibit bool    // it leads nowhere now
+	Skip     bool    // it does not count now
+	Sticky   *Sticky // of those that go by weight
+}
+
+// A PortRange is both ends included.
+type PortRange struct{ First, Last uint16 }
+
+// Sticky keeps the connections of one source on one uplink for a time.
+type Sticky struct {
+	Destination bool // of one source and one destination
+	Seconds     uint32
+	Ways        []StickyWay // among which a new source is spread
+}
+
+// A StickyWay is an uplink that carries, and its weight.
+type StickyWay struct {
+	Mark   uint32
+	Weight int
+}
+
+// Prefixes is a set of addresses: ranges in order that neither overlap nor touch.
+// It is never changed once made.
+type Prefixes struct {
+	Ranges []AddressRange
+	sum    string
+}
+
+// An AddressRange is both ends included.
+type AddressRange struct{ First, Last netip.Addr }
+
+// NewPrefixes makes a set of IPv4 prefixes in any order, overlapping or not.
+func NewPrefixes(list []netip.Prefix) *Prefixes {
+	ranges := make([]AddressRange, len(list))
+	for i, p := range list {
+		ranges[i] = AddressRange{p.Masked().Addr(), lastOf(p)}
+	}
+	slices.SortFunc(ranges, func(a, b AddressRange) int { return a.First.Compare(b.First) })
+	merged := ranges[:0]
+	for _, r := range ranges {
+		if n := len(merged); n > 0 && (!merged[n-1].Last.Next().IsValid() || r.First.Compare(merged[n-1].Last.Next()) <= 0) {
+			if merged[n-1].Last.Less(r.Last) {
+				merged[n-1].Last = r.Last
+			}
+			continue
+		}
+		merged = append(merged, r)
+	}
+	h := sha256.New()
+	for _, r := range merged {
+		first, last := r.First.As4(), r.Last.As4()
+		h.Write(first[:])
+		h.Write(last[:])
+	}
+	return &Prefixes{Ranges: slices.Clip(merged), sum: hex.EncodeToString(h.Sum(nil)[:6])}
+}
+
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b)
+}
+
+// SetName returns the name of the nft set that holds the addresses. It follows
+// from them, so that a set of that name need not be looked into.
+func (p *Prefixes) SetName() string { return fmt.Sprintf("net_%s_%d", p.sum, len(p.Ranges)) }
+
+// Names of chains.
+const (
+	chainPolicies = "policies"
+	chainNAT      = "nat"
+)
+
+// A Chain of nft. Those without a hook are jumped to.
+type Chain struct {
+	Name     string
+	Type     string // filter | route | nat | ""
+	Hook     string // prerouting | output | postrouting
+	Priority int
+	Rules    []FirewallRule
+}
+
+// A FirewallRule is one rule: what it matches, and what it does.
+type FirewallRule []Statement
+
+// A Statement is a match or an action of a rule. It prints as nft has it.
+type Statement interface{ fmt.Stringer }
+
+// The statements there are.
+type (
+	// MatchIPv4 matches IPv4, or all else.
+	MatchIPv4 struct{ Not bool }
+	// MatchMark matches bits of the packet's mark, or of the connection's.
+	MatchMark struct {
+		Connection  bool
+		Mask, Value uint32
+		Not         bool
+	}
+	// MatchIn matches the interface a packet came in by; "": it came in by some.
+	MatchIn struct{ Interface string }
+	// MatchLocal matches what this host sends itself.
+	MatchLocal struct{}
+	// MatchOut matches the interface a packet leaves by.
+	MatchOut struct{ Interface string }
+	// MatchNew matches the first packets of a connection.
+	MatchNew struct{}
+	// MatchForeignSource matches a source address that is not of the interface a
+	// packet leaves by.
+	MatchForeignSource struct{}
+	// MatchAddress matches source or destination in a set.
+	MatchAddress struct {
+		Source bool
+		Set    *Prefixes
+	}
+	// MatchProtocol matches one of several IP protocols.
+	MatchProtocol struct{ Protocols []uint8 }
+	// MatchPort matches one of several ranges of ports.
+	MatchPort struct {
+		Source bool
+		Ranges []PortRange
+	}
+	// MatchUser matches the user of a local program.
+	MatchUser struct{ ID uint32 }
+	// MatchDSCP matches the differentiated services code point.
+	MatchDSCP struct{ Value uint8 }
+	// MatchStuck matches who is in a set of sticky sources.
+	MatchStuck struct {
+		Set         string
+		Destination bool
+	}
+	// SetMark sets bits of the packet's mark, or of the connection's.
+	SetMark struct {
+		Connection  bool
+		Mask, Value uint32
+	}
+	// Follow goes to the chain of the connection's mark.
+	Follow struct {
+		Mask uint32
+		To   []FirewallUplink
+	}
+	// Spread goes to one of several chains by weight, at random.
+	Spread struct{ To []SpreadWay }
+	// Stick puts the source into a set for a time.
+	Stick struct {
+		Set         string
+		Destination bool
+		Seconds     uint32
+	}
+	// Goto goes to a chain for good, or jumps to it.
+	Goto struct {
+		Chain string
+		Jump  bool
+	}
+	// Return ends the chain.
+	Return struct{}
+	// Reject answers that it is forbidden.
+	Reject struct{}
+	// Masquerade translates the source to the interface's address.
+	Masquerade struct{}
+	// Count counts, under a name.
+	Count struct{ Name string }
+)
+
+// A SpreadWay is a chain and its weight.
+type SpreadWay struct {
+	Chain  string
+	Weight int
+}
+
+func not(b bool) string {
+	if b {
+		return "!= "
+	}
+	return ""
+}
+
+func markKey(connection bool) string {
+	if connection {
+		return "ct mark"
+	}
+	return "meta mark"
+}
+
+func (m MatchIPv4) String() string { return "meta nfproto " + not(m.Not) + "ipv4" }
+
+func (m MatchMark) String() string {
+	return fmt.Sprintf("%s & %#x %s%#x", markKey(m.Connection), m.Mask, not(m.Not), m.Value)
+}
+
+func (m MatchIn) String() string {
+	if m.Interface == "" {
+		return "meta iif != 0"
+	}
+	return fmt.Sprintf("iifname %q", m.Interface)
+}
+
+func (MatchLocal) String() string         { return "meta iif 0" }
+func (m MatchOut) String() string         { return fmt.Sprintf("oifname %q", m.Interface) }
+func (MatchNew) String() string           { return "ct state new" }
+func (MatchForeignSource) String() string { return "fib saddr . oif type != local" }
+
+func (m MatchAddress) String() string {
+	if m.Source {
+		return "ip saddr @" + m.Set.SetName()
+	}
+	return "ip daddr @" + m.Set.SetName()
+}
+
+func (m MatchProtocol) String() string {
+	list := make([]string, len(m.Protocols))
+	for i, p := range m.Protocols {
+		list[i] = fmt.Sprint(p)
+	}
+	return "meta l4proto { " + strings.Join(list, ", ") + " }"
+}
+
+func (m MatchPort) String() string {
+	list := make([]string, len(m.Ranges))
+	for i, r := range m.Ranges {
+		list[i] = fmt.Sprintf("%d-%d", r.First, r.Last)
+	}
+	key := "th dport"
+	if m.Source {
+		key = "th sport"
+	}
+	return key + " { " + strings.Join(list, ", ") + " }"
+}
+
+func (m MatchUser) String() string { return fmt.Sprintf("meta skuid %d", m.ID) }
+func (m MatchDSCP) String() string { return fmt.Sprintf("ip dscp %d", m.Value) }
+
+func stickyKey(destination bool) string {
+	if destination {
+		return "ip saddr . ip daddr"
+	}
+	return "ip saddr"
+}
+
+func (m MatchStuck) String() string { return stickyKey(m.Destination) + " @" + m.Set }
+
+func (s SetMark) String() string {
+	key := markKey(s.Connection)
+	return fmt.Sprintf("%s set %s & %#x | %#x", key, key, ^s.Mask, s.Value)
+}
+
+func (f Follow) String() string {
+	list := make([]string, len(f.To))
+	for i, u := range f.To {
+		list[i] = fmt.Sprintf("%#x : goto %s", u.Mark, u.Chain())
+	}
+	return fmt.Sprintf("ct mark & %#x vmap { %s }", f.Mask, strings.Join(list, ", "))
+}
+
+func (s Spread) String() string {
+	total, list := 0, make([]string, len(s.To))
+	for i, way := range s.To {
+		list[i] = fmt.Sprintf("%d-%d : goto %s", total, total+way.Weight-1, way.Chain)
+		total += way.Weight
+	}
+	return fmt.Sprintf("numgen random mod %d vmap { %s }", total, strings.Join(list, ", "))
+}
+
+func (s Stick) String() string {
+	return fmt.Sprintf("update @%s { %s timeout %ds }", s.Set, stickyKey(s.Destination), s.Seconds)
+}
+
+func (g Goto) String() string {
+	if g.Jump {
+		return "jump " + g.Chain
+	}
+	return "goto " + g.Chain
+}
+
+func (Return) String() string     { return "return" }
+func (Reject) String() string     { return "reject with icmpx admin-prohibited" }
+func (Masquerade) String() string { return "masquerade" }
+func (c Count) String() string    { return "counter name " + c.Name }
+
+// Chain returns the name of the chain that leads packets to the uplink.
+func (u FirewallUplink) Chain() string { return fmt.Sprintf("to_%x", u.Mark) }
+
+// Priorities of hooks (linux/netfilter_ipv4.h).
+const (
+	priorityMangle = -150
+	prioritySource = 100
+)
+
+// Chains returns what the table holds. A packet goes like this:
+//
+//	prerouting   of a known connection: take its mark, and so its uplink's table;
+//	             in by an uplink: the connection is that uplink's, so that answers
+//	             go back there; new, from elsewhere: ask the policies
+//	output       what this host sends: likewise, unless the program has marked it
+//	postrouting  out by an uplink for the first time: the connection is its
+//	nat          forwarded and out by an uplink that masquerades
+func (f Firewall) Chains() []Chain {
+	var chains []Chain
+	if f.Marks {
+		chains = append(chains, f.prerouting(), f.output(), f.postrouting())
+		for _, u := range f.Uplinks {
+			chains = append(chains, Chain{Name: u.Chain(), Rules: []FirewallRule{{SetMark{Mask: f.Mask, Value: u.Mark}}}})
+		}
+		if len(f.Policies) > 0 {
+			chains = append(chains, f.policies()...)
+		}
+	}
+	if nat := f.nat(); len(nat.Rules) > 0 {
+		chains = append(chains, nat)
+	}
+	return chains
+}
+
+func (f Firewall) follow() FirewallRule { return FirewallRule{Follow{Mask: f.Mask, To: f.Uplinks}} }
+
+// askPolicies sends what is new to the policies, if there are any.
+func (f Firewall) askPolicies() []FirewallRule {
+	if len(f.Policies) == 0 {
+		return nil
+	}
+	return []FirewallRule{{MatchNew{}, Goto{Chain: chainPolicies}}}
+}
+
+func (f Firewall) prerouting() Chain {
+	rules := []FirewallRule{{MatchIPv4{Not: true}, Return{}}, f.follow()}
+	unmarked := MatchMark{Connection: true, Mask: f.Mask}
+	for _, u := range f.Uplinks {
+		in := MatchIn{Interface: u.Interface}
+		rules = append(rules,
+			FirewallRule{in, unmarked, SetMark{Connection: true, Mask: f.Mask, Value: u.Mark}},
+			FirewallRule{in, Return{}})
+	}
+	return Chain{
+		Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: priorityMangle,
+		Rules: append(rules, f.askPolicies()...),
+	}
+}
+
+func (f Firewall) output() Chain {
+	rules := []FirewallRule{
+		{MatchIPv4{Not: true}, Return{}},
+		{MatchMark{Mask: f.Mask, Not: true}, Return{}},
+		f.follow(),
+	}
+	return Chain{
+		Name: "output", Type: "route", Hook: "output", Priority: priorityMangle,
+		Rules: append(rules, f.askPolicies()...),
+	}
+}
+
+func (f Firewall) postrouting() Chain {
+	rules := []FirewallRule{
+		{MatchIPv4{Not: true}, Return{}},
+		{MatchMark{Connection: true, Mask: f.Mask, Not: true}, Return{}},
+	}
+	for _, u := range f.Uplinks {
+		rules = append(rules, FirewallRule{
+			MatchOut{u.Interface}, SetMark{Connection: true, Mask: f.Mask, Value: u.Mark},
+		})
+	}
+	return Chain{Name: "postrouting", Type: "filter", Hook: "postrouting", Priority: priorityMangle, Rules: rules}
+}
+
+func (f Firewall) nat() Chain {
+	c := Chain{Name: chainNAT, Type: "nat", Hook: "postrouting", Priority: prioritySource}
+	for _, u := range f.Uplinks {
+		if u.Masquerade {
+			c.Rules = append(c.Rules, FirewallRule{
+				MatchIPv4{}, MatchOut{u.Interface}, MatchIn{}, Masquerade{},
+			})
+		}
+		// A program's source address was chosen before a policy led it elsewhere.
+		if f.Marks && len(f.Policies) > 0 {
+			c.Rules = append(c.Rules, FirewallRule{
+				MatchIPv4{}, MatchOut{u.Interface}, MatchLocal{}, MatchMark{Mask: f.Mask, Value: u.Mark},
+				MatchForeignSource{}, Masquerade{},
+			})
+		}
+	}
+	return c
+}
+
+// policies returns the chain that asks them in order, and those that the sticky
+// ones need.
+func (f Firewall) policies() []Chain {
+	ask := Chain{Name: chainPolicies}
+	var more []Chain
+	for n, p := range f.Policies {
+		if p.Skip {
+			continue
+		}
+		rule := append(p.matches(), Count{p.Counter()})
+		switch {
+		case p.Prohibit:
+			rule = append(rule, Reject{})
+		case p.Mark != 0:
+			rule = append(rule, Goto{Chain: FirewallUplink{Mark: p.Mark}.Chain()})
+		case p.Sticky != nil && len(p.Sticky.Ways) > 0:
+			name := fmt.Sprintf("sticky_%d", n)
+			rule = append(rule, Goto{Chain: name})
+			more = append(more, p.sticky(name)...)
+		default:
+			rule = append(rule, Return{})
+		}
+		ask.Rules = append(ask.Rules, rule)
+	}
+	return append(more, ask)
+}
+
+func (p Policy) matches() FirewallRule {
+	var rule FirewallRule
+	if p.From != nil {
+		rule = append(rule, MatchAddress{Source: true, Set: p.From})
+	}
+	if p.To != nil {
+		rule = append(rule, MatchAddress{Set: p.To})
+	}
+	if p.In != "" {
+		rule = append(rule, MatchIn{p.In})
+	}
+	protocols := p.Protocol
+	if len(protocols) == 0 && len(p.SPort)+len(p.DPort) > 0 {
+		protocols = []uint8{6, 17} // what has ports
+	}
+	if len(protocols) > 0 {
+		rule = append(rule, MatchProtocol{protocols})
+	}
+	if len(p.SPort) > 0 {
+		rule = append(rule, MatchPort{Source: true, Ranges: p.SPort})
+	}
+	if len(p.DPort) > 0 {
+		rule = append(rule, MatchPort{Ranges: p.DPort})
+	}
+	if p.User != nil {
+		rule = append(rule, MatchUser{*p.User})
+	}
+	if p.DSCP != nil {
+		rule = append(rule, MatchDSCP{*p.DSCP})
+	}
+	return rule
+}
+
+// StickySet returns the name of the set of sources that stick to an uplink.
+func (p Policy) StickySet(mark uint32) string { return fmt.Sprintf("stuck_%s_%x", p.Name, mark) }
+
+// Counter returns the name of the policy's counter.
+func (p Policy) Counter() string { return "policy_" + p.Name }
+
+// sticky returns the chains that keep a source where it was, or else spread it by
+// weight and remember where.
+func (p Policy) sticky(name string) []Chain {
+	s := p.Sticky
+	c := Chain{Name: name}
+	var spread Spread
+	var ways []Chain
+	for _, way := range s.Ways {
+		chain := fmt.Sprintf("%s_%x", name, way.Mark)
+		c.Rules = append(c.Rules, FirewallRule{
+			MatchStuck{Set: p.StickySet(way.Mark), Destination: s.Destination}, Goto{Chain: chain},
+		})
+		spread.To = append(spread.To, SpreadWay{chain, way.Weight})
+		ways = append(ways, Chain{Name: chain, Rules: []FirewallRule{
+			{Stick{Set: p.StickySet(way.Mark), Destination: s.Destination, Seconds: s.Seconds}},
+			{Goto{Chain: FirewallUplink{Mark: way.Mark}.Chain()}},
+		}})
+	}
+	c.Rules = append(c.Rules, FirewallRule{spread})
+	return append(ways, c)
+}
+
+// Version returns the name of a chain without rules, by which the table in the
+// kernel says what it holds.
+func (f Firewall) Version() string {
+	sum := sha256.Sum256([]byte(f.String()))
+	return "v_" + hex.EncodeToString(sum[:8])
+}
+
+// Sets returns the sets of addresses, each once.
+func (f Firewall) Sets() []*Prefixes {
+	var list []*Prefixes
+	for _, p := range f.Policies {
+		for _, set := range []*Prefixes{p.From, p.To} {
+			same := func(other *Prefixes) bool { return other.SetName() == set.SetName() }
+			if set != nil && !slices.ContainsFunc(list, same) {
+				list = append(list, set)
+			}
+		}
+	}
+	return list
+}
+
+// String returns the table as nft has it. The elements of sets are left out.
+func (f Firewall) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table inet %s {\n", f.Table)
+	for _, set := range f.Sets() {
+		fmt.Fprintf(&b, "  set %s { type ipv4_addr; flags interval; } # %d ranges\n", set.SetName(), len(set.Ranges))
+	}
+	for _, c := range f.Chains() {
+		fmt.Fprintf(&b, "  chain %s {\n", c.Name)
+		if c.Hook != "" {
+			fmt.Fprintf(&b, "    type %s hook %s priority %d; policy accept;\n", c.Type, c.Hook, c.Priority)
+		}
+		for _, r := range c.Rules {
+			words := make([]string, len(r))
+			for i, s := range r {
+				words[i] = s.String()
+			}
+			b.WriteString("    " + strings.Join(words, " ") + "\n")
+		}
+		b.WriteString("  }\n")
+	}
+	b.WriteString("}")
+	return b.String()
+}

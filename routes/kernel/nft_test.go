@@ -1,0 +1,159 @@
+package kernel_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"uplinkd/internal/lab/labtest"
+	"uplinkd/routes"
+	"uplinkd/routes/kernel"
+)
+
+func prefixes(list ...string) *routes.Prefixes {
+	var all []netip.Prefix
+	for _, s := range list {
+		all = append(all, netip.MustParsePrefix(s))
+	}
+	return routes.NewPrefixes(all)
+}
+
+// everything is a Firewall with every kind of statement.
+func everything() routes.Firewall {
+	user, dscp := uint32(1000), uint8(46)
+	return routes.Firewall{
+		Table: "uplinkd", Mask: 0xff, Marks: true,
+		Uplinks: []routes.FirewallUplink{
+			{Name: "isp1", Interface: "wan1", Mark: 0x97, Masquerade: true}, {Name: "isp2", Interface: "wan2", Mark: 0x98},
+		},
+		Policies: []routes.Policy{
+			{Name: "voice", DSCP: &dscp, Protocol: []uint8{17}, Mark: 0x97},
+			{Name: "mail", From: prefixes("192.0.2.0/24"), To: prefixes("198.51.100.0/25", "203.0.113.0/24", "255.255.255.0/24"),
+				DPort: []routes.PortRange{{First: 25, Last: 25}, {First: 465, Last: 587}, {First: 65000, Last: 65535}}, Mark: 0x98},
+			{Name: "guest", In: "wlan0", SPort: []routes.PortRange{{First: 1024, Last: 2000}}, Prohibit: true},
+			{Name: "me", User: &user, Mark: 0x98},
+			{Name: "skipped", In: "wlan1", Skip: true},
+			{Name: "login", To: prefixes("198.18.0.0/15"), Sticky: &routes.Sticky{Seconds: 600, Ways: []routes.StickyWay{{Mark: 0x97, Weight: 2}, {Mark: 0x98, Weight: 1}}}},
+			{Name: "both", Protocol: []uint8{6}, Sticky: &routes.Sticky{Destination: true, Seconds: 60, Ways: []routes.StickyWay{{Mark: 0x97, Weight: 1}}}},
+			{Name: "rest"},
+		},
+	}
+}
+
+func nft(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("nft", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("nft %v: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+func putFirewall(t *testing.T, k *kernel.Kernel, f routes.Firewall) {
+	t.Helper()
+	do(t, k, []routes.Op{routes.PutFirewall{Firewall: f}})
+	if got := read(t, k, routes.Set{Owner: owner}).Firewall; got != f.Version() {
+		t.Errorf("the table says %q, want %q", got, f.Version())
+	}
+}
+
+// Every statement reaches the kernel as nft itself would put it; what is put again
+// keeps its counters; what is no longer used goes; and at the end nothing is left.
+func TestFirewall(t *testing.T) {
+	labtest.Need(t)
+	if _, err := exec.LookPath("nft"); err != nil {
+		labtest.NeedRoot(t, "nft")
+	}
+	k := openKernel(t)
+	t.Cleanup(func() { _ = exec.Command("nft", "delete", "table", "inet", "uplinkd").Run() })
+	nft(t, "add table inet foreign; add chain inet foreign c; add rule inet foreign c counter")
+	t.Cleanup(func() { _ = exec.Command("nft", "delete", "table", "inet", "foreign").Run() })
+	foreign := nft(t, "list", "table", "inet", "foreign")
+	f := everything()
+	putFirewall(t, k, f)
+	text := nft(t, "-n", "list", "table", "inet", "uplinkd")
+	for _, want := range []string{
+		`type filter hook prerouting priority -150; policy accept;`, `type route hook output priority -150; policy accept;`,
+		`type nat hook postrouting priority 100; policy accept;`,
+		`meta nfproto != 2 return`,
+		`iifname "wan1" ct mark & 0x000000ff == 0x00000000 ct mark set ct mark & 0xffffff97 | 0x00000097`,
+		`oifname "wan2" ct mark set ct mark & 0xffffff98 | 0x00000098`,
+		`meta mark & 0x000000ff != 0x00000000 return`,
+		`meta mark set meta mark & 0xffffff97 | 0x00000097`,
+		`meta l4proto { 17 } @nh,8,8 & 0xfc == 0xb8 counter name "policy_voice" goto to_97`,
+		`th dport { 25, 465-587, 65000-65535 } counter name "policy_mail" goto to_98`,
+		`198.51.100.0/25`, `203.0.113.0/24`, `255.255.255.0/24`,
+		`iifname "wlan0" meta l4proto { 6, 17 } th sport { 1024-2000 } counter name "policy_guest" reject with icmpx 3`,
+		`meta skuid 1000 counter name "policy_me" goto to_98`,
+		`numgen random mod 3 vmap { 0-1 : goto sticky_5_97, 2 : goto sticky_5_98 }`,
+		`update @stuck_login_97 { @nh,96,32 timeout 600s }`,
+		`@nh,96,32 . @nh,128,32 @stuck_both_97 goto sticky_6_97`,
+		`counter name "policy_rest" return`,
+		`oifname "wan1" iif != 0 masquerade`,
+		`fib saddr . oif type != 2 masquerade`,
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(text), " "), strings.Join(strings.Fields(want), " ")) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+	less := f
+	less.Policies = f.Policies[1:2]
+	putFirewall(t, k, less)
+	putFirewall(t, k, less) // again, without harm
+	text = nft(t, "list", "table", "inet", "uplinkd")
+	if strings.Contains(text, "sticky") || strings.Contains(text, "stuck") || strings.Contains(text, f.Version()) ||
+		!strings.Contains(text, "203.0.113.0/24") {
+		t.Errorf("not cleared of what is gone:\n%s", text)
+	}
+	if now := nft(t, "list", "table", "inet", "foreign"); now != foreign {
+		t.Errorf("a foreign table was touched:\n%s", now)
+	}
+	plan := routes.Cleanup(owner, read(t, k, routes.Set{Owner: owner}))
+	do(t, k, plan.Ops)
+	if tables := nft(t, "list", "tables"); strings.Contains(tables, "uplinkd") {
+		t.Errorf("left over: %s", tables)
+	}
+	do(t, k, []routes.Op{routes.DeleteFirewall{Table: "uplinkd"}}) // again, without harm
+}
+
+// A hundred thousand prefixes are in the kernel in less than a second, and are not
+// sent again when something else changes.
+func TestManyPrefixes(t *testing.T) {
+	labtest.Need(t)
+	k := openKernel(t)
+	t.Cleanup(func() { do(t, k, []routes.Op{routes.DeleteFirewall{Table: "uplinkd"}}) })
+	list := make([]netip.Prefix, 100_000)
+	for i := range list {
+		// Every other /24, so that none touch.
+		list[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>15), byte(i >> 7), byte(i << 1), 0}), 24)
+	}
+	f := everything()
+	start := time.Now()
+	f.Policies = []routes.Policy{{Name: "many", To: routes.NewPrefixes(list), Mark: 0x97}}
+	made := time.Since(start)
+	if n := len(f.Policies[0].To.Ranges); n != len(list) {
+		t.Fatalf("%d ranges of %d prefixes: the test proves nothing", n, len(list))
+	}
+	putFirewall(t, k, f)
+	took := time.Since(start)
+	start = time.Now()
+	f.Policies[0].Mark = 0x98
+	putFirewall(t, k, f)
+	t.Logf("100,000 prefixes: %v (of that %v in memory); another way for them: %v", took, made, time.Since(start))
+	if took > time.Second*raceFactor {
+		t.Errorf("%v, want less than a second", took)
+	}
+	if again := time.Since(start); again > took/3 {
+		t.Errorf("another way took %v of %v: were they sent again?", again, took)
+	}
+	sum := fmt.Sprint(len(nft(t, "list", "set", "inet", "uplinkd", f.Policies[0].To.SetName())))
+	if sum == "0" {
+		t.Error("the set is empty")
+	}
+}

@@ -1,0 +1,166 @@
+package hooks_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"uplinkd/uplink/hooks"
+	"uplinkd/uplink/status"
+)
+
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func program(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "hook")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// start runs a Runner with hooks until the test ends.
+func start(t *testing.T, list ...hooks.Hook) (*hooks.Runner, *buffer) {
+	t.Helper()
+	log := &buffer{}
+	r := hooks.New(slog.New(slog.NewTextHandler(log, nil)))
+	r.Set(list)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return r, log
+}
+
+func until(t *testing.T, what string, met func() bool) {
+	t.Helper()
+	for range 500 {
+		if met() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("not within 5 s: %s", what)
+}
+
+var down = status.Event{
+	ID: 7, Uplink: "isp1", Interface: "eth1", Address: "192.0.2.5/24", Kind: "state", From: "up", To: "down",
+	Reason: "the gateway `rm -rf /` $HOME \"says\" no",
+}
+
+// A program gets its arguments and an environment, and nothing else; what it says
+// is logged.
+func TestRun(t *testing.T) {
+	path := program(t, `echo "$1|$2|$#|$UPLINKD_EVENT|$UPLINKD_UPLINK|$UPLINKD_INTERFACE|$UPLINKD_ADDRESS|$UPLINKD_FROM|$UPLINKD_TO|$UPLINKD_REASON|$HOME|$PWD"`)
+	r, log := start(t, hooks.Hook{Run: []string{path, "a b", "*"}, On: []string{"down"}, Timeout: time.Second})
+	r.Tell(down)
+	want := "a b|*|2|down|isp1|eth1|192.0.2.5/24|up|down|the gateway rm -rf / HOME says no||/"
+	until(t, "the output is logged", func() bool { return strings.Contains(log.String(), want) })
+}
+
+// Which hooks are run on what.
+func TestWhichOn(t *testing.T) {
+	dir := t.TempDir()
+	all := []string{"lease", "address", "up", "down", "switch"}
+	note := program(t, `echo "$1 $UPLINKD_EVENT" >> `+dir+`/notes`)
+	r, _ := start(t,
+		hooks.Hook{Run: []string{note, "all"}, On: all, Timeout: time.Second},
+		hooks.Hook{Run: []string{note, "two"}, On: all, Uplinks: []string{"isp2"}, Timeout: time.Second},
+	)
+	for _, e := range []status.Event{
+		{Kind: "state", Uplink: "isp1", From: "starting", To: "up"}, {Kind: "state", Uplink: "isp1", From: "up", To: "disabled"},
+		{Kind: "state", Uplink: "isp2", From: "up", To: "down"}, {Kind: "lease", Uplink: "isp1"},
+		{Kind: "address", Uplink: "isp1"}, {Kind: "route"}, {Kind: "order", Uplink: "isp1"},
+		{Kind: "state", Uplink: "isp1", From: "disabled", To: "starting"},
+	} {
+		r.Tell(e)
+	}
+	read := func(who string) string {
+		b, _ := os.ReadFile(filepath.Join(dir, "notes"))
+		var list []string
+		for line := range strings.Lines(string(b)) {
+			if name, event, _ := strings.Cut(strings.TrimSpace(line), " "); name == who {
+				list = append(list, event)
+			}
+		}
+		return strings.Join(list, " ")
+	}
+	until(t, "all have run", func() bool {
+		return read("all") == "up down down lease address switch" && read("two") == "down switch"
+	})
+}
+
+// One that fails, one that is not there, one that hangs with children: logged, and
+// the others run.
+func TestBadHooks(t *testing.T) {
+	on, limit := []string{"down"}, 300*time.Millisecond
+	good := program(t, "echo fine")
+	r, log := start(t,
+		hooks.Hook{Run: []string{program(t, "echo oh dear >&2; exit 3")}, On: on, Timeout: limit},
+		hooks.Hook{Run: []string{"/nowhere/at/all"}, On: on, Timeout: limit},
+		hooks.Hook{Run: []string{program(t, "sleep 60 & sleep 60")}, On: on, Timeout: limit},
+		hooks.Hook{Run: []string{program(t, "yes")}, On: on, Timeout: limit},
+		hooks.Hook{Run: []string{good}, On: on, Timeout: limit},
+	)
+	r.Tell(down)
+	for _, want := range []string{"oh dear", "exit status 3", "no such file", "ended by its time limit", "output=fine"} {
+		until(t, want, func() bool { return strings.Contains(log.String(), want) })
+	}
+	until(t, "both that hang are ended", func() bool { return strings.Count(log.String(), "time limit") == 2 })
+	if n := len(log.String()); n > 20_000 {
+		t.Errorf("%d bytes of log", n)
+	}
+}
+
+// A storm of events: one run at a time, and no more than a few wait.
+func TestStorm(t *testing.T) {
+	dir := t.TempDir()
+	r, _ := start(t, hooks.Hook{
+		Run: []string{program(t, `mkdir `+dir+`/lock || echo twice >> `+dir+`/twice; sleep 0.02; rmdir `+dir+`/lock; echo $UPLINKD_ID >> `+dir+`/ran`)},
+		On:  []string{"down"}, Timeout: 5 * time.Second,
+	})
+	for n := range 500 {
+		e := down
+		e.ID = uint64(n)
+		r.Tell(e)
+	}
+	ran := func() []string {
+		b, _ := os.ReadFile(filepath.Join(dir, "ran"))
+		return strings.Fields(string(b))
+	}
+	until(t, "the last has run", func() bool { list := ran(); return len(list) > 0 && list[len(list)-1] == fmt.Sprint(499) })
+	if n := len(ran()); n > 30 {
+		t.Errorf("%d runs of 500 events", n)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "twice")); err == nil {
+		t.Errorf("two runs beside each other: %s", b)
+	}
+}
