@@ -313,18 +313,18 @@ func hooksOf(c configs.Config) []hooks.Hook {
 	return list
 }
 
-// cut ends the connections of an uplink: its flows first, so that what is ended
-// does not find them again.
-func cut(c uplink.Cut) (uplink.Severed, error) {
-	var s uplink.Severed
-	var flowErr, socketErr error
+// cut ends the connections of an uplink: its flows, and beside that its sockets.
+func cut(c uplink.Cut) (s uplink.Severed, err error) {
+	var flows, sockets error
+	var both sync.WaitGroup
 	if c.Mask != 0 {
-		s.Flows, flowErr = kernel.ForgetFlows(c.Mark, c.Mask)
+		both.Go(func() { s.Flows, flows = kernel.ForgetFlows(c.Mark, c.Mask) })
 	}
 	if len(c.Addresses) > 0 {
-		s.Sockets, socketErr = kernel.EndSockets(c.Addresses)
+		both.Go(func() { s.Sockets, sockets = kernel.EndSockets(c.Addresses) })
 	}
-	return s, errors.Join(flowErr, socketErr)
+	both.Wait()
+	return s, errors.Join(flows, sockets)
 }
 
 // counters are those of the policies, by the name of the nft object.

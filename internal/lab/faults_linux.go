@@ -37,10 +37,15 @@ func (isp *ISP) Loss(percent int) error {
 
 // apply puts the faults into the ISP's namespace, all in one batch.
 func (isp *ISP) apply() error {
-	conn, err := nftables.New(nftables.WithNetNSFd(int(isp.ns.ns)))
-	if err != nil {
-		return err
+	if isp.nft == nil {
+		// One for good: the library cannot wait on a file descriptor beyond 1023.
+		conn, err := nftables.New(nftables.WithNetNSFd(int(isp.ns.ns)), nftables.AsLasting())
+		if err != nil {
+			return err
+		}
+		isp.nft = conn
 	}
+	conn := isp.nft
 	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "lab"}
 	conn.AddTable(table)
 	conn.FlushTable(table)

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/net/ipv4"
 )
 
 // Port is where the internet answers on every address: by TCP and UDP with the
@@ -56,25 +58,23 @@ func (s *Server) serveTCP() {
 	}
 }
 
-// serveUDP answers each datagram with its caller's address.
+// serveUDP answers each datagram with its caller's address, from the address that
+// was asked.
 func (s *Server) serveUDP() {
+	conn := ipv4.NewPacketConn(s.udp)
+	if err := conn.SetControlMessage(ipv4.FlagDst, true); err != nil {
+		return
+	}
 	buffer := make([]byte, 64)
 	for {
-		_, from, err := s.udp.ReadFrom(buffer)
+		_, asked, from, err := conn.ReadFrom(buffer)
 		if err != nil {
 			return
 		}
-		_, _ = fmt.Fprintf(writerTo{s.udp, from}, "%s\n", from)
+		// Lost on the way is lost on the way.
+		_, _ = conn.WriteTo([]byte(from.String()+"\n"), &ipv4.ControlMessage{Src: asked.Dst}, from)
 	}
 }
-
-// A writerTo writes datagrams to one address.
-type writerTo struct {
-	conn net.PacketConn
-	to   net.Addr
-}
-
-func (w writerTo) Write(b []byte) (int, error) { return w.conn.WriteTo(b, w.to) }
 
 func (s *Server) close() {
 	_ = s.tcp.Close()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/google/nftables"
 )
 
 // An ISP is a provider: a namespace between the host and the internet, with a
@@ -21,6 +23,7 @@ type ISP struct {
 	ns     *Namespace
 	faults faults
 	wire   *slowWire // of a slow world
+	nft    *nftables.Conn
 }
 
 const (
@@ -66,8 +69,8 @@ func newISP(i int, w *World) (*ISP, error) {
 // backRoute leads the internet's answers to the ISP's customers. Twins have one
 // network between them: there each ISP answers for its own, by masquerading.
 func (isp *ISP) backRoute(near netip.Addr, peer string) error {
-	if isp.world.twins {
-		return isp.apply()
+	if err := isp.apply(); err != nil || isp.world.twins {
+		return err
 	}
 	return isp.world.Internet.Route(isp.Network, near, peer)
 }
@@ -134,5 +137,8 @@ func (isp *ISP) StopDHCP() {
 func (isp *ISP) close() {
 	isp.StopDHCP()
 	_ = isp.unplug() // may be detached
+	if isp.nft != nil {
+		_ = isp.nft.CloseLasting()
+	}
 	isp.ns.Close()
 }

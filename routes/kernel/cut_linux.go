@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
+	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,34 +23,51 @@ var errUnfiltered = errors.New("the kernel does not tell flows by their marks (C
 	"they are left to end by themselves")
 
 // ForgetFlows makes connection tracking forget all flows with a mark, and returns
-// how many these were. It first looks at what the kernel takes the mark for: one
-// without marks would forget all there are.
+// how many these were, as far as its count tells: others come and go meanwhile.
 func ForgetFlows(mark, mask uint32) (int, error) {
-	request := func(kind, flags int) *nl.NetlinkRequest {
-		req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|kind, flags)
-		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
-		req.AddData(nl.NewRtAttr(ctaMark, nl.BEUint32Attr(mark)))
-		req.AddData(nl.NewRtAttr(ctaMarkMask, nl.BEUint32Attr(mask)))
-		return req
+	before := flowCount()
+	if before == 0 {
+		return 0, nil
 	}
-	count, foreign := 0, false
-	err := request(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP).ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
-		count++
-		b := []byte(nil)
-		if len(m) > nl.SizeofNfgenmsg {
-			b = attribute(m[nl.SizeofNfgenmsg:], ctaMark)
-		}
-		foreign = foreign || len(b) != 4 || uint32(b[0])<<24|uint32(b[1])<<16|uint32(b[2])<<8|uint32(b[3])&mask != mark
-		return !foreign
-	})
-	switch {
-	case foreign:
-		return 0, errUnfiltered
-	case err != nil || count == 0:
-		return 0, ignore(err, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT)
+	if err := checkFilter(); err != nil {
+		return 0, err
 	}
-	_, err = request(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK).Execute(unix.NETLINK_NETFILTER, 0)
-	return count, err
+	_, err := byMark(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, mark, mask).Execute(unix.NETLINK_NETFILTER, 0)
+	if err != nil {
+		return 0, ignore(err, unix.ENOENT, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT)
+	}
+	return max(before-flowCount(), 0), nil
+}
+
+// byMark is a request about all flows with a mark.
+func byMark(kind, flags int, mark, mask uint32) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|kind, flags)
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
+	req.AddData(nl.NewRtAttr(ctaMark, nl.BEUint32Attr(mark)))
+	req.AddData(nl.NewRtAttr(ctaMarkMask, nl.BEUint32Attr(mask)))
+	return req
+}
+
+// checkFilter asks for flows with a mark that none can have. A kernel that names
+// some does not look at marks, and would forget all flows there are.
+func checkFilter() error {
+	named := false
+	err := byMark(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, 1, 0).ExecuteIter(unix.NETLINK_NETFILTER, 0,
+		func([]byte) bool { named = true; return false })
+	if named {
+		return errUnfiltered
+	}
+	return err
+}
+
+// flowCount returns how many flows connection tracking knows, 0 where there is none.
+func flowCount() int {
+	text, err := readFile("/proc/sys/net/netfilter/nf_conntrack_count")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(text) // the kernel writes a number
+	return n
 }
 
 // Sizes and numbers of sock_diag(7) (linux/inet_diag.h, linux/sock_diag.h).
@@ -59,9 +78,8 @@ const (
 	diagMessage      = 72 // struct inet_diag_msg
 	diagSocketID     = 48 // struct inet_diag_sockid
 
-	stateEstablished = 1
-	stateListen      = 10
-	allStates        = 1<<12 - 1
+	stateListen = 10
+	allStates   = 1<<12 - 1
 )
 
 // A diagSocket is one socket as sock_diag tells it.
@@ -90,15 +108,11 @@ func (s *diagSocket) source() netip.Addr {
 // other end has chosen the address, and may be who looks after this host. It
 // returns how many it has ended.
 func EndSockets(addresses []netip.Addr) (int, error) {
-	socket, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_INET_DIAG)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_INET_DIAG)
 	if err != nil {
 		return 0, fmt.Errorf("open a sock_diag socket: %w", err)
 	}
-	defer socket.Close()
-	timeout := unix.NsecToTimeval(answerTimeout.Nanoseconds())
-	if err := errors.Join(socket.SetReceiveTimeout(&timeout), socket.SetSendTimeout(&timeout)); err != nil {
-		return 0, err
-	}
+	defer unix.Close(fd) //nolint:errcheck // it has served
 	wanted := map[netip.Addr]bool{}
 	for _, a := range addresses {
 		wanted[a] = true
@@ -112,7 +126,7 @@ func EndSockets(addresses []netip.Addr) (int, error) {
 		if err != nil {
 			return ended, err
 		}
-		n, err := destroy(socket, victims, kind.protocol)
+		n, err := destroy(fd, victims, kind.protocol)
 		ended += n
 		if err != nil {
 			return ended, err
@@ -162,25 +176,30 @@ func diagHeader(family, protocol uint8, states uint32, id []byte) []byte {
 	return b
 }
 
-// destroyBatch is how many orders are sent before their answers are read.
+// destroyBatch is how many orders stand in one message. The kernel carries them
+// out before the call returns.
 const destroyBatch = 64
 
 // destroy ends sockets, by their cookies, so that none can be mistaken for another
-// that has taken its place. One that has ended meanwhile is none of the count.
-func destroy(socket *nl.NetlinkSocket, victims []diagSocket, protocol uint8) (int, error) {
+// that has taken its place, and returns how many. One that has ended by itself
+// meanwhile does not count.
+func destroy(fd int, victims []diagSocket, protocol uint8) (int, error) {
 	ended := 0
-	for len(victims) > 0 {
-		batch := victims[:min(destroyBatch, len(victims))]
-		victims = victims[len(batch):]
+	for batch := range slices.Chunk(victims, destroyBatch) {
+		var b []byte
 		for i := range batch {
-			req := nl.NewNetlinkRequest(sockDestroy, unix.NLM_F_ACK)
-			req.AddRawData(diagHeader(batch[i].family, protocol, 0, batch[i].id[:]))
-			if err := socket.Send(req); err != nil {
-				return ended, fmt.Errorf("end sockets: %w", err)
-			}
+			b = native.AppendUint32(b, unix.NLMSG_HDRLEN+diagRequest)
+			b = native.AppendUint16(b, sockDestroy)
+			b = native.AppendUint16(b, unix.NLM_F_REQUEST) // an answer only if it fails
+			b = native.AppendUint32(b, uint32(i))
+			b = native.AppendUint32(b, 0)
+			b = append(b, diagHeader(batch[i].family, protocol, 0, batch[i].id[:])...)
 		}
-		n, err := acknowledged(socket, len(batch))
-		ended += n
+		if err := unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return ended, fmt.Errorf("end sockets: %w", err)
+		}
+		failed, err := failures(fd)
+		ended += len(batch) - failed
 		if err != nil {
 			return ended, err
 		}
@@ -188,29 +207,35 @@ func destroy(socket *nl.NetlinkSocket, victims []diagSocket, protocol uint8) (in
 	return ended, nil
 }
 
-// acknowledged reads the answers to a batch, and returns how many were good.
-func acknowledged(socket *nl.NetlinkSocket, answers int) (good int, err error) {
-	for answers > 0 {
-		messages, _, err := socket.Receive()
+// failures reads the answers there are, and returns how many orders failed. An
+// error says that all will.
+func failures(fd int) (failed int, err error) {
+	b := make([]byte, 64<<10)
+	for {
+		n, _, err := unix.Recvfrom(fd, b, unix.MSG_DONTWAIT)
+		if errors.Is(err, unix.EAGAIN) {
+			return failed, nil
+		}
 		if err != nil {
-			return good, fmt.Errorf("end sockets: %w", err)
+			return failed, fmt.Errorf("end sockets: %w", err)
+		}
+		messages, err := syscall.ParseNetlinkMessage(b[:n])
+		if err != nil {
+			return failed, fmt.Errorf("end sockets: %w", err)
 		}
 		for _, m := range messages {
-			answers--
 			if len(m.Data) < 4 {
 				continue
 			}
-			switch errno := unix.Errno(-int32(native.Uint32(m.Data))); errno {
-			case 0:
-				good++
+			failed++
+			switch unix.Errno(-int32(native.Uint32(m.Data))) {
 			case unix.EOPNOTSUPP:
-				return good, errors.New("the kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY): " +
+				return failed, errors.New("the kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY): " +
 					"connections over a dead uplink wait for their own timeouts")
 			case unix.EPERM:
-				return good, errors.New("end sockets: uplinkd needs to be root or to have CAP_NET_ADMIN")
+				return failed, errors.New("end sockets: uplinkd needs to be root or to have CAP_NET_ADMIN")
 			default: // it has ended by itself
 			}
 		}
 	}
-	return good, nil
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
@@ -24,6 +25,7 @@ const answerTimeout = 5 * time.Second
 type Kernel struct {
 	handle *netlink.Handle
 	rules  map[int]*nl.SocketHandle // the library's rule code loses fields; ours needs a socket of its own
+	nft    *nftables.Conn
 	ledger *ledger
 	look   bool           // only look: the record is left as it is
 	tags   bool           // this kernel keeps the tag of an address (IFA_PROTO, Linux 5.18)
@@ -52,6 +54,12 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		rules:  map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}},
 		ledger: newLedger(stateDir, log),
 		tags:   keepsAddressTags(),
+	}
+	// One for good, opened early: the library waits by select(2), which knows no file
+	// descriptor beyond 1023.
+	if k.nft, err = nftables.New(nftables.AsLasting()); err != nil {
+		k.Close()
+		return nil, fmt.Errorf("open a netlink socket for nftables: %w", err)
 	}
 	if err := k.boundWaits(socket); err != nil {
 		k.Close()
@@ -119,6 +127,9 @@ func (k *Kernel) Unreadable() error {
 // Close frees the sockets.
 func (k *Kernel) Close() {
 	k.handle.Close()
+	if k.nft != nil {
+		_ = k.nft.CloseLasting()
+	}
 	for _, socket := range k.rules {
 		_ = socket.Close()
 	}

@@ -24,11 +24,7 @@ const strangeVersion = "?"
 
 // readFirewall notes what our nft table holds, by the name it goes by.
 func (k *Kernel) readFirewall(state *routes.State, owner routes.Owner) error {
-	conn, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	chains, err := ours(conn, owner.Table())
+	chains, err := ours(k.nft, owner.Table())
 	if err != nil || chains == nil {
 		return err
 	}
@@ -81,22 +77,15 @@ func Counters(table string) (map[string][2]uint64, error) {
 }
 
 func (k *Kernel) deleteFirewall(name string) error {
-	conn, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	conn.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: name})
-	return ignore(conn.Flush(), fs.ErrNotExist, unix.ENOENT)
+	k.nft.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: name})
+	return ignore(k.nft.Flush(), fs.ErrNotExist, unix.ENOENT)
 }
 
 // putFirewall makes our table hold f, in one transaction. Counters and sets of
 // sources that stick outlive it, and sets of addresses that are there already are
 // not sent again.
 func (k *Kernel) putFirewall(f routes.Firewall) error {
-	conn, err := nftables.New()
-	if err != nil {
-		return err
-	}
+	conn := k.nft
 	have, err := ours(conn, f.Table)
 	if err != nil {
 		return err

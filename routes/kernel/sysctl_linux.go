@@ -24,7 +24,12 @@ func (k *Kernel) readSysctl(name string) (string, error) {
 		}
 		return "", fs.ErrNotExist
 	}
-	b, err := os.ReadFile(filepath.Join(procSys, name))
+	return readFile(filepath.Join(procSys, name))
+}
+
+// readFile reads a file of the kernel's that holds one value.
+func readFile(path string) (string, error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
