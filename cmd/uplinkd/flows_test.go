@@ -18,7 +18,6 @@ import (
 
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/labtest"
-	"uplinkd/routes/kernel"
 	"uplinkd/uplink/control"
 )
 
@@ -407,5 +406,3 @@ func TestSwitchOfMany(t *testing.T) {
 		t.Errorf("%v, want 50ms at most", took)
 	}
 }
-
-var _ = kernel.Flows

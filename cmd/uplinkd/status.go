@@ -22,6 +22,7 @@ func (c *common) width() int {
 }
 
 func statusCommand(c *common) *cobra.Command {
+	var policies bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the uplinks and how they are", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,9 +33,13 @@ func statusCommand(c *common) *cobra.Command {
 			if c.json {
 				return c.printJSON(s)
 			}
+			if policies {
+				return s.WritePolicies(c.out)
+			}
 			return s.WriteTable(c.out, time.Now(), c.width())
 		},
 	}
+	cmd.Flags().BoolVar(&policies, "policies", false, "show the policies, where each leads now, and what it has counted")
 	c.flagSocket(cmd)
 	c.flagJSON(cmd)
 	return cmd

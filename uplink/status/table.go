@@ -50,12 +50,42 @@ func (s *Snapshot) WriteTable(w io.Writer, now time.Time, width int) error {
 	return err
 }
 
-func (s *Snapshot) render(columns []column, now time.Time) string {
+// WritePolicies writes the policies as a person likes to read them.
+func (s *Snapshot) WritePolicies(w io.Writer) error {
+	if len(s.Policies) == 0 {
+		_, err := fmt.Fprintln(w, "no policies: new connections go by weight")
+		return err
+	}
+	t := plainTable()
+	t.AppendHeader(table.Row{"POLICY", "LEADS TO", "CONNECTIONS", "BYTES"})
+	for _, p := range s.Policies {
+		t.AppendRow(table.Row{p.Name, p.Leads, p.Packets, p.Bytes})
+	}
+	_, err := io.WriteString(w, trimmed(t))
+	return err
+}
+
+// plainTable is a table without lines.
+func plainTable() table.Writer {
 	t := table.NewWriter()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
 	t.SetStyle(style)
+	return t
+}
+
+// trimmed renders a table without spaces at the ends of lines.
+func trimmed(t table.Writer) string {
+	var b strings.Builder
+	for line := range strings.Lines(t.Render() + "\n") {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	return b.String()
+}
+
+func (s *Snapshot) render(columns []column, now time.Time) string {
+	t := plainTable()
 	head := make(table.Row, len(columns))
 	for i, c := range columns {
 		head[i] = c.head
@@ -68,11 +98,7 @@ func (s *Snapshot) render(columns []column, now time.Time) string {
 		}
 		t.AppendRow(row)
 	}
-	var b strings.Builder
-	for line := range strings.Lines(t.Render() + "\n") {
-		b.WriteString(strings.TrimRight(line, " \n") + "\n")
-	}
-	return b.String()
+	return trimmed(t)
 }
 
 func widest(text string) int {
