@@ -73,7 +73,7 @@ func (p *parser) readHook(v value) {
 		return value{node: v.node, path: v.path + "." + key}
 	}
 	if len(h.Run) == 0 || !filepath.IsAbs(h.Run[0]) || len(h.Run) > argumentMost {
-		p.fail(at("run"), "must be the absolute path of a program, or a list of it and its arguments; there is no shell")
+		p.fail(at("run"), "must be the absolute path of a program, or a list of it and its arguments: no shell")
 	}
 	if len(h.On) == 0 {
 		p.fail(at("on"), "missing: name one or more of %s", strings.Join(HookEvents, ", "))

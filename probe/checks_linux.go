@@ -29,7 +29,9 @@ func Open(spec Spec) (Conn, error) {
 	if !kinds[false] {
 		return OpenICMP(spec)
 	}
-	c := &checks{spec: spec, answers: make(chan Answer, len(spec.Targets)), busy: make([]atomic.Int32, len(spec.Targets))}
+	c := &checks{
+		spec: spec, answers: make(chan Answer, len(spec.Targets)), busy: make([]atomic.Int32, len(spec.Targets)),
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if kinds[true] {
 		icmp, err := OpenICMP(spec)
@@ -181,9 +183,9 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	if _, err := netip.ParseAddr(host); err != nil {
-		ips, err := w.resolver().LookupNetIP(ctx, "ip4", host)
-		if err != nil {
+	if _, notIP := netip.ParseAddr(host); notIP != nil {
+		var ips []netip.Addr
+		if ips, err = w.resolver().LookupNetIP(ctx, "ip4", host); err != nil {
 			return nil, err
 		}
 		address = net.JoinHostPort(ips[0].Unmap().String(), port)

@@ -81,7 +81,7 @@ func NewPrefixes(list []netip.Prefix) *Prefixes {
 	slices.SortFunc(ranges, func(a, b AddressRange) int { return a.First.Compare(b.First) })
 	merged := ranges[:0]
 	for _, r := range ranges {
-		if n := len(merged); n > 0 && (!merged[n-1].Last.Next().IsValid() || r.First.Compare(merged[n-1].Last.Next()) <= 0) {
+		if n := len(merged); n > 0 && merged[n-1].touches(r) {
 			if merged[n-1].Last.Less(r.Last) {
 				merged[n-1].Last = r.Last
 			}
@@ -96,6 +96,13 @@ func NewPrefixes(list []netip.Prefix) *Prefixes {
 		h.Write(last[:])
 	}
 	return &Prefixes{Ranges: slices.Clip(merged), sum: hex.EncodeToString(h.Sum(nil)[:6])}
+}
+
+// touches reports whether next, which begins no earlier, overlaps r or follows it
+// at once.
+func (r AddressRange) touches(next AddressRange) bool {
+	after := r.Last.Next() // not valid after the last address there is
+	return !after.IsValid() || next.First.Compare(after) <= 0
 }
 
 func lastOf(p netip.Prefix) netip.Addr {
@@ -330,7 +337,8 @@ const (
 	prioritySource = 100
 )
 
-// Chains returns what the table holds. A packet goes like this:
+// Chains returns what the table holds. What most packets need, those of known
+// connections, stands first; only IPv4 is ever marked. A packet goes like this:
 //
 //	prerouting   of a known connection: take its mark, and so its uplink's table;
 //	             in by an uplink: the connection is that uplink's, so that answers
@@ -343,7 +351,8 @@ func (f Firewall) Chains() []Chain {
 	if f.Marks {
 		chains = append(chains, f.prerouting(), f.output(), f.postrouting())
 		for _, u := range f.Uplinks {
-			chains = append(chains, Chain{Name: u.Chain(), Rules: []FirewallRule{{SetMark{Mask: f.Mask, Value: u.Mark}}}})
+			mark := FirewallRule{SetMark{Mask: f.Mask, Value: u.Mark}}
+			chains = append(chains, Chain{Name: u.Chain(), Rules: []FirewallRule{mark}})
 		}
 		if len(f.Policies) > 0 {
 			chains = append(chains, f.policies()...)
@@ -366,7 +375,7 @@ func (f Firewall) askPolicies() []FirewallRule {
 }
 
 func (f Firewall) prerouting() Chain {
-	rules := []FirewallRule{{MatchIPv4{Not: true}, Return{}}, f.follow()}
+	rules := []FirewallRule{f.follow(), {MatchIPv4{Not: true}, Return{}}}
 	unmarked := MatchMark{Connection: true, Mask: f.Mask}
 	for _, u := range f.Uplinks {
 		in := MatchIn{Interface: u.Interface}
@@ -382,9 +391,9 @@ func (f Firewall) prerouting() Chain {
 
 func (f Firewall) output() Chain {
 	rules := []FirewallRule{
-		{MatchIPv4{Not: true}, Return{}},
 		{MatchMark{Mask: f.Mask, Not: true}, Return{}},
 		f.follow(),
+		{MatchIPv4{Not: true}, Return{}},
 	}
 	return Chain{
 		Name: "output", Type: "route", Hook: "output", Priority: priorityMangle,
@@ -394,8 +403,8 @@ func (f Firewall) output() Chain {
 
 func (f Firewall) postrouting() Chain {
 	rules := []FirewallRule{
-		{MatchIPv4{Not: true}, Return{}},
 		{MatchMark{Connection: true, Mask: f.Mask, Not: true}, Return{}},
+		{MatchIPv4{Not: true}, Return{}},
 	}
 	for _, u := range f.Uplinks {
 		rules = append(rules, FirewallRule{
@@ -416,8 +425,12 @@ func (f Firewall) nat() Chain {
 		// A program's source address was chosen before a policy led it elsewhere.
 		if f.Marks && len(f.Policies) > 0 {
 			c.Rules = append(c.Rules, FirewallRule{
-				MatchIPv4{}, MatchOut{u.Interface}, MatchLocal{}, MatchMark{Mask: f.Mask, Value: u.Mark},
-				MatchForeignSource{}, Masquerade{},
+				MatchIPv4{},
+				MatchOut{u.Interface},
+				MatchLocal{},
+				MatchMark{Mask: f.Mask, Value: u.Mark},
+				MatchForeignSource{},
+				Masquerade{},
 			})
 		}
 	}

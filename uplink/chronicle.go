@@ -73,7 +73,8 @@ func events(before, after State, now time.Time) []status.Event {
 		}
 		add := func(kind, from, to, reason string) {
 			list = append(list, status.Event{
-				Time: now, Uplink: u.Config.Name, Interface: u.Config.Interface, Address: u.present(), Kind: kind, From: from, To: to, Reason: reason, Evidence: u.facts(),
+				Time: now, Uplink: u.Config.Name, Interface: u.Config.Interface, Address: u.present(),
+				Kind: kind, From: from, To: to, Reason: reason, Evidence: u.facts(),
 			})
 		}
 		if old.Order != u.Order {

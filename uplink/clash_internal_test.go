@@ -106,7 +106,8 @@ func TestMTU(t *testing.T) {
 		{configs.MTUIgnore, 1400, ""},
 		{configs.MTUAccept, 1400, "1400"},
 		{configs.MTUAccept, 0, ""},
-		{configs.MTUAccept, 576, ""}, {configs.MTUAccept, 9000, ""},
+		{configs.MTUAccept, 576, ""},
+		{configs.MTUAccept, 9000, ""},
 		{configs.MTUAccept, 1280, "1280"},
 	} {
 		u := leasedUplink("eth1", "10.0.0.5/24", "10.0.0.1")

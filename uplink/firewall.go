@@ -105,7 +105,8 @@ func (s *State) leads(p configs.Policy) string {
 		return "balance"
 	}
 	return map[configs.WhenDown]string{
-		configs.WhenDownNext: "the next policy", configs.WhenDownProhibit: "nowhere", configs.WhenDownBalance: "balance",
+		configs.WhenDownNext: "the next policy", configs.WhenDownProhibit: "nowhere",
+		configs.WhenDownBalance: "balance",
 	}[p.WhenDown]
 }
 

@@ -36,32 +36,37 @@ func (s *State) take(e Event, now time.Time) {
 		if u := s.on(e.Interface); u != nil {
 			u.leased(e.Change)
 		}
-	case Ordered:
-		for i := range s.Uplinks {
-			if u := &s.Uplinks[i]; u.Config.Name == e.Uplink {
-				u.Order = order(u.Order, e, now)
-				if e.Verb == Enable {
-					u.Hold = Hold{} // a person knows better
-				}
-			}
-		}
-	case Recalled:
-		for i := range s.Uplinks {
-			s.Uplinks[i].Order = e.Orders[s.Uplinks[i].Config.Name]
-		}
+	case Ordered, Recalled, Renewed:
+		s.obey(e, now)
 	case Sampled:
 		s.sample(e.Samples)
-	case Renewed:
-		for i := range s.Uplinks {
-			if s.Uplinks[i].Config.Name == e.Uplink {
-				s.Uplinks[i].Asked++
-			}
-		}
 	case Forsaken: // is for the probers, which the engine tells
 	case Resumed:
 		s.Slept += e.Slept
 	case Reloaded:
 		s.reload(e.Config, now)
+	}
+}
+
+// obey notes what the operator wants.
+func (s *State) obey(e Event, now time.Time) {
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		switch e := e.(type) {
+		case Ordered:
+			if u.Config.Name == e.Uplink {
+				u.Order = order(u.Order, e, now)
+			}
+			if u.Config.Name == e.Uplink && e.Verb == Enable {
+				u.Hold = Hold{} // a person knows better
+			}
+		case Recalled:
+			u.Order = e.Orders[u.Config.Name]
+		case Renewed:
+			if u.Config.Name == e.Uplink {
+				u.Asked++
+			}
+		}
 	}
 }
 

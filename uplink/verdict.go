@@ -34,44 +34,54 @@ type poll struct {
 // A quorum of more than have a vote is all of them. It is monotone: a vote that
 // turns from down to unknown or up never makes an uplink go from up to down.
 func count(votes []vote, quorum int) poll {
-	var up, unknown, voters, far, farDown int
-	gatewayUp := false
-	var against []string
+	t := tallyOf(votes)
+	quorum = min(quorum, t.voters)
+	against := strings.Join(t.against, "; ")
+	switch {
+	case t.voters == 0:
+		return poll{reason: "none of its targets answers anywhere: the last verdict stands"}
+	case t.gatewayUp && t.far > 0 && t.farDown == t.far:
+		return poll{probe.Down, "the gateway answers, the Internet behind it does not: " + against}
+	case t.up >= quorum:
+		return poll{probe.Up, "probes are answered"}
+	case t.up+t.unknown < quorum:
+		return poll{probe.Down, against}
+	}
+	return poll{}
+}
+
+// A tally is how many of the votes that count say what.
+type tally struct {
+	voters, up, unknown int
+	far, farDown        int // of those beyond the gateway
+	gatewayUp           bool
+	against             []string
+}
+
+func tallyOf(votes []vote) tally {
+	var t tally
 	for _, v := range votes {
 		if v.void {
 			continue
 		}
-		voters++
+		t.voters++
 		switch v.verdict {
 		case probe.Up:
-			up++
-			gatewayUp = gatewayUp || v.gateway
+			t.up++
+			t.gatewayUp = t.gatewayUp || v.gateway
 		case probe.Unknown:
-			unknown++
+			t.unknown++
 		case probe.Down:
-			if v.why != "" {
-				against = append(against, v.why)
-			}
+			t.against = append(t.against, v.why)
 		}
 		if !v.gateway {
-			far++
-			if v.verdict == probe.Down {
-				farDown++
-			}
+			t.far++
+		}
+		if !v.gateway && v.verdict == probe.Down {
+			t.farDown++
 		}
 	}
-	quorum = min(quorum, voters)
-	switch {
-	case voters == 0:
-		return poll{reason: "none of its targets answers anywhere: the last verdict stands"}
-	case gatewayUp && far > 0 && farDown == far:
-		return poll{probe.Down, "the gateway answers, the Internet behind it does not: " + strings.Join(against, "; ")}
-	case up >= quorum:
-		return poll{probe.Up, "probes are answered"}
-	case up+unknown < quorum:
-		return poll{probe.Down, strings.Join(against, "; ")}
-	}
-	return poll{}
+	return t
 }
 
 // poll asks the targets of the i-th uplink.

@@ -26,11 +26,11 @@ const callTo = "UPLINKD_CALL_TO"
 func call(to string) {
 	conn, err := net.DialTimeout("tcp4", to, time.Second)
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		os.Exit(1)
 	}
 	caller, err := lab.ReadCaller(conn)
-	fmt.Println("caller", caller, err)
+	fmt.Fprintln(os.Stdout, "caller", caller, err)
 	os.Exit(0)
 }
 

@@ -436,7 +436,7 @@ func (b *bench) ftpLike(server string, n int) (control, data netip.Addr, err err
 		return control, data, fmt.Errorf("the internet connects to %s: %w", at, err)
 	}
 	defer in.Close()
-	if _, _, err := socksReply(bind); err != nil {
+	if _, err := socksReply(bind); err != nil {
 		return control, data, fmt.Errorf("the second answer to bind: %w", err)
 	}
 	_ = in.SetDeadline(time.Now().Add(time.Second))
@@ -465,23 +465,22 @@ func socksAsk(conn net.Conn, command byte, to netip.AddrPort) (netip.AddrPort, e
 	if _, err := conn.Write(append(request, byte(to.Port()>>8), byte(to.Port()))); err != nil {
 		return netip.AddrPort{}, err
 	}
-	_, at, err := socksReply(conn)
-	return at, err
+	return socksReply(conn)
 }
 
-func socksReply(conn net.Conn) (byte, netip.AddrPort, error) {
+func socksReply(conn net.Conn) (netip.AddrPort, error) {
 	b := make([]byte, 10)
 	for n := 0; n < len(b); {
 		m, err := conn.Read(b[n:])
 		if err != nil {
-			return 0, netip.AddrPort{}, err
+			return netip.AddrPort{}, err
 		}
 		n += m
 	}
 	if b[1] != 0 {
-		return b[1], netip.AddrPort{}, fmt.Errorf("SOCKS says %d", b[1])
+		return netip.AddrPort{}, fmt.Errorf("SOCKS says %d", b[1])
 	}
-	return 0, netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), uint16(b[8])<<8|uint16(b[9])), nil
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), uint16(b[8])<<8|uint16(b[9])), nil
 }
 
 // The provider gives another address: Dante, which reads addresses at its start, is

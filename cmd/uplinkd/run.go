@@ -90,7 +90,8 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 		log.Error("the operator's orders of before are not known: none is in force", "err", err)
 	}
 	d.engine = uplink.NewEngine(config, uplink.Outside{
-		Kernel: k, Watch: watcher.Watch, Neighbours: neighbours.Watch, OpenProbe: probe.Open, OpenDHCP: dhcp.Open, Random: rand.Uint32,
+		Kernel: k, Watch: watcher.Watch, Neighbours: neighbours.Watch, OpenProbe: probe.Open, OpenDHCP: dhcp.Open,
+		Random:    rand.Uint32,
 		DUID:      machineDUID(),
 		Leases:    dhcp.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}},
 		SinceBoot: dhcp.SystemClock{}.SinceBoot, Traffic: traffic, Connections: connections, Flows: flows,

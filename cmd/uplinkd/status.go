@@ -39,7 +39,7 @@ func statusCommand(c *common) *cobra.Command {
 			return s.WriteTable(c.out, time.Now(), c.width())
 		},
 	}
-	cmd.Flags().BoolVar(&policies, "policies", false, "show the policies, where each leads now, and what it has counted")
+	cmd.Flags().BoolVar(&policies, "policies", false, "show the policies, where each leads now, and its counters")
 	c.flagSocket(cmd)
 	c.flagJSON(cmd)
 	return cmd

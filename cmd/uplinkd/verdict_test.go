@@ -242,8 +242,10 @@ func TestEventsCommand(t *testing.T) {
 	}
 	out, err := b.run("events", "-c", b.config)
 	b.ok(err)
-	for _, want := range []string{"isp1  up -> down  the gateway does not answer", "gateway: down, no answer, 3 missed in a row",
-		"isp1 1, isp2 1 -> isp2 1"} {
+	for _, want := range []string{
+		"isp1  up -> down  the gateway does not answer", "gateway: down, no answer, 3 missed in a row",
+		"isp1 1, isp2 1 -> isp2 1",
+	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("lacks %q:\n%s", want, out)
 		}

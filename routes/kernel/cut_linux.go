@@ -119,8 +119,10 @@ func EndSockets(addresses []netip.Addr) (int, error) {
 	}
 	ended := 0
 	for _, kind := range []struct{ family, protocol uint8 }{
-		{unix.AF_INET, unix.IPPROTO_TCP}, {unix.AF_INET6, unix.IPPROTO_TCP},
-		{unix.AF_INET, unix.IPPROTO_UDP}, {unix.AF_INET6, unix.IPPROTO_UDP},
+		{unix.AF_INET, unix.IPPROTO_TCP},
+		{unix.AF_INET6, unix.IPPROTO_TCP},
+		{unix.AF_INET, unix.IPPROTO_UDP},
+		{unix.AF_INET6, unix.IPPROTO_UDP},
 	} {
 		victims, err := connectionsOf(kind.family, kind.protocol, wanted)
 		if err != nil {

@@ -131,7 +131,6 @@ type nftWriter struct {
 	table  *nftables.Table
 	chains map[string]*nftables.Chain
 	sets   map[string]*nftables.Set
-	id     uint32
 }
 
 func (w *nftWriter) addChain(c routes.Chain) {
@@ -304,7 +303,8 @@ func (w *nftWriter) membership(s routes.Statement) ([]expr.Any, error) {
 			offset = 0
 		}
 		return []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2}, lookup(set, 1),
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
+			lookup(set, 1),
 		}, err
 	case routes.MatchStuck:
 		exprs, register := loadSticky(s.Destination)
@@ -344,7 +344,9 @@ func (w *nftWriter) action(s routes.Statement) ([]expr.Any, error) {
 	case routes.Return:
 		return []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}}, nil
 	case routes.Reject:
-		return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}}, nil
+		return []expr.Any{&expr.Reject{
+			Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED,
+		}}, nil
 	case routes.Masquerade:
 		return []expr.Any{&expr.Masq{}}, nil
 	case routes.Count:

@@ -31,8 +31,10 @@ func everything() routes.Firewall {
 		},
 		Policies: []routes.Policy{
 			{Name: "voice", DSCP: &dscp, Protocol: []uint8{17}, Mark: 0x97},
-			{Name: "mail", From: prefixes("192.0.2.0/24"), To: prefixes("198.51.100.0/25", "203.0.113.0/24", "255.255.255.0/24"),
-				DPort: []routes.PortRange{{First: 25, Last: 25}, {First: 465, Last: 587}, {First: 65000, Last: 65535}}, Mark: 0x98},
+			{
+				Name: "mail", From: prefixes("192.0.2.0/24"), To: prefixes("198.51.100.0/25", "203.0.113.0/24", "255.255.255.0/24"),
+				DPort: []routes.PortRange{{First: 25, Last: 25}, {First: 465, Last: 587}, {First: 65000, Last: 65535}}, Mark: 0x98,
+			},
 			{Name: "guest", In: "wlan0", SPort: []routes.PortRange{{First: 1024, Last: 2000}}, Prohibit: true},
 			{Name: "me", User: &user, Mark: 0x98},
 			{Name: "skipped", In: "wlan1", Skip: true},

@@ -108,8 +108,12 @@ func TestCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	orders := []control.Order{
-		{Action: "disable"}, {Action: "drain", For: 30 * time.Minute}, {Action: "weight", Weight: 7}, {Action: "weight"},
-		{Action: "renew"}, {Action: "enable"},
+		{Action: "disable"},
+		{Action: "drain", For: 30 * time.Minute},
+		{Action: "weight", Weight: 7},
+		{Action: "weight"},
+		{Action: "renew"},
+		{Action: "enable"},
 	}
 	for i, o := range orders {
 		o.By = "a client cannot say who it is"

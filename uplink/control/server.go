@@ -165,7 +165,8 @@ func orderOf(r *http.Request) (Order, error) {
 	case "weight":
 		n, err := strconv.Atoi(r.URL.Query().Get("weight"))
 		if err != nil || n < 0 || n > 256 {
-			return o, fmt.Errorf("weight %q: must be 1 to 256, or 0 for the configured one", r.URL.Query().Get("weight"))
+			return o, fmt.Errorf("weight %q: must be 1 to 256, or 0 for the configured one",
+				r.URL.Query().Get("weight"))
 		}
 		o.Weight = n
 	default:

@@ -96,9 +96,13 @@ func TestWhichOn(t *testing.T) {
 		hooks.Hook{Run: []string{note, "two"}, On: all, Uplinks: []string{"isp2"}, Timeout: time.Second},
 	)
 	for _, e := range []status.Event{
-		{Kind: "state", Uplink: "isp1", From: "starting", To: "up"}, {Kind: "state", Uplink: "isp1", From: "up", To: "disabled"},
-		{Kind: "state", Uplink: "isp2", From: "up", To: "down"}, {Kind: "lease", Uplink: "isp1"},
-		{Kind: "address", Uplink: "isp1"}, {Kind: "route"}, {Kind: "order", Uplink: "isp1"},
+		{Kind: "state", Uplink: "isp1", From: "starting", To: "up"},
+		{Kind: "state", Uplink: "isp1", From: "up", To: "disabled"},
+		{Kind: "state", Uplink: "isp2", From: "up", To: "down"},
+		{Kind: "lease", Uplink: "isp1"},
+		{Kind: "address", Uplink: "isp1"},
+		{Kind: "route"},
+		{Kind: "order", Uplink: "isp1"},
 		{Kind: "state", Uplink: "isp1", From: "disabled", To: "starting"},
 	} {
 		r.Tell(e)

@@ -57,7 +57,7 @@ func Inspect(c configs.Config, owner routes.Owner, have routes.State, host Host)
 	i.defaults()
 	i.rules()
 	for _, pair := range configs.Shadowed(c.Policies) {
-		i.add(Warning, "", fmt.Sprintf("policy %s can never match: policy %s stands before it and takes all that it would",
+		i.add(Warning, "", fmt.Sprintf("policy %s can never match: policy %s before it takes all that it would",
 			pair[0], pair[1]), "put it first, or remove it")
 	}
 	return i.findings
