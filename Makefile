@@ -11,7 +11,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 PREFIX  ?= /usr
 # What the tests run against: a compiler for the race detector, ip and nft, real
 # DHCP servers, a real SOCKS server, and systemd-analyze.
-PACKAGES = gcc libc6-dev git iproute2 nftables dnsmasq-base kea-dhcp4-server dante-server systemd
+PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server systemd
 LAB      = ./cmd/uplinkd
 RACE     = command -v gcc >/dev/null && echo -race
 OTHERS   = $(shell go list ./... | grep -v /cmd/)
@@ -36,6 +36,9 @@ bench: deps
 	go test -run '^$$' -bench . -benchmem $(OTHERS)
 	go test -timeout 8m -count=1 -v -run 'Figures|Failover|Spread|Cleanup|Killed|Idle|LeaseToDefaultRoute|Danted' $(LAB) \
 		| grep -E '^(---|ok|FAIL)| (connections|idle|from the)|    ---'
+	UPLINKD_RUNS=9 go test -timeout 5m -count=1 -v -run 'MarksCost|Flows|SwitchOf' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
+	go test -timeout 5m -count=1 -v -run 'BusyLink|ManyTargets|TimeToDown|ManyPrefixes' ./dhcp ./probe ./routes/kernel \
+		| grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=20 UPLINKD_WATCH=10m go test -timeout 60m -count=1 -v -run Faults $(LAB) | grep -vE '^(===|time=)'
 
 lint:
@@ -60,6 +63,8 @@ install: build
 	install -D -m 0644 systemd/networkd-foreign.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/50-uplinkd.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd README.md configs/uplinkd.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/examples configs/examples/*
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/docs docs/*
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/lib/uplinkd/hooks configs/hooks/*
 	bin/uplinkd completion bash | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/uplinkd
 	test -e $(DESTDIR)/etc/uplinkd/uplinkd.yaml || \
 		install -D -m 0644 configs/uplinkd.yaml $(DESTDIR)/etc/uplinkd/uplinkd.yaml
