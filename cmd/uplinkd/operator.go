@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -94,13 +95,19 @@ func drainCommand(c *common) *cobra.Command {
 	return cmd
 }
 
+// restartMost is how long a daemon may be away, in seconds, while it is restarted.
+const restartMost = 15
+
 // untilDrained waits until an uplink has no connections left. It looks for longer
 // than flows take to be counted, lest it take those not yet counted for none.
 func (c *common) untilDrained(ctx context.Context, client *control.Client, name string) error {
 	const settle = 7
+	away := 0
 	for quiet, told := 0, -1; quiet < settle; {
 		s, err := client.Status(ctx)
-		if err != nil {
+		if away++; err == nil {
+			away = 0
+		} else if !errors.Is(err, control.ErrNotRunning) || away > restartMost {
 			return err
 		}
 		for i := range s.Uplinks {
