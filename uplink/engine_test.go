@@ -38,6 +38,8 @@ type house struct {
 	silent  map[string]bool // by interface, or by interface and target: eth1/0
 	samples map[string]int  // connections, by address
 	saved   map[string]status.Order
+	cuts    []uplink.Cut
+	cutWith []string // what carried at the time
 	asleep  time.Duration
 	watcher func()
 }
@@ -174,6 +176,16 @@ func openWith(t *testing.T, config string, kernel *routestest.Fake, saved map[st
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			return maps.Clone(h.samples)
+		},
+		Cut: func(c uplink.Cut) (uplink.Severed, error) {
+			carriers := h.carriers()
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.cuts, h.cutWith = append(h.cuts, c), append(h.cutWith, carriers)
+			if len(h.cuts)%2 == 0 {
+				return uplink.Severed{}, nil // the second time there is nothing left
+			}
+			return uplink.Severed{Flows: 7, Sockets: 3}, nil
 		},
 		Orders: h.saved,
 		SaveOrders: func(orders map[string]status.Order) error {

@@ -297,3 +297,45 @@ func TestEventsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// Connections are cut when an uplink goes down, after the kernel has answered, and
+// once more a second later; not when it is the last one, nor when it is back by
+// then.
+func TestCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(5 * time.Second)
+		h.silence("eth1", true)
+		h.wait(time.Second)
+		if len(h.cuts) != 1 || h.cuts[0].Uplink != "a" || h.cuts[0].Mark != 1 || h.cuts[0].Mask != 0xff ||
+			len(h.cuts[0].Addresses) != 1 || h.cuts[0].Addresses[0].String() != "192.0.2.5" {
+			t.Fatalf("cut %+v, want what a has", h.cuts)
+		}
+		if h.cutWith[0] != "eth2*1" {
+			t.Errorf("cut while %s carried, want the new route first", h.cutWith[0])
+		}
+		if log := h.log.take(); !strings.Contains(log, "flows=7 sockets=3 cut_took=") {
+			t.Errorf("the line of the switch lacks the counts: %s", log)
+		}
+		h.wait(time.Second)
+		if len(h.cuts) != 2 {
+			t.Errorf("%d cuts after a second more, want 2", len(h.cuts))
+		}
+		h.silence("eth2", true)
+		h.wait(3 * time.Second)
+		h.expect("down down", "eth1*2 eth2*1")
+		if len(h.cuts) != 2 {
+			t.Errorf("cut %+v with no uplink left", h.cuts[2:])
+		}
+		h.silence("eth1", false)
+		h.silence("eth2", false)
+		h.wait(20 * time.Second)
+		h.engine.Send(uplink.Ordered{Uplink: "b", Verb: uplink.Disable, By: "root"})
+		h.wait(100 * time.Millisecond)
+		h.engine.Send(uplink.Ordered{Uplink: "b", Verb: uplink.Enable, By: "root"})
+		h.wait(5 * time.Second)
+		if len(h.cuts) != 3 || h.cuts[2].Uplink != "b" {
+			t.Errorf("cut %+v, want b once: it was back a second later", h.cuts[2:])
+		}
+	})
+}
