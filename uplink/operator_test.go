@@ -166,6 +166,24 @@ func TestSlowStart(t *testing.T) {
 	})
 }
 
+// A budget shows in status, with the pace it has led to.
+func TestBudgetShows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, strings.Replace(two, "weight: 2", "weight: 2, probe: {budget: 10MB}", 1), nil)
+		h.wait(5 * time.Second)
+		s := h.expect("up up", "eth1*2 eth2*1")
+		var text strings.Builder
+		if err := s.WriteTable(&text, time.Now(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if !s.Uplinks[0].ProbeStretched || s.Uplinks[1].ProbeStretched || s.Uplinks[0].Probes[0].Bytes == 0 ||
+			!strings.Contains(text.String(), "a is probed each 17.") {
+			t.Errorf("stretched %v and %v, %d bytes:\n%s", s.Uplinks[0].ProbeStretched, s.Uplinks[1].ProbeStretched,
+				s.Uplinks[0].Probes[0].Bytes, &text)
+		}
+	})
+}
+
 // At its limit of connections an uplink gets no new ones, until a tenth have ended.
 func TestMaxConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

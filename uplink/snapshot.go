@@ -36,6 +36,7 @@ func (e *Engine) Snapshot() status.Snapshot {
 		if p := probers[u.Config.Interface]; p != nil {
 			line.Probes = probeStatus(p.Status())
 			line.ProbeInterval = status.Millis(p.Interval())
+			line.ProbeStretched = p.Interval() > u.Config.Probe.Interval
 		}
 		addresses = append(addresses, hostPart(line.Address)...)
 		s.Uplinks = append(s.Uplinks, line)

@@ -90,7 +90,8 @@ type Uplink struct {
 	Capped          bool   `json:"capped"`           // it has all the connections it may have
 	Order           *Order `json:"order"`            // null: the operator has not overruled anything
 	Hold            Hold   `json:"hold_down"`
-	ProbeInterval   Millis `json:"probe_interval_ms"` // the steady pace, which a budget may have stretched
+	ProbeInterval   Millis `json:"probe_interval_ms"` // the steady pace
+	ProbeStretched  bool   `json:"probe_stretched"`   // the budget has made it slower than configured
 }
 
 // Millis is a duration that is milliseconds in JSON.

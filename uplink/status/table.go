@@ -221,6 +221,10 @@ func (u *Uplink) remarks() []string {
 		lines = append(lines, fmt.Sprintf("%s has its %d connections: no new ones until %d are left",
 			u.Name, u.MaxConnections, u.MaxConnections*9/10))
 	}
+	if u.ProbeStretched {
+		lines = append(lines, fmt.Sprintf("%s is probed each %s, to keep to its budget",
+			u.Name, time.Duration(u.ProbeInterval).Round(time.Millisecond)))
+	}
 	if u.Hold.Falls > 1 {
 		lines = append(lines, fmt.Sprintf("%s has fallen %d times lately: after the next it is held down longer",
 			u.Name, u.Hold.Falls))
