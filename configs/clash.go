@@ -42,7 +42,7 @@ func (p *parser) fillMarks() {
 				return
 			}
 			if !taken[mark] {
-				u.FwMark, taken[mark] = mark, true
+				u.FwMark, u.Assigned, taken[mark] = mark, true, true
 				break
 			}
 		}

@@ -68,6 +68,7 @@ type Uplink struct {
 	Tier      int        // 1 and up; the lowest that has an uplink up carries traffic
 	Table     uint32
 	FwMark    uint32 // under Routes.FwMarkMask
+	Assigned  bool   // FwMark is not of the file
 	Probe     Probe
 	DHCP      DHCP
 	Options   RouteOptions

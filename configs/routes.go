@@ -97,6 +97,19 @@ func setWord[T ~uint8](p *parser, v value, to *T, words ...string) {
 	}
 }
 
+// FreeMark returns the first mark under mask that is not taken, or fallback.
+func FreeMark(mask uint32, taken func(uint32) bool, fallback uint32) uint32 {
+	for n := uint32(1); ; n++ {
+		mark, ok := markAt(mask, n)
+		if !ok {
+			return fallback
+		}
+		if !taken(mark) {
+			return mark
+		}
+	}
+}
+
 // markAt returns the n-th mark under mask, from 1, and whether there is one:
 // the bits of n are laid into the bits of the mask.
 func markAt(mask, n uint32) (uint32, bool) {

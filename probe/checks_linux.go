@@ -14,9 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checksMost is how many checks of one target may be under way.
-const checksMost = 4
-
 var errBusy = errors.New("the checks before this one are still under way")
 
 // Open opens the Conn of a Spec: for echoes a raw socket, for all else checks
@@ -83,7 +80,7 @@ func (c *checks) Send(target int, seq uint16) error {
 	if t.Kind == ICMP {
 		return c.icmp.Send(target, seq)
 	}
-	if c.busy[target].Add(1) > checksMost {
+	if int(c.busy[target].Add(1)) > t.most() {
 		c.busy[target].Add(-1)
 		return errBusy
 	}
@@ -197,6 +194,9 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 		dialer.LocalAddr = &net.UDPAddr{IP: w.spec.Source.AsSlice()}
 	}
 	conn, err := dialer.DialContext(ctx, network, address)
+	if deadline, ok := ctx.Deadline(); ok && err == nil {
+		_ = conn.SetDeadline(deadline) // whoever uses it, it ends with the check
+	}
 	switch c := conn.(type) {
 	case *net.TCPConn:
 		return &stream{TCPConn: c, wire: w}, nil

@@ -181,8 +181,8 @@ func (p *Prober) adopt() {
 	old := p.current
 	p.current = spec
 	if spec != nil && old != nil && old.Series == spec.Series {
-		if old.Source != spec.Source || old.Mark != spec.Mark {
-			p.close() // the socket is bound to the old ones
+		if !old.sameSockets(spec) {
+			p.close() // its sockets and checks go by the old ones
 			p.opened = time.Time{}
 			for i := range p.targets {
 				p.targets[i].abandon()

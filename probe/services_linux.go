@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os/exec"
@@ -34,7 +35,11 @@ const bodyMost = 64 << 10
 // sent to a portal is not on the Internet.
 func (w *wire) serves(ctx context.Context, t *Target) error {
 	client := http.Client{
-		Transport:     &http.Transport{DialContext: w.dial, DisableKeepAlives: true, DisableCompression: true},
+		// Not the context it is given: that does not end with the request's.
+		Transport: &http.Transport{
+			DialContext:       func(_ context.Context, n, a string) (net.Conn, error) { return w.dial(ctx, n, a) },
+			DisableKeepAlives: true, DisableCompression: true,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.URL, http.NoBody)

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -34,6 +35,22 @@ type Target struct {
 	Limit   time.Duration // of Exec: how long it may take
 }
 
+// checksMost is how many checks of one service may be under way.
+const checksMost = 4
+
+// most returns how many probes of the target may be under way: many echoes, a few
+// checks, one program.
+func (t *Target) most() int {
+	switch t.Kind {
+	case ICMP:
+		return inFlight
+	case Exec:
+		return 1
+	case TCP, HTTP, DNS:
+	}
+	return checksMost
+}
+
 // A Spec says what to probe. Two uplinks may have the same gateway address, so
 // an interface's index is part of it.
 type Spec struct {
@@ -61,6 +78,12 @@ type Spec struct {
 	// Void has a bit for each target that is silent for everybody: what it loses
 	// then says nothing of the link, and is forgotten.
 	Void uint64
+}
+
+// sameSockets reports whether a Conn of s serves for other too.
+func (s *Spec) sameSockets(other *Spec) bool {
+	return s.Source == other.Source && s.Mark == other.Mark && s.Pace.Timeout == other.Pace.Timeout &&
+		s.Gateway == other.Gateway && s.Uplink == other.Uplink && slices.Equal(s.DNS, other.DNS)
 }
 
 // An Answer is what came back for one probe.

@@ -63,7 +63,14 @@ func (t *target) settle() {
 func (t *target) accept(a Answer, pace Pace) {
 	slot := a.Seq % inFlight
 	t.bytes += uint64(a.Bytes)
-	if a.Seq-t.oldest >= t.next-t.oldest || t.answered[slot] || a.At.Sub(t.sent[slot]) > t.timeout(pace) {
+	if t.answered[slot] || t.next-a.Seq > inFlight || t.next == a.Seq || a.At.Sub(t.sent[slot]) > t.timeout(pace) {
+		return
+	}
+	if a.Seq-t.oldest >= t.next-t.oldest {
+		// It was given up before its time. Missed it stays, but the link lives.
+		if a.Err == "" && t.run != Down {
+			t.answered[slot], t.misses, t.since = true, 0, time.Time{}
+		}
 		return
 	}
 	t.answered[slot] = true
@@ -106,11 +113,12 @@ func (t *target) timeout(pace Pace) time.Duration {
 
 // deadline returns when a probe counts as missed: after the timeout. The later
 // ones of a run of misses have half of it at least, and need not wait for more
-// once the first has had all of it.
+// once the first has had all of it; unless answers usually take that long, or the
+// verdict has been reached already.
 func (t *target) deadline(sent time.Time, pace Pace) time.Time {
 	timeout := t.timeout(pace)
 	whole := sent.Add(timeout)
-	if t.misses == 0 {
+	if t.misses == 0 || t.run == Down || t.rtt.late(pace) > timeout/2 {
 		return whole
 	}
 	first, half := t.since.Add(timeout), sent.Add(timeout/2)
@@ -173,8 +181,8 @@ func (t *target) due(pace Pace, hurry bool) time.Time {
 	last := t.sent[(t.next-1)%inFlight]
 	confirm, steady := last.Add(min(pace.Confirm, pace.Interval)), last.Add(pace.Interval)
 	pending, ok := t.pending()
-	if ok && t.what.Kind == Exec {
-		return pending.Add(t.what.Limit) // one program at a time
+	if ok && int(t.next-t.oldest) >= t.what.most() {
+		return pending.Add(t.timeout(pace)) // it is done or given up by then
 	}
 	if hurry || t.lossy || !t.clear() {
 		return confirm

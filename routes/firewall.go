@@ -148,10 +148,12 @@ type (
 		Mask, Value uint32
 		Not         bool
 	}
-	// MatchIn matches the interface a packet came in by; "": it came in by some.
+	// MatchIn matches the interface a packet came in by.
 	MatchIn struct{ Interface string }
-	// MatchLocal matches what this host sends itself.
-	MatchLocal struct{}
+	// MatchOwn matches what has an address of this host as its source, or has none.
+	// That tells what is forwarded from what is not: a tunnel's packets also seem to
+	// have come in by an interface, the tunnel's.
+	MatchOwn struct{ Not bool }
 	// MatchOut matches the interface a packet leaves by.
 	MatchOut struct{ Interface string }
 	// MatchNew matches the first packets of a connection.
@@ -239,14 +241,9 @@ func (m MatchMark) String() string {
 	return fmt.Sprintf("%s & %#x %s%#x", markKey(m.Connection), m.Mask, not(m.Not), m.Value)
 }
 
-func (m MatchIn) String() string {
-	if m.Interface == "" {
-		return "meta iif != 0"
-	}
-	return fmt.Sprintf("iifname %q", m.Interface)
-}
+func (m MatchIn) String() string  { return fmt.Sprintf("iifname %q", m.Interface) }
+func (m MatchOwn) String() string { return "fib saddr type " + not(m.Not) + "local" }
 
-func (MatchLocal) String() string         { return "meta iif 0" }
 func (m MatchOut) String() string         { return fmt.Sprintf("oifname %q", m.Interface) }
 func (MatchNew) String() string           { return "ct state new" }
 func (MatchForeignSource) String() string { return "fib saddr . oif type != local" }
@@ -337,8 +334,7 @@ const (
 	prioritySource = 100
 )
 
-// Chains returns what the table holds. What most packets need, those of known
-// connections, stands first; only IPv4 is ever marked. A packet goes like this:
+// Chains returns what the table holds. A packet goes like this:
 //
 //	prerouting   of a known connection: take its mark, and so its uplink's table;
 //	             in by an uplink: the connection is that uplink's, so that answers
@@ -375,7 +371,7 @@ func (f Firewall) askPolicies() []FirewallRule {
 }
 
 func (f Firewall) prerouting() Chain {
-	rules := []FirewallRule{f.follow(), {MatchIPv4{Not: true}, Return{}}}
+	rules := []FirewallRule{{MatchIPv4{Not: true}, Return{}}, f.follow()}
 	unmarked := MatchMark{Connection: true, Mask: f.Mask}
 	for _, u := range f.Uplinks {
 		in := MatchIn{Interface: u.Interface}
@@ -391,9 +387,9 @@ func (f Firewall) prerouting() Chain {
 
 func (f Firewall) output() Chain {
 	rules := []FirewallRule{
+		{MatchIPv4{Not: true}, Return{}},
 		{MatchMark{Mask: f.Mask, Not: true}, Return{}},
 		f.follow(),
-		{MatchIPv4{Not: true}, Return{}},
 	}
 	return Chain{
 		Name: "output", Type: "route", Hook: "output", Priority: priorityMangle,
@@ -403,8 +399,8 @@ func (f Firewall) output() Chain {
 
 func (f Firewall) postrouting() Chain {
 	rules := []FirewallRule{
-		{MatchMark{Connection: true, Mask: f.Mask, Not: true}, Return{}},
 		{MatchIPv4{Not: true}, Return{}},
+		{MatchMark{Connection: true, Mask: f.Mask, Not: true}, Return{}},
 	}
 	for _, u := range f.Uplinks {
 		rules = append(rules, FirewallRule{
@@ -419,7 +415,7 @@ func (f Firewall) nat() Chain {
 	for _, u := range f.Uplinks {
 		if u.Masquerade {
 			c.Rules = append(c.Rules, FirewallRule{
-				MatchIPv4{}, MatchOut{u.Interface}, MatchIn{}, Masquerade{},
+				MatchIPv4{}, MatchOut{u.Interface}, MatchOwn{Not: true}, Masquerade{},
 			})
 		}
 		// A program's source address was chosen before a policy led it elsewhere.
@@ -427,7 +423,7 @@ func (f Firewall) nat() Chain {
 			c.Rules = append(c.Rules, FirewallRule{
 				MatchIPv4{},
 				MatchOut{u.Interface},
-				MatchLocal{},
+				MatchOwn{},
 				MatchMark{Mask: f.Mask, Value: u.Mark},
 				MatchForeignSource{},
 				Masquerade{},
@@ -497,8 +493,15 @@ func (p Policy) matches() FirewallRule {
 	return rule
 }
 
-// StickySet returns the name of the set of sources that stick to an uplink.
-func (p Policy) StickySet(mark uint32) string { return fmt.Sprintf("stuck_%s_%x", p.Name, mark) }
+// StickySet returns the name of the set of sources that stick to an uplink. What kind
+// of set it is stands in its name: the kernel changes none into another.
+func (p Policy) StickySet(mark uint32) string {
+	kind := "s"
+	if p.Sticky.Destination {
+		kind = "sd"
+	}
+	return fmt.Sprintf("stuck_%s%d_%s_%x", kind, p.Sticky.Seconds, p.Name, mark)
+}
 
 // Counter returns the name of the policy's counter.
 func (p Policy) Counter() string { return "policy_" + p.Name }

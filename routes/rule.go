@@ -11,6 +11,7 @@ type Rule struct {
 	Priority uint32
 	V6       bool // the family: a rule that matches by mark alone has no address to tell it by
 	From     netip.Prefix
+	Out      string // the interface a program has bound its socket to; "": any
 	Mark     uint32
 	Mask     uint32 // 0: the mark is not looked at
 	Table    uint32
@@ -40,6 +41,9 @@ func (r Rule) String() string {
 	fmt.Fprintf(&b, "pref %d", r.Priority)
 	if r.From.IsValid() {
 		fmt.Fprintf(&b, " from %s", hostOrPrefix(r.From))
+	}
+	if r.Out != "" {
+		b.WriteString(" oif " + r.Out)
 	}
 	if r.Mask != 0 {
 		fmt.Fprintf(&b, " fwmark %#x/%#x", r.Mark, r.Mask)

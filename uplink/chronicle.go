@@ -133,7 +133,7 @@ func orderText(o status.Order) string {
 
 func orderReason(before, after status.Order) string {
 	if after == (status.Order{}) {
-		if !before.Until.IsZero() {
+		if !before.Until.IsZero() || !before.WeightUntil.IsZero() {
 			return "taken back, or its time is up"
 		}
 		return "taken back"

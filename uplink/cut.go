@@ -16,8 +16,8 @@ import (
 // longer take.
 type Cut struct {
 	Uplink     string
-	Mark, Mask uint32       // of its flows; no mask: flows are not looked at
-	Addresses  []netip.Addr // of its connections; none: connections are not looked at
+	Mark, Mask uint32         // of its flows; no mask: flows are not looked at
+	Addresses  []netip.Prefix // of its connections; none: connections are not looked at
 }
 
 // Severed is what came of a Cut.
@@ -26,33 +26,22 @@ type Severed struct{ Flows, Sockets int }
 // again is how long after a cut it is made once more, for what slipped between.
 const again = time.Second
 
-// cutOf returns what is to be cut when the i-th uplink goes down, nil when nothing
-// is. Nothing ever is when no other uplink is up: a connection that hangs may come
-// back, and who looks after this host may be on it.
-func cutOf(before, after *State, i int) *Cut {
-	u := &after.Uplinks[i]
-	alive := slices.ContainsFunc(after.Uplinks, func(o Uplink) bool {
-		return o.Phase == Up && o.Config.Name != u.Config.Name
-	})
-	if !alive {
+// cut returns what is to be cut of the uplink on an interface, which may be there
+// no longer; nil when nothing is. Addresses are those it had before, for it may have
+// lost them. One that another uplink has too tells nothing.
+func (s *State) cut(before *State, name string) *Cut {
+	old := before.on(name)
+	if old == nil {
 		return nil
 	}
-	return after.cut(before, i)
-}
-
-// cut returns the Cut of the i-th uplink. Addresses are those it had before, for
-// it may have lost them. One that another uplink has too tells nothing.
-func (s *State) cut(before *State, i int) *Cut {
-	u := &s.Uplinks[i]
-	c := &Cut{Uplink: u.Config.Name}
-	if s.Config.OnDown.Conntrack && s.Config.Marks {
-		c.Mark, c.Mask = u.Config.FwMark, s.Config.Routes.FwMarkMask
+	c := &Cut{Uplink: old.Config.Name}
+	if s.Config.OnDown.Conntrack && before.Config.Marks {
+		c.Mark, c.Mask = old.Config.FwMark, before.Config.Routes.FwMarkMask
 	}
-	old := before.on(u.Config.Interface)
-	if s.Config.OnDown.Sockets && old != nil {
-		for _, a := range old.hosts() {
-			if !s.shares(i, a) {
-				c.Addresses = append(c.Addresses, a)
+	if s.Config.OnDown.Sockets {
+		for _, a := range old.Addresses() {
+			if !s.shares(name, a.Prefix.Addr()) {
+				c.Addresses = append(c.Addresses, a.Prefix)
 			}
 		}
 	}
@@ -62,10 +51,10 @@ func (s *State) cut(before *State, i int) *Cut {
 	return c
 }
 
-// shares reports whether another uplink than the i-th has an address.
-func (s *State) shares(i int, address netip.Addr) bool {
+// shares reports whether another uplink than the one on an interface has an address.
+func (s *State) shares(name string, address netip.Addr) bool {
 	for j := range s.Uplinks {
-		if i != j && slices.ContainsFunc(s.Uplinks[j].Addresses(), func(a routes.Address) bool {
+		if s.Uplinks[j].Config.Interface != name && slices.ContainsFunc(s.Uplinks[j].Addresses(), func(a routes.Address) bool {
 			return a.Prefix.Addr() == address
 		}) {
 			return true
@@ -88,12 +77,37 @@ func returns(before, after *State) []Cut {
 		}
 		u := &after.Uplinks[i]
 		if u.Phase == Up && u.Config.Tier > after.Uplinks[active[0]].Config.Tier {
-			if c := after.cut(before, i); c != nil {
+			if c := after.cut(before, u.Config.Interface); c != nil {
 				cuts = append(cuts, *c)
 			}
 		}
 	}
 	return cuts
+}
+
+// removed returns the cuts of the uplinks that a new configuration has no more, or
+// whose mark it has changed: their connections would be taken for another's.
+func removed(before, after *State) []Cut {
+	var cuts []Cut
+	for i := range before.Uplinks {
+		old := &before.Uplinks[i]
+		u := after.on(old.Config.Interface)
+		if u != nil && u.Config.FwMark == old.Config.FwMark {
+			continue
+		}
+		if c := after.cut(before, old.Config.Interface); c != nil {
+			if u != nil {
+				c.Addresses = nil // what has its address stays where it is
+			}
+			cuts = append(cuts, *c)
+		}
+	}
+	return cuts
+}
+
+// anyUp reports whether an uplink but that of a name is up.
+func (s *State) anyUp(but string) bool {
+	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return u.Phase == Up && u.Config.Name != but })
 }
 
 // A job is a cut to be made, and what is told of it.

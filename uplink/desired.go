@@ -14,6 +14,7 @@ import (
 // administrator. A packet is asked in this order:
 //
 //	+0        lookup main suppress_prefixlength 0   the LAN and all that is not the Internet
+//	+50+i     oif INTERFACE lookup TABLE            what a program has bound to an uplink
 //	+100+i    fwmark M/MASK lookup TABLE            what was marked for an uplink
 //	+300+i    from ADDRESS lookup TABLE             what has an uplink's address
 //	+900      lookup TABLE                          the shared default route, where that is not in main
@@ -23,6 +24,7 @@ import (
 // none goes on to main's own rule (32766), and so to the shared default route.
 const (
 	ruleSuppress = 0
+	ruleOut      = 50
 	ruleMark     = 100
 	ruleFrom     = 300
 	ruleShared   = 900
@@ -101,15 +103,21 @@ func (d *desired) uplink(i int, u *Uplink) {
 		Priority: ruleMark + uint32(i), Table: u.Config.Table,
 		Mark: u.Config.FwMark, Mask: d.state.Config.Routes.FwMarkMask,
 	})
+	// An address, or a socket bound to the interface, leads to the table only once
+	// something is there, or was: until the uplink has worked once, whoever is logged
+	// in over it stays on the route that brought him.
+	_, routable := d.routable(u)
+	leads := routable || u.Proved != 0
+	// A bound socket comes before its mark, which a policy may have set.
+	if leads && i < ruleMark-ruleOut {
+		d.rule(routes.Rule{Priority: ruleOut + uint32(i), Out: name, Table: u.Config.Table})
+	}
 	for _, a := range u.Addresses() {
 		if u.Config.Address != configs.AddressExternal {
 			a.Protocol = d.set.Owner.Protocol
 			d.set.Addresses = append(d.set.Addresses, a)
 		}
-		// An address leads to the table only once something is there, or was: until
-		// the uplink has worked once, whoever is logged in over it stays on the
-		// route that brought him.
-		if _, ok := d.routable(u); ok || u.Proved != 0 {
+		if leads {
 			host := netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen())
 			d.rule(routes.Rule{Priority: ruleFrom + uint32(i), From: host, Table: u.Config.Table})
 		}

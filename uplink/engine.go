@@ -81,6 +81,7 @@ type Engine struct {
 	gen      uint64 // of want
 	answered uint64 // the last one the kernel has answered to
 	pending  []transition
+	owed     map[string]Cut // by uplink: put off until something else is up
 	ready    bool
 	line     string
 	asleep   time.Duration // since the boot less our time awake, at the last beat
@@ -116,7 +117,7 @@ func NewEngine(c configs.Config, out Outside) *Engine {
 	now := time.Now()
 	e := &Engine{
 		out: out, started: now, poked: make(chan struct{}, 1), actors: map[string]*actor{}, state: newState(c, now),
-		chronicle: newChronicle(), unsaved: make(chan map[string]status.Order, 1),
+		chronicle: newChronicle(), owed: map[string]Cut{}, unsaved: make(chan map[string]status.Order, 1),
 	}
 	e.cutter = newCutter(out.Cut, out.Log, e.isUp)
 	e.state.take(Recalled{out.Orders}, now)

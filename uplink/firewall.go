@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -88,7 +87,10 @@ func (d *desired) policy(i int, p configs.Policy) routes.Policy {
 func (s *State) lead(p configs.Policy) *Uplink {
 	for _, name := range p.Via {
 		for i := range s.Uplinks {
-			if u := &s.Uplinks[i]; u.Config.Name == name && u.Phase == Up && !u.Capped {
+			u := &s.Uplinks[i]
+			// At a start nobody has been judged, and what flows is not to be led elsewhere.
+			starting := u.Phase == Starting && !s.Settled && u.Order.State == OrderNone && u.obstacle().why == ""
+			if u.Config.Name == name && (u.Phase == Up || starting) && !u.Capped {
 				return u
 			}
 		}
@@ -118,13 +120,4 @@ func Files(c configs.Config) []string {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
-}
-
-// hosts returns the addresses of an uplink, without their prefix lengths.
-func (u *Uplink) hosts() []netip.Addr {
-	var list []netip.Addr
-	for _, a := range u.Addresses() {
-		list = append(list, a.Prefix.Addr())
-	}
-	return list
 }

@@ -10,6 +10,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
+	"uplinkd/probe"
 	"uplinkd/routes"
 	"uplinkd/uplink/status"
 )
@@ -70,6 +71,9 @@ func (u *Uplink) recall(told *status.Uplink, owner routes.Owner, have routes.Sta
 		u.Weight = told.EffectiveWeight
 	}
 	u.Capped = told.Capped
+	if told.Active {
+		u.Verdict = probe.Up // one that is only held down carries before those that are dead
+	}
 	u.Adopted.Carried = told.Active
 	u.Raised = u.Link.Index // down beside a running daemon is somebody's will
 	for _, rule := range have.Rules {
@@ -85,8 +89,52 @@ func (u *Uplink) recall(told *status.Uplink, owner routes.Owner, have routes.Sta
 	if prefix, err := netip.ParsePrefix(first); err == nil {
 		u.DHCP.Lease = &dhcp.Lease{
 			Prefix: prefix, Router: told.Gateway, Server: told.DHCP.Server, Expire: told.DHCP.Expire.Time,
+			MTU: told.DHCP.MTU,
 		}
 	}
+}
+
+// KeepMarks gives the uplinks of a new configuration the marks that they have, where
+// the file names none: the kernel's connections are marked with those. A new uplink
+// gets one that none has had under the running configuration, if one is left.
+func KeepMarks(running, next configs.Config) configs.Config {
+	next.Uplinks = slices.Clone(next.Uplinks)
+	if running.Routes.FwMarkMask != next.Routes.FwMarkMask {
+		return next
+	}
+	used := map[uint32]bool{}
+	for _, u := range running.Uplinks {
+		used[u.FwMark] = true
+	}
+	known := func(name string) (uint32, bool) {
+		i := slices.IndexFunc(running.Uplinks, func(u configs.Uplink) bool { return u.Interface == name })
+		if i < 0 {
+			return 0, false
+		}
+		return running.Uplinks[i].FwMark, true
+	}
+	given := map[uint32]bool{}
+	for i := range next.Uplinks {
+		u := &next.Uplinks[i]
+		if mark, ok := known(u.Interface); ok && u.Assigned {
+			u.FwMark = mark
+		}
+		if _, ok := known(u.Interface); ok || !u.Assigned {
+			if given[u.FwMark] {
+				return next // a mark that the file gives was another's: as the file has it
+			}
+			given[u.FwMark] = true
+		}
+	}
+	for i := range next.Uplinks {
+		u := &next.Uplinks[i]
+		if _, ok := known(u.Interface); ok || !u.Assigned {
+			continue
+		}
+		u.FwMark = configs.FreeMark(next.Routes.FwMarkMask, func(m uint32) bool { return used[m] || given[m] }, u.FwMark)
+		given[u.FwMark] = true
+	}
+	return next
 }
 
 // CanReload returns an error for a new configuration that a running daemon

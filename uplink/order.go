@@ -16,27 +16,35 @@ const (
 // Latched is who disables an uplink that has auto_disable.
 const Latched = "auto_disable"
 
-// order applies the operator's word to what stood before.
+// order applies the operator's word to what stood before. State and weight are two
+// orders, each with an end of its own.
 func order(before status.Order, e Ordered, now time.Time) status.Order {
 	after := before
-	switch e.Verb {
-	case Enable:
-		after.State = OrderNone
-	case Disable:
-		after.State = OrderDisabled
-	case Drain:
-		after.State = OrderDrained
-	case Weight:
-		after.Weight = e.Weight
+	until := status.When{}
+	if e.For > 0 {
+		until.Time = now.Add(e.For)
 	}
-	if after.State == OrderNone && after.Weight == 0 {
+	if e.Verb == Weight {
+		after.Weight, after.WeightUntil = e.Weight, until
+	} else {
+		after.State, after.Until = map[Verb]string{Disable: OrderDisabled, Drain: OrderDrained}[e.Verb], until
+	}
+	after.By, after.Since = e.By, now
+	return tidy(after)
+}
+
+// tidy takes away what no longer says anything.
+func tidy(o status.Order) status.Order {
+	if o.State == OrderNone {
+		o.Until = status.When{}
+	}
+	if o.Weight == 0 {
+		o.WeightUntil = status.When{}
+	}
+	if o.State == OrderNone && o.Weight == 0 {
 		return status.Order{}
 	}
-	after.By, after.Since, after.Until = e.By, now, status.When{}
-	if e.For > 0 {
-		after.Until = status.When{Time: now.Add(e.For)}
-	}
-	return after
+	return o
 }
 
 // latch disables an uplink with auto_disable after a fall.
@@ -47,9 +55,19 @@ func latch(before status.Order, now time.Time) status.Order {
 
 // expireOrder ends an order whose time is up.
 func (u *Uplink) expireOrder(now time.Time) {
-	if !u.Order.Until.IsZero() && !now.Before(u.Order.Until.Time) {
-		u.Order = status.Order{}
+	u.Order = Unexpired(u.Order, now)
+}
+
+// Unexpired returns what is left of an order at a time.
+func Unexpired(o status.Order, now time.Time) status.Order {
+	over := func(w status.When) bool { return !w.IsZero() && !now.Before(w.Time) }
+	if over(o.Until) {
+		o.State = OrderNone
 	}
+	if over(o.WeightUntil) {
+		o.Weight = 0
+	}
+	return tidy(o)
 }
 
 // Disabled reports whether the uplink is out by order.

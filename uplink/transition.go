@@ -3,6 +3,7 @@ package uplink
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +36,9 @@ func transitions(before, after State, now time.Time) []transition {
 		t := transition{
 			uplink: u.Config.Name, from: old.Phase, to: u.Phase, reason: u.Reason, since: now, rtt: e.LastRTT,
 		}
-		if (old.Phase == Up || old.Phase == Drained) && (u.Phase == Down || u.Phase == Disabled) {
-			t.cut = cutOf(&before, &after, i)
+		carried := old.Phase == Up || old.Phase == Drained || old.Phase == Starting && old.Adopted.Carried
+		if carried && (u.Phase == Down || u.Phase == Disabled) {
+			t.cut = after.cut(&before, u.Config.Interface)
 		}
 		if u.Phase == Down && u.obstacle().why == "" {
 			t.misses = e.Misses
@@ -53,10 +55,22 @@ func transitions(before, after State, now time.Time) []transition {
 // it has no answer to wait for.
 func (e *Engine) note(before State, now time.Time) {
 	list := transitions(before, e.state, now)
-	for _, c := range returns(&before, &e.state) {
+	for _, c := range slices.Concat(returns(&before, &e.state), removed(&before, &e.state)) {
 		list = append(list, transition{uplink: c.Uplink, cut: &c, since: now})
 	}
+	for i, t := range list {
+		// Nothing is cut while nothing else is up: what hangs may come back, and who
+		// looks after this host may be on it. It is made up for when something is.
+		if t.cut != nil && !e.state.anyUp(t.uplink) {
+			e.owed[t.uplink] = *t.cut
+			list[i].cut = nil
+		}
+	}
+	list = append(list, e.makeUp(now)...)
 	for _, t := range list {
+		if t.from == t.to && t.cut == nil {
+			continue
+		}
 		t.gen = e.gen
 		if e.gen <= e.answered {
 			e.finish(t, routes.Applied{At: now})
@@ -64,6 +78,23 @@ func (e *Engine) note(before State, now time.Time) {
 		}
 		e.pending = append(e.pending, t)
 	}
+}
+
+// makeUp returns the cuts that were put off, once something else is up. What is up
+// again itself has nothing to be cut.
+func (e *Engine) makeUp(now time.Time) []transition {
+	var list []transition
+	for name, c := range e.owed {
+		i := slices.IndexFunc(e.state.Uplinks, func(u Uplink) bool { return u.Config.Name == name })
+		switch {
+		case i >= 0 && e.state.Uplinks[i].Phase == Up:
+			delete(e.owed, name)
+		case e.state.anyUp(name):
+			delete(e.owed, name)
+			list = append(list, transition{uplink: name, cut: &c, since: now})
+		}
+	}
+	return list
 }
 
 // finish logs a transition that the kernel has answered to, and before that cuts
@@ -98,7 +129,7 @@ func (e *Engine) report(a routes.Applied) {
 
 func (t transition) log(log *slog.Logger, a routes.Applied, more ...any) {
 	if t.from == t.to {
-		log.Info("connections moved to a better tier", append([]any{"uplink", t.uplink}, more...)...)
+		log.Info("connections ended", append([]any{"uplink", t.uplink}, more...)...)
 		return
 	}
 	attrs := []any{

@@ -96,11 +96,15 @@ func (s *State) balance(now time.Time) {
 // follow moves each factor towards what the load or the times ask for.
 func (s *State) follow(active []int) {
 	loads := make([]float64, len(active))
-	mean := 0.0
+	sum, known := 0.0, 0
 	for n, i := range active {
 		loads[n] = s.Uplinks[i].load(s.Config.Routes.Balance)
-		mean += loads[n] / float64(len(active))
+		if loads[n] >= 0 {
+			sum += loads[n]
+			known++
+		}
 	}
+	mean := sum / float64(max(known, 1))
 	for n, i := range active {
 		u := &s.Uplinks[i]
 		wanted := 1.0
@@ -112,10 +116,13 @@ func (s *State) follow(active []int) {
 }
 
 // load returns what speaks against giving an uplink more, in a unit that is the
-// same for all.
+// same for all; below zero when that is not known.
 func (u *Uplink) load(b configs.Balance) float64 {
 	switch b {
 	case configs.BalanceResponseTime:
+		if u.Sample.RTT == 0 {
+			return -1
+		}
 		return u.Sample.RTT.Seconds()
 	case configs.BalanceLeastTraffic:
 		busy := float64(max(u.Sample.RxBPS, u.Sample.TxBPS))

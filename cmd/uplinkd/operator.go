@@ -110,11 +110,13 @@ func (c *common) untilDrained(ctx context.Context, client *control.Client, name 
 		} else if !errors.Is(err, control.ErrNotRunning) || away > restartMost {
 			return err
 		}
+		found := err != nil
 		for i := range s.Uplinks {
 			u := &s.Uplinks[i]
 			if u.Name != name {
 				continue
 			}
+			found = true
 			if u.Order == nil || u.Order.State != "drained" {
 				return fmt.Errorf("uplink %s is drained no longer: it is %s", name, u.State)
 			}
@@ -126,6 +128,9 @@ func (c *common) untilDrained(ctx context.Context, client *control.Client, name 
 			if told > 0 {
 				quiet = 0
 			}
+		}
+		if !found {
+			return fmt.Errorf("uplink %s is there no longer", name)
 		}
 		select {
 		case <-ctx.Done():

@@ -85,7 +85,7 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 		files: stamps(config),
 	}
 	d.hooks.Set(hooksOf(config))
-	stood, err := orders.Load(config.StateDir, time.Now())
+	stood, err := orders.Load(config.StateDir)
 	if err != nil {
 		log.Error("the operator's orders of before are not known: none is in force", "err", err)
 	}
@@ -202,6 +202,7 @@ func (d *daemon) Reload() error {
 	next, err := loadConfig(d.path)
 	if err == nil {
 		err = uplink.CanReload(d.config, next)
+		next = uplink.KeepMarks(d.config, next)
 	}
 	if err != nil {
 		d.configError = err.Error()
@@ -272,10 +273,25 @@ func (d *daemon) reloadOnNewLists(ctx context.Context) error {
 		d.mu.Unlock()
 		if !maps.Equal(now, d.files) {
 			d.files = now
-			d.log.Info("a file of prefixes has changed")
-			_ = d.Reload() // has been logged, and shows in status
+			d.reloadLists()
 		}
 	}
+}
+
+// reloadLists reads the files of prefixes again, and nothing else: the configuration
+// itself may be in the middle of an edit.
+func (d *daemon) reloadLists() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := d.config
+	if err := loadLists(&next); err != nil {
+		d.configError = err.Error()
+		d.log.Error("a file of prefixes was not reloaded; nothing has changed", "err", err)
+		return
+	}
+	d.config, d.configError = next, ""
+	d.engine.Send(uplink.Reloaded{Config: next})
+	d.log.Info("a file of prefixes has changed, and was reloaded")
 }
 
 // stamps tells the present state of the files of prefixes, by path.

@@ -42,7 +42,9 @@ func ForgetFlows(mark, mask uint32) (int, error) {
 // byMark is a request about all flows with a mark.
 func byMark(kind, flags int, mark, mask uint32) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|kind, flags)
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
+	// Version 0 would delete those of every family, whatever this says
+	// (ctnetlink_del_conntrack).
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: 1})
 	req.AddData(nl.NewRtAttr(ctaMark, nl.BEUint32Attr(mark)))
 	req.AddData(nl.NewRtAttr(ctaMarkMask, nl.BEUint32Attr(mask)))
 	return req
@@ -94,28 +96,31 @@ func (s *diagSocket) port() uint16 { return uint16(s.id[0])<<8 | uint16(s.id[1])
 // connected, or one that listens.
 func (s *diagSocket) peerless() bool { return s.id[2] == 0 && s.id[3] == 0 }
 
-// source returns the socket's own address; one of IPv6 may stand for one of IPv4.
-func (s *diagSocket) source() netip.Addr {
+// address returns the socket's own address (0) or its peer's (1); one of IPv6 may
+// stand for one of IPv4.
+func (s *diagSocket) address(which int) netip.Addr {
+	b := s.id[4+16*which:]
 	if s.family == unix.AF_INET {
-		return netip.AddrFrom4([4]byte(s.id[4:8]))
+		return netip.AddrFrom4([4]byte(b))
 	}
-	return netip.AddrFrom16([16]byte(s.id[4:20])).Unmap()
+	return netip.AddrFrom16([16]byte(b)).Unmap()
 }
 
 // EndSockets ends the connections of this host that have one of the addresses as
 // their own: TCP over IPv4 or IPv6, and connected UDP. The programs see
 // ECONNABORTED. Those that a local listener has accepted are left: who is at the
-// other end has chosen the address, and may be who looks after this host. It
-// returns how many it has ended.
-func EndSockets(addresses []netip.Addr) (int, error) {
+// other end has chosen the address, and may be who looks after this host. So are
+// those within the address's own network, or of this host with itself: they go by no
+// gateway. It returns how many it has ended.
+func EndSockets(addresses []netip.Prefix) (int, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_INET_DIAG)
 	if err != nil {
 		return 0, fmt.Errorf("open a sock_diag socket: %w", err)
 	}
 	defer unix.Close(fd) //nolint:errcheck // it has served
-	wanted := map[netip.Addr]bool{}
+	wanted := map[netip.Addr]netip.Prefix{}
 	for _, a := range addresses {
-		wanted[a] = true
+		wanted[a.Addr()] = a
 	}
 	ended := 0
 	for _, kind := range []struct{ family, protocol uint8 }{
@@ -139,7 +144,7 @@ func EndSockets(addresses []netip.Addr) (int, error) {
 
 // connectionsOf returns the sockets with one of the addresses that are connected
 // and were not accepted by a listener.
-func connectionsOf(family, protocol uint8, wanted map[netip.Addr]bool) ([]diagSocket, error) {
+func connectionsOf(family, protocol uint8, wanted map[netip.Addr]netip.Prefix) ([]diagSocket, error) {
 	var list []diagSocket
 	listening := map[uint16]bool{}
 	req := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
@@ -152,8 +157,10 @@ func connectionsOf(family, protocol uint8, wanted map[netip.Addr]bool) ([]diagSo
 		switch {
 		case protocol == unix.IPPROTO_TCP && s.state == stateListen:
 			listening[s.port()] = true
-		case !s.peerless() && wanted[s.source()]:
-			list = append(list, s)
+		case !s.peerless():
+			if own, ok := wanted[s.address(0)]; ok && !own.Contains(s.address(1)) {
+				list = append(list, s)
+			}
 		}
 		return true
 	})

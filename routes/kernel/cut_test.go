@@ -106,11 +106,11 @@ func TestEndSockets(t *testing.T) {
 	must(t, err)
 	t.Cleanup(func() { _ = peerless.Close() })
 
-	n, err := kernel.EndSockets([]netip.Addr{one})
+	n, err := kernel.EndSockets([]netip.Prefix{w.ISPs[0].Static})
 	if err != nil || n != len(victims) {
 		t.Errorf("ended %d, %v; want %d", n, err, len(victims))
 	}
-	if n, err := kernel.EndSockets([]netip.Addr{one}); err != nil || n != 0 {
+	if n, err := kernel.EndSockets([]netip.Prefix{w.ISPs[0].Static}); err != nil || n != 0 {
 		t.Errorf("again: ended %d, %v; want nothing left", n, err)
 	}
 	for name, conn := range victims {

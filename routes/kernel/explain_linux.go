@@ -112,7 +112,7 @@ func (k *Kernel) way(m []byte) Way {
 // The kernel does not tell it.
 func LedBy(rules []routes.Rule, p Packet, w Way) string {
 	for _, r := range rules {
-		if r.V6 || r.Foreign || r.Table != w.Table || r.Mask != 0 && p.Mark&r.Mask != r.Mark ||
+		if r.V6 || r.Foreign || r.Out != "" || r.Table != w.Table || r.Mask != 0 && p.Mark&r.Mask != r.Mark ||
 			r.From.IsValid() && (!p.From.IsValid() || !r.From.Contains(p.From)) {
 			continue
 		}

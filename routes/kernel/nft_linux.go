@@ -30,7 +30,15 @@ func (k *Kernel) readFirewall(state *routes.State, owner routes.Owner) error {
 	}
 	state.Firewall = strangeVersion
 	for _, c := range chains {
-		if strings.HasPrefix(c.Name, versionPrefix) {
+		if !strings.HasPrefix(c.Name, versionPrefix) {
+			continue
+		}
+		// Who flushes the table leaves the chains, and takes this one's rule away.
+		rules, err := k.nft.GetRules(c.Table, c)
+		if err != nil {
+			return err
+		}
+		if len(rules) > 0 {
 			state.Firewall = c.Name
 		}
 	}
@@ -109,7 +117,9 @@ func (k *Kernel) putFirewall(f routes.Firewall) error {
 		return err
 	}
 	chains := f.Chains()
-	for _, c := range append(chains, routes.Chain{Name: f.Version()}) {
+	version := routes.Chain{Name: f.Version(), Rules: []routes.FirewallRule{{routes.Return{}}}}
+	chains = append(chains, version)
+	for _, c := range chains {
 		w.addChain(c)
 	}
 	for _, c := range chains {
@@ -247,12 +257,10 @@ func (w *nftWriter) statement(s routes.Statement) ([]expr.Any, error) {
 	case routes.MatchMark:
 		return append(loadMark(s.Connection), bits(s.Mask, 0), cmp(s.Not, native32(s.Value))), nil
 	case routes.MatchIn:
-		if s.Interface == "" {
-			return compare(&expr.Meta{Key: expr.MetaKeyIIF, Register: 1}, true, native32(0)), nil
-		}
 		return compare(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, false, interfaceName(s.Interface)), nil
-	case routes.MatchLocal:
-		return compare(&expr.Meta{Key: expr.MetaKeyIIF, Register: 1}, false, native32(0)), nil
+	case routes.MatchOwn:
+		fib := &expr.Fib{Register: 1, ResultADDRTYPE: true, FlagSADDR: true}
+		return compare(fib, s.Not, native32(unix.RTN_LOCAL)), nil
 	case routes.MatchOut:
 		return compare(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, false, interfaceName(s.Interface)), nil
 	case routes.MatchNew:

@@ -91,11 +91,11 @@ func TestFirewall(t *testing.T) {
 		`iifname "wlan0" meta l4proto { 6, 17 } th sport { 1024-2000 } counter name "policy_guest" reject with icmpx 3`,
 		`meta skuid 1000 counter name "policy_me" goto to_98`,
 		`numgen random mod 3 vmap { 0-1 : goto sticky_5_97, 2 : goto sticky_5_98 }`,
-		`update @stuck_login_97 { @nh,96,32 timeout 600s }`,
-		`@nh,96,32 . @nh,128,32 @stuck_both_97 goto sticky_6_97`,
+		`update @stuck_s600_login_97 { @nh,96,32 timeout 600s }`,
+		`@nh,96,32 . @nh,128,32 @stuck_sd60_both_97 goto sticky_6_97`,
 		`counter name "policy_rest" return`,
-		`oifname "wan1" iif != 0 masquerade`,
-		`fib saddr . oif type != 2 masquerade`,
+		`oifname "wan1" fib saddr type != 2 masquerade`,
+		`fib saddr type 2 meta mark & 0x000000ff == 0x00000097 fib saddr . oif type != 2 masquerade`,
 	} {
 		if !strings.Contains(strings.Join(strings.Fields(text), " "), strings.Join(strings.Fields(want), " ")) {
 			t.Errorf("lacks %s", want)
@@ -113,6 +113,16 @@ func TestFirewall(t *testing.T) {
 		!strings.Contains(text, "203.0.113.0/24") {
 		t.Errorf("not cleared of what is gone:\n%s", text)
 	}
+	// Somebody flushes the table: its chains are there, and empty. From the review.
+	nft(t, "flush", "table", "inet", "uplinkd")
+	if got := read(t, k, routes.Set{Owner: owner}).Firewall; got == less.Version() {
+		t.Error("an empty table says that all is there")
+	}
+	// Another kind of stickiness under the same name. From the review.
+	other := everything()
+	putFirewall(t, k, other)
+	other.Policies[5].Sticky = &routes.Sticky{Destination: true, Seconds: 60, Ways: other.Policies[5].Sticky.Ways}
+	putFirewall(t, k, other)
 	if now := nft(t, "list", "table", "inet", "foreign"); now != foreign {
 		t.Errorf("a foreign table was touched:\n%s", now)
 	}

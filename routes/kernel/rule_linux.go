@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -80,6 +81,9 @@ func encodeRule(r routes.Rule) []byte {
 		b[2] = uint8(r.From.Bits())
 		b = putAttr(b, fraSrc, r.From.Addr().AsSlice())
 	}
+	if r.Out != "" {
+		b = putAttr(b, fraOIFName, append([]byte(r.Out), 0))
+	}
 	if r.Mask != 0 {
 		b = putUint32(b, fraFWMark, r.Mark)
 		b = putUint32(b, fraFWMask, r.Mask)
@@ -151,6 +155,8 @@ func setRuleField(r *routes.Rule, kind uint16, value []byte) {
 		if len(value) > 0 {
 			r.Protocol = value[0]
 		}
+	case fraOIFName:
+		r.Out = strings.TrimRight(string(value), "\x00")
 	case fraSuppressPrefixlen:
 		r.SuppressDefault = n == 0
 		r.Foreign = r.Foreign || n != 0 && n != unset
@@ -164,7 +170,7 @@ func setRuleField(r *routes.Rule, kind uint16, value []byte) {
 // foreignMatch reports whether an attribute is a match that no rule of ours has.
 func foreignMatch(kind uint16) bool {
 	switch kind {
-	case fraDst, fraIIFName, fraGoto, fraFlow, fraTunID, fraOIFName, fraL3MDev, fraUIDRange:
+	case fraDst, fraIIFName, fraGoto, fraFlow, fraTunID, fraL3MDev, fraUIDRange:
 		return true
 	}
 	return kind >= fraIPProto && kind <= fraLast

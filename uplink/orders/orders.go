@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"uplinkd/uplink/status"
 )
@@ -24,10 +23,10 @@ type page struct {
 
 func path(dir string) string { return filepath.Join(dir, "orders.json") }
 
-// Load returns the orders kept in a directory that are still in force at now.
-// None is no error. A file that cannot be read is one; it stays where it is until
-// the next Save.
-func Load(dir string, now time.Time) (map[string]status.Order, error) {
+// Load returns the orders kept in a directory, those whose time is up included. None
+// is no error. A file that cannot be read is one; it stays where it is until the
+// next Save.
+func Load(dir string) (map[string]status.Order, error) {
 	f, err := os.Open(path(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -45,10 +44,6 @@ func Load(dir string, now time.Time) (map[string]status.Order, error) {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	for name, o := range p.Orders {
-		if !o.Until.IsZero() && !now.Before(o.Until.Time) {
-			delete(p.Orders, name)
-			continue
-		}
 		if o.State != "" && o.State != "disabled" && o.State != "drained" || o.Weight < 0 || o.Weight > 256 {
 			return nil, fmt.Errorf("%s: %+v of %s is no order", f.Name(), o, name)
 		}

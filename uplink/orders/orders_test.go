@@ -15,7 +15,7 @@ import (
 func TestKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	if got, err := orders.Load(dir, now); err != nil || got != nil {
+	if got, err := orders.Load(dir); err != nil || got != nil {
 		t.Errorf("nothing kept: %v, %v", got, err)
 	}
 	kept := map[string]status.Order{
@@ -25,14 +25,9 @@ func TestKept(t *testing.T) {
 	if err := orders.Save(dir, kept); err != nil {
 		t.Fatal(err)
 	}
-	got, err := orders.Load(dir, now.Add(time.Minute))
+	got, err := orders.Load(dir)
 	if diff := cmp.Diff(kept, got); diff != "" || err != nil {
 		t.Errorf("%v (-kept +loaded):\n%s", err, diff)
-	}
-	delete(kept, "isp2")
-	got, err = orders.Load(dir, now.Add(2*time.Hour))
-	if diff := cmp.Diff(kept, got); diff != "" || err != nil {
-		t.Errorf("after the time of one: %v (-want +loaded):\n%s", err, diff)
 	}
 }
 
@@ -46,7 +41,7 @@ func TestUnusable(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "orders.json"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := orders.Load(dir, time.Now()); err == nil || len(got) > 0 {
+		if got, err := orders.Load(dir); err == nil || len(got) > 0 {
 			t.Errorf("%s: %v, %v; want an error", name, got, err)
 		}
 	}

@@ -112,11 +112,13 @@ func (m *Millis) UnmarshalJSON(b []byte) error {
 
 // An Order is what the operator has made of an uplink. Its zero value is none.
 type Order struct {
-	State  string    `json:"state"`  // disabled | drained | ""
-	Weight int       `json:"weight"` // 0: the configured one
-	By     string    `json:"by"`     // who gave it
-	Since  time.Time `json:"since"`
-	Until  When      `json:"until"` // none: until it is taken back
+	State string    `json:"state"` // disabled | drained | ""
+	By    string    `json:"by"`    // who gave the last order
+	Since time.Time `json:"since"`
+	Until When      `json:"until"` // of State; none: until it is taken back
+
+	Weight      int  `json:"weight"`       // 0: the configured one
+	WeightUntil When `json:"weight_until"` // of Weight
 }
 
 // Hold is what past falls hold against an uplink.

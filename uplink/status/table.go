@@ -207,13 +207,12 @@ func (s *Snapshot) remarks(b *strings.Builder) {
 func (u *Uplink) remarks() []string {
 	var lines []string
 	if o := u.Order; o != nil {
-		what := o.State
-		if o.Weight > 0 {
-			what = strings.TrimPrefix(fmt.Sprintf("%s, weight %d", what, o.Weight), ", ")
+		text := fmt.Sprintf("%s: by %s since %s:", u.Name, o.By, o.Since.Local().Format(time.DateTime))
+		if o.State != "" {
+			text += " " + o.State + o.Until.text()
 		}
-		text := fmt.Sprintf("%s: %s by %s since %s", u.Name, what, o.By, o.Since.Local().Format(time.DateTime))
-		if !o.Until.IsZero() {
-			text += ", until " + o.Until.Local().Format(time.DateTime)
+		if o.Weight > 0 {
+			text += fmt.Sprintf(" weight %d%s", o.Weight, o.WeightUntil.text())
 		}
 		lines = append(lines, text)
 	}
@@ -230,6 +229,14 @@ func (u *Uplink) remarks() []string {
 			u.Name, u.Hold.Falls))
 	}
 	return lines
+}
+
+// text tells when something ends, if it does.
+func (w When) text() string {
+	if w.IsZero() {
+		return ""
+	}
+	return " until " + w.Local().Format(time.DateTime)
 }
 
 func dash(s string) string {
