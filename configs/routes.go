@@ -97,14 +97,14 @@ func setWord[T ~uint8](p *parser, v value, to *T, words ...string) {
 	}
 }
 
-// FreeMark returns the first mark under mask that is not taken, or fallback.
-func FreeMark(mask uint32, taken func(uint32) bool, fallback uint32) uint32 {
+// FreeMark returns the first mark under mask that is free, or fallback.
+func FreeMark(mask uint32, free func(uint32) bool, fallback uint32) uint32 {
 	for n := uint32(1); ; n++ {
 		mark, ok := markAt(mask, n)
 		if !ok {
 			return fallback
 		}
-		if !taken(mark) {
+		if free(mark) {
 			return mark
 		}
 	}

@@ -54,9 +54,9 @@ func (s *State) cut(before *State, name string) *Cut {
 // shares reports whether another uplink than the one on an interface has an address.
 func (s *State) shares(name string, address netip.Addr) bool {
 	for j := range s.Uplinks {
-		if s.Uplinks[j].Config.Interface != name && slices.ContainsFunc(s.Uplinks[j].Addresses(), func(a routes.Address) bool {
-			return a.Prefix.Addr() == address
-		}) {
+		u := &s.Uplinks[j]
+		same := func(a routes.Address) bool { return a.Prefix.Addr() == address }
+		if u.Config.Interface != name && slices.ContainsFunc(u.Addresses(), same) {
 			return true
 		}
 	}

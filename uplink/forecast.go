@@ -98,41 +98,37 @@ func (u *Uplink) recall(told *status.Uplink, owner routes.Owner, have routes.Sta
 // the file names none: the kernel's connections are marked with those. A new uplink
 // gets one that none has had under the running configuration, if one is left.
 func KeepMarks(running, next configs.Config) configs.Config {
+	asGiven := next
 	next.Uplinks = slices.Clone(next.Uplinks)
 	if running.Routes.FwMarkMask != next.Routes.FwMarkMask {
 		return next
 	}
-	used := map[uint32]bool{}
+	known := map[string]uint32{}
+	taken := map[uint32]bool{}
 	for _, u := range running.Uplinks {
-		used[u.FwMark] = true
-	}
-	known := func(name string) (uint32, bool) {
-		i := slices.IndexFunc(running.Uplinks, func(u configs.Uplink) bool { return u.Interface == name })
-		if i < 0 {
-			return 0, false
-		}
-		return running.Uplinks[i].FwMark, true
+		known[u.Interface], taken[u.FwMark] = u.FwMark, true
 	}
 	given := map[uint32]bool{}
+	fresh := func(u configs.Uplink) bool { return u.Assigned && known[u.Interface] == 0 }
 	for i := range next.Uplinks {
 		u := &next.Uplinks[i]
-		if mark, ok := known(u.Interface); ok && u.Assigned {
-			u.FwMark = mark
-		}
-		if _, ok := known(u.Interface); ok || !u.Assigned {
-			if given[u.FwMark] {
-				return next // a mark that the file gives was another's: as the file has it
-			}
-			given[u.FwMark] = true
-		}
-	}
-	for i := range next.Uplinks {
-		u := &next.Uplinks[i]
-		if _, ok := known(u.Interface); ok || !u.Assigned {
+		if fresh(*u) {
 			continue
 		}
-		u.FwMark = configs.FreeMark(next.Routes.FwMarkMask, func(m uint32) bool { return used[m] || given[m] }, u.FwMark)
+		if u.Assigned {
+			u.FwMark = known[u.Interface]
+		}
+		if given[u.FwMark] {
+			return asGiven // a mark that the file gives is another's
+		}
 		given[u.FwMark] = true
+	}
+	free := func(m uint32) bool { return !taken[m] && !given[m] }
+	for i := range next.Uplinks {
+		if u := &next.Uplinks[i]; fresh(*u) {
+			u.FwMark = configs.FreeMark(next.Routes.FwMarkMask, free, u.FwMark)
+			given[u.FwMark] = true
+		}
 	}
 	return next
 }

@@ -123,13 +123,16 @@ func parseRule(m []byte) (routes.Rule, error) {
 			return routes.Rule{}, fmt.Errorf("kernel: rule attribute of %d bytes where %d are left", length, len(rest))
 		}
 		kind, value := native.Uint16(rest[2:])&^unix.NLA_F_NESTED, rest[unix.SizeofRtAttr:length]
-		if kind == fraSrc {
+		switch kind {
+		case fraOIFName:
+			r.Out = strings.TrimRight(string(value), "\x00")
+		case fraSrc:
 			addr, ok := netip.AddrFromSlice(value)
 			if !ok || srcBits > addr.BitLen() {
 				return routes.Rule{}, fmt.Errorf("kernel: rule source of %d bytes and /%d", len(value), srcBits)
 			}
 			r.From = netip.PrefixFrom(addr, srcBits)
-		} else {
+		default:
 			setRuleField(&r, kind, value)
 		}
 		rest = rest[min((length+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1), len(rest)):]
@@ -155,8 +158,6 @@ func setRuleField(r *routes.Rule, kind uint16, value []byte) {
 		if len(value) > 0 {
 			r.Protocol = value[0]
 		}
-	case fraOIFName:
-		r.Out = strings.TrimRight(string(value), "\x00")
 	case fraSuppressPrefixlen:
 		r.SuppressDefault = n == 0
 		r.Foreign = r.Foreign || n != 0 && n != unset
