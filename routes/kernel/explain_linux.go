@@ -108,18 +108,20 @@ func (k *Kernel) way(m []byte) Way {
 	return w
 }
 
+// matches reports whether a rule is for such a packet, as far as that is told.
+func matches(r routes.Rule, p Packet) bool {
+	return !r.V6 && !r.Foreign && r.Out == "" && (r.Mask == 0 || p.Mark&r.Mask == r.Mark) &&
+		(!r.From.IsValid() || p.From.IsValid() && r.From.Contains(p.From))
+}
+
 // LedBy returns the first of the rules that leads such a packet to that table.
-// The kernel does not tell it.
+// The kernel does not tell it. One that shows no default route is taken not to have
+// led to a gateway: a more specific route via one is rare.
 func LedBy(rules []routes.Rule, p Packet, w Way) string {
 	for _, r := range rules {
-		if r.V6 || r.Foreign || r.Out != "" || r.Table != w.Table || r.Mask != 0 && p.Mark&r.Mask != r.Mark ||
-			r.From.IsValid() && (!p.From.IsValid() || !r.From.Contains(p.From)) {
-			continue
+		if matches(r, p) && r.Table == w.Table && !(r.SuppressDefault && w.Gateway.IsValid()) {
+			return r.String()
 		}
-		if r.SuppressDefault && w.Gateway.IsValid() && r.Table == routes.TableMain {
-			continue // it shows no default route; a more specific one via a gateway is rare
-		}
-		return r.String()
 	}
 	switch w.Table {
 	case routes.TableLocal:
