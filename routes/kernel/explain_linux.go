@@ -119,7 +119,7 @@ func matches(r routes.Rule, p Packet) bool {
 // led to a gateway: a more specific route via one is rare.
 func LedBy(rules []routes.Rule, p Packet, w Way) string {
 	for _, r := range rules {
-		if matches(r, p) && r.Table == w.Table && !(r.SuppressDefault && w.Gateway.IsValid()) {
+		if matches(r, p) && r.Table == w.Table && (!r.SuppressDefault || !w.Gateway.IsValid()) {
 			return r.String()
 		}
 	}
