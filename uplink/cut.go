@@ -70,16 +70,18 @@ func returns(before, after *State) []Cut {
 		return nil
 	}
 	active := Active(*after)
+	if len(active) == 0 {
+		return nil
+	}
+	best := after.Uplinks[active[0]].Config.Tier
 	var cuts []Cut
 	for _, i := range Active(*before) {
-		if i >= len(after.Uplinks) || len(active) == 0 || slices.Contains(active, i) {
+		u := after.on(before.Uplinks[i].Config.Interface)
+		if u == nil || u.Phase != Up || u.Config.Tier <= best {
 			continue
 		}
-		u := &after.Uplinks[i]
-		if u.Phase == Up && u.Config.Tier > after.Uplinks[active[0]].Config.Tier {
-			if c := after.cut(before, u.Config.Interface); c != nil {
-				cuts = append(cuts, *c)
-			}
+		if c := after.cut(before, u.Config.Interface); c != nil {
+			cuts = append(cuts, *c)
 		}
 	}
 	return cuts

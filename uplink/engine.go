@@ -371,8 +371,9 @@ func (e *Engine) samples() map[string]Sample {
 		passive = passive || u.Config.Probe.Passive && u.Config.Probe.Interval >= beat
 		rate := e.view.rates[u.Config.Interface]
 		s := Sample{RxBPS: rate.Rx, TxBPS: rate.Tx, Connections: -1}
-		if c.Routes.Balance == configs.BalanceResponseTime {
-			s.RTT = fastest(e.actors[u.Config.Interface].prober.Status())
+		// Before the first step nobody has been hired.
+		if a := e.actors[u.Config.Interface]; a != nil && c.Routes.Balance == configs.BalanceResponseTime {
+			s.RTT = fastest(a.prober.Status())
 		}
 		samples[u.Config.Interface] = s
 		for _, a := range u.Addresses() {
