@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -166,5 +167,46 @@ func TestStorm(t *testing.T) {
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, "twice")); err == nil {
 		t.Errorf("two runs beside each other: %s", b)
+	}
+}
+
+// shipped runs one of the hooks that are shipped, as the Runner does.
+func shipped(t *testing.T, name string, env []string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join("../../configs/hooks", name), args...)
+	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%s %v: %v: %s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// The shipped hooks do what they say; that for Dante is tried with the real one.
+func TestShippedHooks(t *testing.T) {
+	dir := t.TempDir()
+	track := filepath.Join(dir, "track")
+	for carries, want := range map[string]string{"": "1\n", "isp1 2, isp2 1": "0\n"} {
+		shipped(t, "keepalived-track", []string{"UPLINKD_TO=" + carries}, track)
+		if b, err := os.ReadFile(track); err != nil || string(b) != want {
+			t.Errorf("carried by %q: the file says %q, %v; want %q", carries, b, err, want)
+		}
+	}
+	sendmail := program(t, "cat > "+dir+"/mail")
+	shipped(t, "mail", []string{
+		"SENDMAIL=" + sendmail, "UPLINKD_UPLINK=isp1", "UPLINKD_EVENT=down", "UPLINKD_FROM=up", "UPLINKD_TO=down",
+		"UPLINKD_REASON=eth1 has no carrier",
+	}, "admin@example.org")
+	mail, err := os.ReadFile(filepath.Join(dir, "mail"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"To: admin@example.org\n", ": isp1 down\n", "up -> down\n", "eth1 has no carrier\n"} {
+		if !strings.Contains(string(mail), want) {
+			t.Errorf("lacks %q:\n%s", want, mail)
+		}
+	}
+	if out := shipped(t, "reload-danted", nil, filepath.Join(dir, "none")); !strings.Contains(out, "nobody to tell") {
+		t.Errorf("without danted: %s", out)
 	}
 }

@@ -1,0 +1,28 @@
+package probe
+
+import "testing"
+
+// What a DNS server answers, and what somebody else may put in its place.
+func FuzzAnswers(f *testing.F) {
+	query, err := question(7, "www.example")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(query)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if done, err := answers(b, 7, "www.example"); done && err == nil && len(b) < len(query) {
+			t.Errorf("%x is an answer", b)
+		}
+	})
+}
+
+// What a router quotes of our probes.
+func FuzzQuoted(f *testing.F) {
+	e := echo{id: 7, nonce: [nonceSize]byte{1, 2, 3}}
+	f.Add([]byte{echoRequest, 0, 0, 0, 0, 7, 0, 42})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, ok := e.quoted(b); ok && (b[0] != echoRequest || b[4] != 0 || b[5] != 7) {
+			t.Errorf("%x is ours", b)
+		}
+	})
+}
