@@ -214,6 +214,20 @@ func (h *house) close() {
 	}
 }
 
+// severed returns the cuts there have been.
+func (h *house) severed() []uplink.Cut {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.cuts)
+}
+
+// carriedAtCut returns who carried when the first cut was made.
+func (h *house) carriedAtCut() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cutWith[0]
+}
+
 // edit changes the kernel as others do, and lets the event be seen.
 func (h *house) edit(change func(*routes.State)) {
 	h.fake.Edit(change)

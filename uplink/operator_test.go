@@ -327,36 +327,36 @@ func TestCut(t *testing.T) {
 		h.wait(5 * time.Second)
 		h.silence("eth1", true)
 		h.wait(time.Second)
-		if len(h.cuts) != 1 || h.cuts[0].Uplink != "a" || h.cuts[0].Mark != 1 || h.cuts[0].Mask != 0xff ||
-			len(h.cuts[0].Addresses) != 1 || h.cuts[0].Addresses[0].String() != "192.0.2.5/24" {
-			t.Fatalf("cut %+v, want what a has", h.cuts)
+		if len(h.severed()) != 1 || h.severed()[0].Uplink != "a" || h.severed()[0].Mark != 1 || h.severed()[0].Mask != 0xff ||
+			len(h.severed()[0].Addresses) != 1 || h.severed()[0].Addresses[0].String() != "192.0.2.5/24" {
+			t.Fatalf("cut %+v, want what a has", h.severed())
 		}
-		if h.cutWith[0] != "eth2*1" {
-			t.Errorf("cut while %s carried, want the new route first", h.cutWith[0])
+		if h.carriedAtCut() != "eth2*1" {
+			t.Errorf("cut while %s carried, want the new route first", h.carriedAtCut())
 		}
 		if log := h.log.take(); !strings.Contains(log, "flows=7 sockets=3 cut_took=") {
 			t.Errorf("the line of the switch lacks the counts: %s", log)
 		}
 		h.wait(time.Second)
-		if len(h.cuts) != 2 {
-			t.Errorf("%d cuts after a second more, want 2", len(h.cuts))
+		if len(h.severed()) != 2 {
+			t.Errorf("%d cuts after a second more, want 2", len(h.severed()))
 		}
 		h.silence("eth2", true)
 		h.wait(3 * time.Second)
 		h.expect("down down", "eth1*2 eth2*1")
-		if len(h.cuts) != 2 {
-			t.Errorf("cut %+v with no uplink left", h.cuts[2:])
+		if len(h.severed()) != 2 {
+			t.Errorf("cut %+v with no uplink left", h.severed()[2:])
 		}
 		h.silence("eth1", false)
 		h.wait(20 * time.Second)
 		h.silence("eth2", false)
 		h.wait(20 * time.Second)
-		before := len(h.cuts) // what was put off has been made up for
+		before := len(h.severed()) // what was put off has been made up for
 		h.engine.Send(uplink.Ordered{Uplink: "b", Verb: uplink.Disable, By: "root"})
 		h.wait(100 * time.Millisecond)
 		h.engine.Send(uplink.Ordered{Uplink: "b", Verb: uplink.Enable, By: "root"})
 		h.wait(5 * time.Second)
-		if cuts := h.cuts[before:]; len(cuts) != 1 || cuts[0].Uplink != "b" {
+		if cuts := h.severed()[before:]; len(cuts) != 1 || cuts[0].Uplink != "b" {
 			t.Errorf("cut %+v, want b once: it was back a second later", cuts)
 		}
 	})
@@ -390,15 +390,15 @@ func TestCutLater(t *testing.T) {
 		again := openWith(t, two, h.fake, nil)
 		again.silence("eth1", true)
 		again.wait(2 * time.Second)
-		if len(again.cuts) == 0 || again.cuts[0].Uplink != "a" {
-			t.Errorf("cut %+v, want a", again.cuts)
+		if len(again.severed()) == 0 || again.severed()[0].Uplink != "a" {
+			t.Errorf("cut %+v, want a", again.severed())
 		}
 		again.silence("eth2", true)
 		again.wait(5 * time.Second)
-		before := len(again.cuts)
+		before := len(again.severed())
 		again.silence("eth1", false)
 		again.wait(5 * time.Second)
-		if cuts := again.cuts[before:]; len(cuts) == 0 || cuts[0].Uplink != "b" {
+		if cuts := again.severed()[before:]; len(cuts) == 0 || cuts[0].Uplink != "b" {
 			t.Errorf("cut %+v when a was back, want b", cuts)
 		}
 	})
