@@ -357,22 +357,32 @@ func (e *Engine) sample() {
 // where there are many.
 const flowBeats = 5
 
+// needs returns whether connections have to be counted, and whether those that get no
+// answer have to be looked for. A sample a beat cannot hurry what is probed as often
+// anyhow.
+func (s *State) needs() (count, passive bool) {
+	count = s.Config.Routes.Balance == configs.BalanceLeastConnections
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		count = count || u.Config.MaxConnections > 0 || u.Order.State == OrderDrained
+		passive = passive || u.Config.Probe.Passive && u.Config.Probe.Interval >= beat
+	}
+	return count, passive
+}
+
 // samples returns what was measured of each uplink. What nobody needs is not
 // asked for.
 func (e *Engine) samples() map[string]Sample {
-	c := e.state.Config
-	count, passive := c.Routes.Balance == configs.BalanceLeastConnections, false
+	count, passive := e.state.needs()
 	samples, hosts := map[string]Sample{}, map[string]string{} // address to interface
 	var addresses []string
 	for i := range e.state.Uplinks {
 		u := &e.state.Uplinks[i]
-		count = count || u.Config.MaxConnections > 0 || u.Order.State == OrderDrained
-		// A sample a beat cannot hurry what is probed as often anyhow.
-		passive = passive || u.Config.Probe.Passive && u.Config.Probe.Interval >= beat
 		rate := e.view.rates[u.Config.Interface]
 		s := Sample{RxBPS: rate.Rx, TxBPS: rate.Tx, Connections: -1}
 		// Before the first step nobody has been hired.
-		if a := e.actors[u.Config.Interface]; a != nil && c.Routes.Balance == configs.BalanceResponseTime {
+		a := e.actors[u.Config.Interface]
+		if a != nil && e.state.Config.Routes.Balance == configs.BalanceResponseTime {
 			s.RTT = fastest(a.prober.Status())
 		}
 		samples[u.Config.Interface] = s

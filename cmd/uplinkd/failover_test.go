@@ -30,7 +30,7 @@ func TestFailover(t *testing.T) {
 	}{
 		{
 			name: "silent gateway, default probe", probe: normalProbe, fault: silence, heal: speak,
-			runs: 3, last: time.Second, returnIn: 1500 * time.Millisecond,
+			runs: 3, last: 1200 * time.Millisecond, returnIn: 1500 * time.Millisecond,
 		},
 		{
 			name: "silent gateway, fast probe", probe: fastProbe, fault: silence, heal: speak,
