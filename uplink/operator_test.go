@@ -1,6 +1,7 @@
 package uplink_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"uplinkd/configs"
+	"uplinkd/routes"
 	"uplinkd/uplink"
 	"uplinkd/uplink/status"
 )
@@ -451,4 +453,29 @@ func TestKeepMarks(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
 		}
 	}
+}
+
+// The kernel refuses the new default route: nothing is cut as long as what begins
+// anew would take the old one.
+func TestNoCutWithoutTheNewRoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(5 * time.Second)
+		h.fake.FailWith(func(op routes.Op) error {
+			if _, ok := op.(routes.ReplaceRoute); ok {
+				return errors.New("refused")
+			}
+			return nil
+		})
+		h.silence("eth1", true)
+		h.wait(2 * time.Second)
+		if cuts := h.severed(); len(cuts) != 0 {
+			t.Errorf("cut %+v while %s carries", cuts, h.carriers())
+		}
+		h.fake.FailWith(nil)
+		h.wait(3 * time.Second)
+		if cuts := h.severed(); len(cuts) == 0 || h.carriedAtCut() != "eth2*1" {
+			t.Errorf("cut %+v, want a once the route has changed", cuts)
+		}
+	})
 }

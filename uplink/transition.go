@@ -20,8 +20,13 @@ type transition struct {
 	misses   int
 	rtt      time.Duration
 	gen      uint64 // the Set that follows from it
-	cut      *Cut   // what is to end once the kernel has answered; nil: nothing
+	noted    time.Time
+	cut      *Cut // what is to end once the kernel has answered; nil: nothing
 }
+
+// patience is how long a cut waits for a kernel that refuses the routes before it.
+// What is refused for longer may be another uplink's.
+const patience = 5 * time.Second
 
 // transitions returns the changes of phase between two states. It is pure.
 func transitions(before, after State, now time.Time) []transition {
@@ -71,7 +76,7 @@ func (e *Engine) note(before State, now time.Time) {
 		if t.from == t.to && t.cut == nil {
 			continue
 		}
-		t.gen = e.gen
+		t.gen, t.noted = e.gen, now
 		if e.gen <= e.answered {
 			e.finish(t, routes.Applied{At: now})
 			continue
@@ -118,7 +123,9 @@ func (e *Engine) report(a routes.Applied) {
 	e.answered = max(e.answered, a.Generation)
 	kept := e.pending[:0]
 	for _, t := range e.pending {
-		if t.gen > a.Generation {
+		// What is cut begins anew by the routes there are: they must be the new ones.
+		refused := a.Err != nil || !a.InSync && len(a.Plan.Conflicts) == 0
+		if t.gen > a.Generation || t.cut != nil && refused && a.At.Sub(t.noted) < patience {
 			kept = append(kept, t)
 			continue
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -176,7 +177,8 @@ type daemon struct {
 	mu          sync.Mutex // guards what follows
 	config      configs.Config
 	reloaded    time.Time
-	configError string
+	configError string // why the last reload changed nothing
+	listError   string // why a file of prefixes was not read again
 }
 
 var _ control.Daemon = (*daemon)(nil)
@@ -188,7 +190,8 @@ func (d *daemon) Status() status.Snapshot {
 	defer d.mu.Unlock()
 	s.Daemon = status.Daemon{
 		Version: versionText(), PID: os.Getpid(), Started: d.started, Config: d.path,
-		Reloaded: status.When{Time: d.reloaded}, ConfigError: d.configError, OrdersError: s.Daemon.OrdersError,
+		Reloaded: status.When{Time: d.reloaded}, ConfigError: cmp.Or(d.configError, d.listError),
+		OrdersError: s.Daemon.OrdersError,
 	}
 	return s
 }
@@ -209,7 +212,7 @@ func (d *daemon) Reload() error {
 		d.log.Error("configuration not reloaded; nothing has changed", "config", d.path, "err", err)
 		return err
 	}
-	d.config, d.reloaded, d.configError = next, time.Now(), ""
+	d.config, d.reloaded, d.configError, d.listError = next, time.Now(), "", ""
 	d.hooks.Set(hooksOf(next))
 	d.engine.Send(uplink.Reloaded{Config: next})
 	d.log.Info("configuration reloaded", "config", d.path, "uplinks", len(next.Uplinks))
@@ -285,11 +288,11 @@ func (d *daemon) reloadLists() {
 	defer d.mu.Unlock()
 	next := d.config
 	if err := loadLists(&next); err != nil {
-		d.configError = err.Error()
+		d.listError = err.Error()
 		d.log.Error("a file of prefixes was not reloaded; nothing has changed", "err", err)
 		return
 	}
-	d.config, d.configError = next, ""
+	d.config, d.listError = next, ""
 	d.engine.Send(uplink.Reloaded{Config: next})
 	d.log.Info("a file of prefixes has changed, and was reloaded")
 }
