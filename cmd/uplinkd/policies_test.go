@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -104,6 +105,23 @@ policies:
 	only("as before", 2*at, 10, 3)
 	write("198.18.2.0/24\n")
 	b.until("it is good again", 4*time.Second, func() bool { return b.status().Daemon.ConfigError == "" })
+
+	// From a bug: a file of prefixes read well hid why the main file was not.
+	good, err := os.ReadFile(b.config)
+	b.ok(err)
+	b.ok(os.WriteFile(b.config, []byte("uplinks: [{name: isp1, weight: 999}]"), 0o600))
+	if out, err := b.run("reload", "--socket", filepath.Join(b.dir, "sock")); err == nil {
+		t.Errorf("a bad reload: %s", out)
+	}
+	write("198.18.1.0/24\n198.18.2.0/24\n")
+	b.until("the file is read again", 4*time.Second, func() bool { return b.leftBy(at, 12)[3] == 12 })
+	if got := b.status().Daemon.ConfigError; !strings.Contains(got, "999") {
+		t.Errorf("after a good file of prefixes, the bad config is told as %q", got)
+	}
+	b.ok(os.WriteFile(b.config, good, 0o600))
+	if out, err := b.run("reload", "--socket", filepath.Join(b.dir, "sock")); err != nil {
+		t.Errorf("a good reload: %v\n%s", err, out)
+	}
 
 	b.ok(b.world.ISPs[0].Silence(true))
 	b.untilStates(3*time.Second, "down", "up", "up")
