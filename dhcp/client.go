@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"uplinkd/internal/latest"
 )
 
 // A Spec says on what interface a lease is to be kept.
@@ -91,10 +93,7 @@ type Client struct {
 	out     Outside
 	changed func(Change)
 
-	mu      sync.Mutex // guards what follows
-	spec    *Spec
-	release bool
-	respec  chan struct{} // size 1
+	wishes *latest.Box[wish]
 
 	// Owned by Run.
 	current *Spec
@@ -110,6 +109,12 @@ type Client struct {
 	retry   time.Time // when to try to open again
 }
 
+// A wish is what Set was called with.
+type wish struct {
+	spec    *Spec
+	release bool
+}
+
 // Outside is what clients need of the world.
 type Outside struct {
 	Store  Store // where leases are kept
@@ -122,21 +127,13 @@ type Outside struct {
 // New returns a Client that starts nothing. changed is called from Run's
 // goroutine on each change and must not block.
 func New(out Outside, changed func(Change)) *Client {
-	return &Client{out: out, changed: changed, respec: make(chan struct{}, 1)}
+	return &Client{out: out, changed: changed, wishes: latest.New[wish]()}
 }
 
 // Set says on what interface to keep a lease from now on. nil means on none:
 // with release the lease is given back, without it is forgotten. It does not
 // block. An equal call changes nothing.
-func (c *Client) Set(spec *Spec, release bool) {
-	c.mu.Lock()
-	c.spec, c.release = spec, release
-	c.mu.Unlock()
-	select {
-	case c.respec <- struct{}{}:
-	default:
-	}
-}
+func (c *Client) Set(spec *Spec, release bool) { c.wishes.Put(wish{spec, release}) }
 
 type received struct {
 	conn    Conn
@@ -158,8 +155,10 @@ func (c *Client) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-c.respec:
-			c.adopt()
+		case <-c.wishes.Ready():
+			if w, ok := c.wishes.Take(); ok {
+				c.adopt(w.spec, w.release)
+			}
 		case r := <-messages:
 			c.receive(r)
 		case <-timer.C:
@@ -232,10 +231,7 @@ func (c *Client) untilWake() time.Duration {
 }
 
 // adopt takes the newest Spec over.
-func (c *Client) adopt() {
-	c.mu.Lock()
-	spec, release := c.spec, c.release
-	c.mu.Unlock()
+func (c *Client) adopt(spec *Spec, release bool) {
 	old := c.current
 	if spec != nil && old != nil && c.machine != nil && spec.Slept > old.Slept {
 		c.send(c.machine.Slept(time.Now(), spec.Slept-old.Slept))

@@ -1,11 +1,11 @@
 package dhcp
 
 import (
-	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uplinkd/internal/statefile"
 )
 
 // SystemClock is the machine's own (CLOCK_BOOTTIME, clock_gettime(2)).
@@ -15,8 +15,7 @@ var _ Clock = SystemClock{}
 
 // BootID implements Clock. Where it cannot be read every boot looks the same.
 func (SystemClock) BootID() string {
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(id))
+	return statefile.BootID()
 }
 
 // SinceBoot implements Clock.

@@ -14,10 +14,9 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
-)
 
-// bindToIfindex is SO_BINDTOIFINDEX (Linux 5.0).
-const bindToIfindex = 62
+	"uplinkd/internal/sock"
+)
 
 var broadcastMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
@@ -124,12 +123,11 @@ func openUDP(spec Spec) (net.PacketConn, error) {
 }
 
 func prepareUDP(fd int, spec Spec) error {
-	for _, option := range []struct{ name, value int }{
-		{bindToIfindex, spec.Index}, {unix.SO_MARK, int(spec.Mark)}, {unix.SO_REUSEADDR, 1},
-	} {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, option.name, option.value); err != nil {
-			return fmt.Errorf("socket option %d: %w", option.name, err)
-		}
+	if err := sock.Bind(fd, spec.Index, spec.Mark); err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return fmt.Errorf("let others have the port on other interfaces: %w", err)
 	}
 	none := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,

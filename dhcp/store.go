@@ -4,12 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
+
+	"uplinkd/internal/statefile"
 )
 
 // A Store keeps leases across restarts of the process.
@@ -90,36 +91,26 @@ func (f Files) Save(spec Spec, lease *Lease) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(f.Dir, 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return statefile.Replace(path, b, statefile.Process)
 }
 
 // Load implements Store.
 func (f Files) Load(spec Spec) (*Lease, error) {
-	file, err := os.Open(f.path(spec))
+	path := f.path(spec)
+	b, err := statefile.Read(path, leaseMost)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // only read
-	b, err := io.ReadAll(io.LimitReader(file, leaseMost))
-	if err != nil {
-		return nil, err
-	}
 	var p page
 	if err = json.Unmarshal(b, &p); err != nil {
-		return nil, fmt.Errorf("%s: %w", file.Name(), err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	lease, err := f.lease(&p, spec)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file.Name(), err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return lease, nil
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+
+	"uplinkd/internal/sock"
 )
 
 const (
@@ -30,7 +32,7 @@ func wrap(message []byte, from netip.Addr) []byte {
 		copy(b[12:16], source[:])
 	}
 	copy(b[16:20], []byte{255, 255, 255, 255})
-	binary.BigEndian.PutUint16(b[10:], ^sum(b[:ipHeader], 0))
+	binary.BigEndian.PutUint16(b[10:], ^sock.Sum(b[:ipHeader], 0))
 
 	u := b[ipHeader:]
 	binary.BigEndian.PutUint16(u[0:], clientPort)
@@ -38,8 +40,8 @@ func wrap(message []byte, from netip.Addr) []byte {
 	binary.BigEndian.PutUint16(u[4:], uint16(len(u)))
 	copy(u[udpHeader:], message)
 	// The pseudo header: both addresses, protocol, length.
-	pseudo := uint32(sum(b[12:20], 0)) + protoUDP + uint32(len(u))
-	checksum := ^sum(u, pseudo)
+	pseudo := uint32(sock.Sum(b[12:20], 0)) + protoUDP + uint32(len(u))
+	checksum := ^sock.Sum(u, pseudo)
 	if checksum == 0 {
 		checksum = 0xffff // 0 would mean: none
 	}
@@ -66,18 +68,4 @@ func unwrap(b []byte) ([]byte, error) {
 		return nil, errNotOurs
 	}
 	return u[udpHeader:length], nil
-}
-
-// sum is the ones' complement sum of b (RFC 1071), begun with start.
-func sum(b []byte, start uint32) uint16 {
-	for ; len(b) > 1; b = b[2:] {
-		start += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		start += uint32(b[0]) << 8
-	}
-	for start>>16 != 0 {
-		start = start&0xffff + start>>16
-	}
-	return uint16(start)
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uplinkd/internal/sock"
 )
 
 var errBusy = errors.New("the checks before this one are still under way")
@@ -115,7 +117,9 @@ func (c *checks) check(ctx context.Context, t *Target) Answer {
 	case Exec:
 		err = execute(ctx, &c.spec, t.Program)
 	}
-	a := Answer{RTT: time.Since(start), Bytes: int(wire.bytes.Load())}
+	a := Answer{RTT: time.Since(start)}
+	wire.close()
+	a.Bytes = int(wire.bytes.Load())
 	if err != nil {
 		a.Err, a.Hard = err.Error(), hard(err)
 	}
@@ -157,20 +161,25 @@ func (c *checks) Close() error {
 type wire struct {
 	spec  *Spec
 	bytes atomic.Int64 // of IP packets, both ways, as far as the kernel tells
+
+	mu      sync.Mutex // guards streams
+	streams []*stream
+}
+
+// close closes the TCP connections, so that all they took is counted: net/http
+// closes its own at some later time.
+func (w *wire) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.streams {
+		_ = s.Close()
+	}
 }
 
 // bind binds a socket to the uplink, before it is used.
 func (w *wire) bind(_, _ string, c syscall.RawConn) error {
 	var err error
-	bound := c.Control(func(fd uintptr) {
-		for _, option := range []struct{ name, value int }{
-			{bindToIfindex, w.spec.Index}, {unix.SO_MARK, int(w.spec.Mark)},
-		} {
-			if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option.name, option.value); err != nil {
-				return
-			}
-		}
-	})
+	bound := c.Control(func(fd uintptr) { err = sock.Bind(int(fd), w.spec.Index, w.spec.Mark) })
 	return errors.Join(bound, err)
 }
 
@@ -199,7 +208,11 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 	}
 	switch c := conn.(type) {
 	case *net.TCPConn:
-		return &stream{TCPConn: c, wire: w}, nil
+		s := &stream{TCPConn: c, wire: w}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.streams = append(w.streams, s)
+		return s, nil
 	case *net.UDPConn:
 		return &datagrams{UDPConn: c, wire: w}, nil
 	}

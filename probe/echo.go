@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"time"
+
+	"uplinkd/internal/sock"
 )
 
 // Layout of an echo message (RFC 792): type, code, checksum, id, sequence, and
@@ -37,7 +39,7 @@ func (e *echo) encode(b []byte, target int, seq uint16, now time.Time) {
 	copy(b[echoHeader:], e.nonce[:])
 	binary.BigEndian.PutUint64(b[stampOffset:], uint64(now.UnixNano()))
 	binary.BigEndian.PutUint16(b[indexOffset:], uint16(target))
-	binary.BigEndian.PutUint16(b[2:], checksum(b[:echoSize]))
+	binary.BigEndian.PutUint16(b[2:], ^sock.Sum(b[:echoSize], 0))
 }
 
 // A reply is an answer as it came from the network.
@@ -60,7 +62,7 @@ func (e *echo) decode(packet []byte) (reply, bool) {
 	}
 	b := packet[header:]
 	if b[0] != echoReply || b[1] != 0 || binary.BigEndian.Uint16(b[4:]) != e.id ||
-		!bytes.Equal(b[echoHeader:stampOffset], e.nonce[:]) || checksum(b) != 0 {
+		!bytes.Equal(b[echoHeader:stampOffset], e.nonce[:]) || ^sock.Sum(b, 0) != 0 {
 		return reply{}, false
 	}
 	return reply{
@@ -69,22 +71,6 @@ func (e *echo) decode(packet []byte) (reply, bool) {
 		seq:    binary.BigEndian.Uint16(b[6:]),
 		sent:   time.Unix(0, int64(binary.BigEndian.Uint64(b[stampOffset:]))),
 	}, true
-}
-
-// checksum is the Internet checksum (RFC 1071) of b; over a message with a
-// right checksum in it, it is 0.
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for ; len(b) > 1; b = b[2:] {
-		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		sum += uint32(b[0]) << 8
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
 }
 
 // quoted reads the beginning of a request that an ICMP error quotes, without its

@@ -13,11 +13,9 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
-)
 
-// bindToIfindex is SO_BINDTOIFINDEX (Linux 5.0). Binding by index cannot catch
-// another interface that has taken the name meanwhile.
-const bindToIfindex = 62
+	"uplinkd/internal/sock"
+)
 
 // stampMost is how old a packet's time stamp may be and still be believed: the
 // wall clock it is of may have been set meanwhile.
@@ -95,12 +93,11 @@ func (c *icmpConn) prepare(fd int, spec Spec) error {
 	if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, filter); err != nil {
 		return fmt.Errorf("attach the filter: %w", err)
 	}
-	for _, option := range []struct{ name, value int }{
-		{bindToIfindex, spec.Index}, {unix.SO_MARK, int(spec.Mark)}, {unix.SO_TIMESTAMPNS, 1},
-	} {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, option.name, option.value); err != nil {
-			return fmt.Errorf("socket option %d: %w", option.name, err)
-		}
+	if err = sock.Bind(fd, spec.Index, spec.Mark); err != nil {
+		return err
+	}
+	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return fmt.Errorf("socket option SO_TIMESTAMPNS: %w", err)
 	}
 	// What routers say of our probes is queued for us (ip(7), IP_RECVERR).
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1); err != nil {

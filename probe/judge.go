@@ -129,8 +129,8 @@ func beyond[T int | time.Duration](was bool, value, limit, back T) bool {
 // NoAnswer is what speaks against a target that is down by a run of misses.
 const NoAnswer = "no answer"
 
-// why says what speaks against the target, "" when nothing does.
-func (j *judge) why(r *rtt) string {
+// reason says what speaks against the target, "" when nothing does.
+func (j *judge) reason(r *rtt) string {
 	switch {
 	case j.run == Down:
 		return NoAnswer

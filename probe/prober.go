@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"uplinkd/internal/latest"
 )
 
 // reopenAfter is the pause after a Conn could not be opened or failed.
@@ -24,12 +26,12 @@ type Prober struct {
 	open    Opener
 	changed func(Change)
 
+	specs       *latest.Box[*Spec] // nil: nothing to probe
+	unreachable chan string        // size 1
+
 	mu       sync.Mutex // guards what follows
-	spec     *Spec      // nil: nothing to probe
 	statuses []TargetStatus
 	interval time.Duration // the steady pace, which a budget may have stretched
-	respec   chan struct{} // size 1
-	refusals chan string   // size 1
 
 	// Owned by Run.
 	current *Spec
@@ -46,27 +48,19 @@ type Prober struct {
 // goroutine when a target's verdict, or the doubt about it, changes, and must not
 // block.
 func New(open Opener, changed func(Change)) *Prober {
-	return &Prober{open: open, changed: changed, respec: make(chan struct{}, 1), refusals: make(chan string, 1)}
+	return &Prober{open: open, changed: changed, specs: latest.New[*Spec](), unreachable: make(chan string, 1)}
 }
 
 // Set says what to probe from now on; nil: nothing. Within a series what was
 // counted still counts; with another all verdicts are unknown again. It does not
 // block. An equal call changes nothing.
-func (p *Prober) Set(spec *Spec) {
-	p.mu.Lock()
-	p.spec = spec
-	p.mu.Unlock()
-	select {
-	case p.respec <- struct{}{}:
-	default:
-	}
-}
+func (p *Prober) Set(spec *Spec) { p.specs.Put(spec) }
 
-// Refuse says that no target can be reached, as who knows better than a probe
+// Unreachable says that no target can be reached, as who knows better than a probe
 // does: it needs no confirmation. It does not block.
-func (p *Prober) Refuse(why string) {
+func (p *Prober) Unreachable(reason string) {
 	select {
-	case p.refusals <- why:
+	case p.unreachable <- reason:
 	default: // somebody has just said so
 	}
 }
@@ -109,13 +103,15 @@ func (p *Prober) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-p.respec:
-			p.adopt()
+		case <-p.specs.Ready():
+			if spec, ok := p.specs.Take(); ok {
+				p.adopt(spec)
+			}
 		case r := <-answers:
 			p.receive(r)
-		case why := <-p.refusals:
+		case reason := <-p.unreachable:
 			for i := range p.targets {
-				p.targets[i].err = why
+				p.targets[i].err = reason
 				p.targets[i].refuse(time.Now(), p.current.Pace.DownAfter)
 			}
 		case <-timer.C:
@@ -174,10 +170,7 @@ func (p *Prober) close() {
 }
 
 // adopt takes the newest Spec over.
-func (p *Prober) adopt() {
-	p.mu.Lock()
-	spec := p.spec
-	p.mu.Unlock()
+func (p *Prober) adopt(spec *Spec) {
 	old := p.current
 	p.current = spec
 	if spec != nil && old != nil && old.Series == spec.Series {
@@ -269,10 +262,10 @@ func (p *Prober) tell(now time.Time) {
 	changed := false
 	for i := range p.targets {
 		t, told := &p.targets[i], &p.told[i]
-		if verdict, doubt := t.verdict(), t.doubt(p.paced, now); verdict != told.Verdict || doubt != told.Doubt {
+		if verdict, suspect := t.verdict(), t.suspect(p.paced, now); verdict != told.Verdict || suspect != told.Suspect {
 			changed = true
 			*told = Evidence{
-				Verdict: verdict, Doubt: doubt, Why: t.why(&t.rtt), FirstMiss: t.since, Misses: t.misses,
+				Verdict: verdict, Suspect: suspect, Reason: t.reason(&t.rtt), FirstMiss: t.since, Misses: t.misses,
 				LastRTT: t.last, Err: p.errorOf(t),
 			}
 		}
@@ -330,7 +323,7 @@ func (p *Prober) publish() {
 	for i := range p.targets {
 		t := &p.targets[i]
 		p.statuses = append(p.statuses, TargetStatus{
-			Target: t.what.Name, Verdict: t.verdict(), Why: t.why(&t.rtt), RTT: t.rtt.smoothed, Jitter: t.rtt.jitter,
+			Target: t.what.Name, Verdict: t.verdict(), Reason: t.reason(&t.rtt), RTT: t.rtt.smoothed, Jitter: t.rtt.jitter,
 			Sent: t.sends, Received: t.receives, Bytes: t.bytes, Loss: t.history.loss(), Err: p.errorOf(t),
 		})
 	}

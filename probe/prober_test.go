@@ -261,8 +261,8 @@ func TestLoss(t *testing.T) {
 	if len(events) != 3 || events[1].Verdict != probe.Down || events[2].Verdict != probe.Up {
 		t.Fatalf("got %v, want up down up", verdicts(events))
 	}
-	if events[1].Why != "15% loss" {
-		t.Errorf("down for %q, want 15%% loss", events[1].Why)
+	if events[1].Reason != "15% loss" {
+		t.Errorf("down for %q, want 15%% loss", events[1].Reason)
 	}
 	if back := events[2].after - 2*time.Minute; back > 15*time.Second {
 		t.Errorf("up again %v after the loss ended, want the time of some hundred probes at the pace of confirm", back)
@@ -320,7 +320,7 @@ func TestSlowAndUnsteady(t *testing.T) {
 				n++
 				return tt.rtt(at, n), true
 			})
-			if len(events) != tt.want || tt.want > 1 && !strings.Contains(events[1].Why, tt.why) {
+			if len(events) != tt.want || tt.want > 1 && !strings.Contains(events[1].Reason, tt.why) {
 				t.Errorf("got %+v, want %d changes, down for %q", events, tt.want, tt.why)
 			}
 		})

@@ -11,12 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"uplinkd/internal/run"
 )
 
 // accepts connects to a TCP port.
@@ -143,33 +143,20 @@ func answers(b []byte, id uint16, name string) (done bool, err error) {
 	}
 }
 
-// outputMost is how much of what a program says is kept.
+// outputMost is how much of what a program says is kept, in bytes.
 const outputMost = 200
 
-// killWait is how long a program that was killed may hold its output open.
-const killWait = time.Second
-
-// execute runs a program: no shell, no arguments, an environment that tells the
-// uplink, and the end of it and all it started when the time is up. Status 0 is
-// an answer.
+// execute runs a program: no arguments, an environment that tells the uplink.
+// Status 0 is an answer.
 func execute(ctx context.Context, spec *Spec, program string) error {
-	cmd := exec.CommandContext(ctx, program)
-	cmd.Env = []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
-		"UPLINK=" + spec.Uplink, "INTERFACE=" + spec.Interface, "ADDRESS=" + spec.Source.String(),
-		fmt.Sprintf("FWMARK=%#x", spec.Mark), "GATEWAY=" + addressText(spec.Gateway),
-	}
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = killWait
-	said := &head{}
-	cmd.Stdout, cmd.Stderr = said, said
-	err := cmd.Run()
-	if err != nil && ctx.Err() != nil {
-		return errors.New("ended by its time limit")
-	}
-	if err != nil && said.String() != "" {
+	output, err := run.Program{
+		Args: []string{program}, OutputMost: outputMost,
+		Env: []string{
+			"UPLINK=" + spec.Uplink, "INTERFACE=" + spec.Interface, "ADDRESS=" + spec.Source.String(),
+			fmt.Sprintf("FWMARK=%#x", spec.Mark), "GATEWAY=" + addressText(spec.Gateway),
+		},
+	}.Run(ctx)
+	if said := firstLine(output); err != nil && said != "" && !errors.Is(err, run.ErrTimeLimit) {
 		return fmt.Errorf("%w: %s", err, said)
 	}
 	return err
@@ -182,17 +169,9 @@ func addressText(a netip.Addr) string {
 	return a.String()
 }
 
-// A head keeps the beginning of what is written to it.
-type head struct{ b []byte }
-
-func (h *head) Write(p []byte) (int, error) {
-	h.b = append(h.b, p[:min(len(p), outputMost-len(h.b))]...)
-	return len(p), nil
-}
-
-// String returns the first line, as far as it can be shown.
-func (h *head) String() string {
-	line, _, _ := strings.Cut(string(h.b), "\n")
+// firstLine returns the first line of what a program said, as far as it can be shown.
+func firstLine(output []byte) string {
+	line, _, _ := strings.Cut(string(output), "\n")
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return -1

@@ -124,8 +124,8 @@ type Change struct {
 // Evidence is what the probes say of one target.
 type Evidence struct {
 	Verdict   Verdict
-	Doubt     bool          // the verdict may be about to change
-	Why       string        // what speaks against the target, "" when nothing does
+	Suspect   bool          // the verdict may be about to change
+	Reason    string        // what speaks against the target, "" when nothing does
 	FirstMiss time.Time     // when the first of the misses in a row was sent; zero when there are none
 	Misses    int           // in a row
 	LastRTT   time.Duration // of the last answer, 0 when there never was one
@@ -136,7 +136,7 @@ type Evidence struct {
 type TargetStatus struct {
 	Target   string
 	Verdict  Verdict
-	Why      string
+	Reason   string
 	RTT      time.Duration // smoothed
 	Jitter   time.Duration // mean deviation
 	Sent     uint64

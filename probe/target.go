@@ -151,9 +151,9 @@ func (t *target) expire(pace Pace, now time.Time) {
 	}
 }
 
-// doubt reports whether the verdict may be about to change: a run of the other
+// suspect reports whether the verdict may be about to change: a run of the other
 // kind has begun, or an answer is overdue.
-func (t *target) doubt(pace Pace, now time.Time) bool {
+func (t *target) suspect(pace Pace, now time.Time) bool {
 	if !t.clear() {
 		return true
 	}

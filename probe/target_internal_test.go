@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"uplinkd/internal/sock"
 )
 
 // The judge as a table: what comes in, and what is made of it.
@@ -148,7 +150,7 @@ func packet(e *echo, from netip.Addr, now time.Time) []byte {
 	b := p[ipv4Header:]
 	e.encode(b, 3, 77, now)
 	b[0], b[2], b[3] = echoReply, 0, 0
-	sum := checksum(b)
+	sum := ^sock.Sum(b, 0)
 	b[2], b[3] = byte(sum>>8), byte(sum)
 	return p
 }

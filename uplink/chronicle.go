@@ -104,8 +104,8 @@ func (u *Uplink) facts() []string {
 	}
 	for n, e := range u.evidence() {
 		text := fmt.Sprintf("%s: %s", u.Config.Probe.Targets[n], e.Verdict)
-		if e.Why != "" {
-			text += ", " + e.Why
+		if e.Reason != "" {
+			text += ", " + e.Reason
 		}
 		if e.Misses > 0 {
 			text += fmt.Sprintf(", %d missed in a row", e.Misses)

@@ -283,7 +283,7 @@ func (e *Engine) refuse(f Forsaken) {
 	for i := range e.state.Uplinks {
 		u := &e.state.Uplinks[i]
 		if hop, ok := u.NextHop(); ok && u.Link.Index == f.Index && hop.Gateway == f.Address {
-			e.actors[u.Config.Interface].prober.Refuse("nobody answers ARP for " + f.Address.String())
+			e.actors[u.Config.Interface].prober.Unreachable("nobody answers ARP for " + f.Address.String())
 		}
 	}
 }

@@ -127,7 +127,7 @@ func probeStatus(list []probe.TargetStatus) []status.Probe {
 	milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	for i, t := range list {
 		probes[i] = status.Probe{
-			Target: t.Target, State: t.Verdict.String(), Reason: t.Why, Bytes: t.Bytes,
+			Target: t.Target, State: t.Verdict.String(), Reason: t.Reason, Bytes: t.Bytes,
 			RTT: milliseconds(t.RTT), Jitter: milliseconds(t.Jitter),
 			Loss: t.Loss, Sent: t.Sent, Received: t.Received, LastError: t.Err,
 		}

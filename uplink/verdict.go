@@ -115,9 +115,9 @@ func (s *State) blame(i int, target configs.Target) (verdict probe.Verdict, void
 		}
 		asked++
 		switch {
-		case e.Verdict == probe.Up && !e.Doubt:
+		case e.Verdict == probe.Up && !e.Suspect:
 			// It is about to come back here too, as it does there.
-			if own, _ := s.Uplinks[i].about(target); own.Doubt {
+			if own, _ := s.Uplinks[i].about(target); own.Suspect {
 				return probe.Unknown, false
 			}
 			return probe.Down, false
@@ -156,8 +156,8 @@ func against(target configs.Target, e probe.Evidence) string {
 	if e.Verdict != probe.Down {
 		return ""
 	}
-	text := fmt.Sprintf("%s: %s", what, e.Why)
-	if target.Kind == configs.TargetGateway && e.Why == probe.NoAnswer {
+	text := fmt.Sprintf("%s: %s", what, e.Reason)
+	if target.Kind == configs.TargetGateway && e.Reason == probe.NoAnswer {
 		text = "the gateway does not answer"
 	}
 	if e.Err != "" {
@@ -180,7 +180,7 @@ func (s *State) hurry(i int) uint64 {
 			continue
 		}
 		for j := range s.Uplinks {
-			if e, ok := s.Uplinks[j].about(target); ok && i != j && e.Doubt {
+			if e, ok := s.Uplinks[j].about(target); ok && i != j && e.Suspect {
 				bits |= 1 << n
 			}
 		}

@@ -97,9 +97,9 @@ func shared(n int) State {
 
 // Whose fault a silent target is.
 func TestBlame(t *testing.T) {
-	down, up := probe.Evidence{Verdict: probe.Down, Why: probe.NoAnswer}, probe.Evidence{Verdict: probe.Up}
+	down, up := probe.Evidence{Verdict: probe.Down, Reason: probe.NoAnswer}, probe.Evidence{Verdict: probe.Up}
 	doubtful, returning := up, down
-	doubtful.Doubt, returning.Doubt = true, true
+	doubtful.Suspect, returning.Suspect = true, true
 	for name, tt := range map[string]struct {
 		far  []probe.Evidence // by uplink; of a zero one nothing is known
 		want probe.Verdict    // on the first uplink
@@ -137,11 +137,11 @@ func TestHurryBits(t *testing.T) {
 	if bits := s.hurry(0); bits != 0 {
 		t.Errorf("%b while nobody doubts", bits)
 	}
-	s.Uplinks[1].Evidence.Targets[0].Doubt = true // its own gateway: none of our business
+	s.Uplinks[1].Evidence.Targets[0].Suspect = true // its own gateway: none of our business
 	if bits := s.hurry(0); bits != 0 {
 		t.Errorf("%b for another's gateway", bits)
 	}
-	s.Uplinks[1].Evidence.Targets[1].Doubt = true
+	s.Uplinks[1].Evidence.Targets[1].Suspect = true
 	if bits := s.hurry(0); bits != 0b10 {
 		t.Errorf("%b, want the far target's", bits)
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/statefile"
 	"uplinkd/routes"
 )
 
@@ -64,7 +64,6 @@ func newLedger(dir string, log *slog.Logger) *ledger {
 // where names this boot and this network namespace. What cannot be told looks
 // the same everywhere.
 func where() string {
-	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	namespace := ""
 	if fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
 		// A namespace's inode is used again, its cookie never (Linux 5.14).
@@ -73,7 +72,7 @@ func where() string {
 		}
 		_ = unix.Close(fd)
 	}
-	return strings.TrimSpace(string(boot)) + "/" + namespace
+	return statefile.BootID() + "/" + namespace
 }
 
 // read returns the saved sysctls and the raised links.
@@ -115,17 +114,9 @@ func (l *ledger) load() *ledgerPage {
 }
 
 func (l *ledger) readFile() (*ledgerPage, error) {
-	f, err := os.Open(l.path)
+	b, err := statefile.Read(l.path, ledgerMost)
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // only read
-	b, err := io.ReadAll(io.LimitReader(f, ledgerMost+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(b) > ledgerMost {
-		return nil, fmt.Errorf("more than %d bytes", ledgerMost)
 	}
 	page := &ledgerPage{}
 	if err := json.Unmarshal(b, page); err != nil {
@@ -168,18 +159,11 @@ func (l *ledger) write() {
 }
 
 func (l *ledger) replaceFile(b []byte) error {
-	if err := os.MkdirAll(filepath.Dir(l.path), 0o755); err != nil {
-		return err
-	}
 	if l.unreadable != nil {
 		_ = os.Rename(l.path, l.path+".unreadable") // if that fails too it is overwritten
 		l.unreadable = nil
 	}
-	temporary := l.path + ".new"
-	if err := os.WriteFile(temporary, b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temporary, l.path)
+	return statefile.Replace(l.path, b, statefile.Process)
 }
 
 // change lets edit change the page and writes it if edit says so.

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
+	"uplinkd/internal/latest"
+	"uplinkd/internal/run"
 	"uplinkd/uplink/status"
 )
 
@@ -32,16 +32,13 @@ const queueMost = 16
 // outputMost is how much of what a program says is logged, in bytes.
 const outputMost = 2000
 
-// killWait is how long a program that was killed may hold its output open.
-const killWait = time.Second
-
 // A Runner runs hooks. Its methods may be called from any goroutine.
 type Runner struct {
 	log *slog.Logger
 
 	mu     sync.Mutex // guards what follows
 	queues []*queue
-	wake   chan struct{} // size 1
+	wake   latest.Wake
 }
 
 // A queue is one hook and what waits for it. One run of a hook follows the other.
@@ -52,7 +49,7 @@ type queue struct {
 }
 
 // New returns a Runner without hooks.
-func New(log *slog.Logger) *Runner { return &Runner{log: log, wake: make(chan struct{}, 1)} }
+func New(log *slog.Logger) *Runner { return &Runner{log: log, wake: latest.NewWake()} }
 
 // Set says which hooks there are from now on. What waits for one that stays waits on.
 func (r *Runner) Set(list []Hook) {
@@ -90,10 +87,7 @@ func (r *Runner) Tell(e status.Event) {
 		}
 	}
 	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
+	r.wake.Set()
 }
 
 // eventNames returns what an event is called among hooks.
@@ -157,32 +151,23 @@ func (r *Runner) work(ctx context.Context, q *queue) {
 	}
 }
 
-// execute runs a program: no shell, an environment that tells the event, and the
-// end of it and all it started when its time is up.
+// execute runs a hook's program, and logs how that went.
 func (r *Runner) execute(ctx context.Context, h Hook, e status.Event) {
 	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, h.Run[0], h.Run[1:]...)
-	cmd.Dir = "/"
-	cmd.Env = environment(e)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = killWait
-	said := &head{}
-	cmd.Stdout, cmd.Stderr = said, said
 	start := time.Now()
-	err := cmd.Run()
+	output, err := run.Program{Args: h.Run, Env: environment(e), OutputMost: outputMost}.Run(ctx)
 	attrs := []any{
 		"hook", h.Run[0], "event", strings.Join(eventNames(e), " "), "uplink", e.Uplink,
 		"took", time.Since(start).Round(time.Millisecond),
 	}
-	if text := said.text(); text != "" {
+	if text := strings.TrimSpace(strings.ToValidUTF8(string(output), "?")); text != "" {
 		attrs = append(attrs, "output", text)
 	}
 	switch {
 	case err == nil:
 		r.log.Info("hook", attrs...)
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(err, run.ErrTimeLimit):
 		r.log.Warn("hook ended by its time limit", attrs...)
 	default:
 		r.log.Warn("hook failed", append(attrs, "err", err)...)
@@ -196,7 +181,6 @@ func environment(e status.Event) []string {
 		name = names[0]
 	}
 	return []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
 		"UPLINKD_EVENT=" + name, "UPLINKD_UPLINK=" + e.Uplink, "UPLINKD_INTERFACE=" + e.Interface,
 		"UPLINKD_ADDRESS=" + e.Address, "UPLINKD_FROM=" + e.From, "UPLINKD_TO=" + e.To,
 		"UPLINKD_REASON=" + plain(e.Reason), fmt.Sprintf("UPLINKD_ID=%d", e.ID),
@@ -213,13 +197,3 @@ func plain(s string) string {
 		return c
 	}, s)
 }
-
-// A head keeps the beginning of what is written to it.
-type head struct{ b []byte }
-
-func (h *head) Write(p []byte) (int, error) {
-	h.b = append(h.b, p[:min(len(p), outputMost-len(h.b))]...)
-	return len(p), nil
-}
-
-func (h *head) text() string { return strings.TrimSpace(strings.ToValidUTF8(string(h.b), "?")) }

@@ -5,11 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
+	"uplinkd/internal/statefile"
 	"uplinkd/uplink/status"
 )
 
@@ -27,25 +26,20 @@ func path(dir string) string { return filepath.Join(dir, "orders.json") }
 // is no error. A file that cannot be read is one; it stays where it is until the
 // next Save.
 func Load(dir string) (map[string]status.Order, error) {
-	f, err := os.Open(path(dir))
+	b, err := statefile.Read(path(dir), most)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
-	b, err := io.ReadAll(io.LimitReader(f, most))
-	if err != nil {
-		return nil, err
-	}
 	var p page
 	if err := json.Unmarshal(b, &p); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		return nil, fmt.Errorf("%s: %w", path(dir), err)
 	}
 	for name, o := range p.Orders {
 		if o.State != "" && o.State != "disabled" && o.State != "drained" || o.Weight < 0 || o.Weight > 256 {
-			return nil, fmt.Errorf("%s: %+v of %s is no order", f.Name(), o, name)
+			return nil, fmt.Errorf("%s: %+v of %s is no order", path(dir), o, name)
 		}
 	}
 	return p.Orders, nil
@@ -58,21 +52,5 @@ func Save(dir string, orders map[string]status.Order) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	fresh := path(dir) + ".new"
-	if err := write(fresh, b); err != nil {
-		return err
-	}
-	return os.Rename(fresh, path(dir))
-}
-
-func write(name string, b []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Sync(), f.Close())
+	return statefile.Replace(path(dir), b, statefile.Power)
 }

@@ -1,0 +1,101 @@
+// Package statefile reads and replaces the small files that outlive a process.
+package statefile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Durability says what a file must survive.
+type Durability uint8
+
+const (
+	// Process is for what must survive the end of this process, however it ends:
+	// the kernel has it when Replace returns, the disk at some later time.
+	Process Durability = iota
+	// Power is for what must survive a power cut too: it is on the disk when Replace
+	// returns, which may take that disk's time.
+	Power
+)
+
+// Read returns what is in a regular file of most bytes at the most. It never
+// waits for a writer, as reading a FIFO would. The error of a missing file is
+// fs.ErrNotExist.
+func Read(path string, most int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > most {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, most)
+	}
+	return b, nil
+}
+
+// Replace puts b into the place of a file, in one step: who reads it meanwhile,
+// or after a crash, finds the old content or the new. The directory is made when
+// it is missing. Only the owner may read the file.
+func Replace(path string, b []byte, d Durability) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	fresh := path + ".new"
+	if err := write(fresh, b, d); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		return err
+	}
+	if d == Process {
+		return nil
+	}
+	return flush(dir)
+}
+
+func write(path string, b []byte, d Durability) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if d == Power {
+		err = errors.Join(err, f.Sync())
+	}
+	return errors.Join(err, f.Close())
+}
+
+// flush writes a directory to the disk: a rename is in it, not in the file
+// (fsync(2)).
+func flush(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// BootID names this boot of the machine (random(4)); where it cannot be read all
+// boots look the same.
+func BootID() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id))
+}
