@@ -604,7 +604,7 @@ func TestDoubts(t *testing.T) {
 		b.take()
 		doubt := func(n int) string {
 			doubting := ethernet
-			doubting.Doubts = n
+			doubting.ConfirmRequests = n
 			b.set(doubting)
 			b.wait(3 * time.Second)
 			return kinds(b.take())
@@ -651,7 +651,7 @@ func TestDoubtRebinds(t *testing.T) {
 		b.take()
 		doubting := ethernet
 		for n, want := range []string{"Ru", "R"} {
-			doubting.Doubts = n + 1
+			doubting.ConfirmRequests = n + 1
 			b.set(doubting)
 			b.wait(10 * time.Second)
 			if got := kinds(b.take()); got != want {
@@ -720,13 +720,13 @@ func TestSuspend(t *testing.T) {
 		before := b.last().Lease.Expire
 		b.take()
 		slept := ethernet
-		slept.Slept = 40 * time.Minute
+		slept.SuspendedFor = 40 * time.Minute
 		b.set(slept)
 		b.wait(time.Second)
 		if got := kinds(b.take()); got != "R" || b.last().State != dhcp.Bound || !b.last().Lease.Expire.After(before) {
 			t.Errorf("sent %s, %v until %v; want one INIT-REBOOT and a fresh lease", got, b.last().State, b.last().Lease.Expire)
 		}
-		slept.Slept += 2 * time.Hour
+		slept.SuspendedFor += 2 * time.Hour
 		b.set(slept)
 		synctest.Wait()
 		if got := kinds(b.take()); got != "D" || b.last().Lease != nil {

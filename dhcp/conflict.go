@@ -8,15 +8,15 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// A Check says how an address is asked about on the link before it is used.
-type Check uint8
+// An AddressCheck says how an address is asked about on the link before it is used.
+type AddressCheck uint8
 
 // The checks.
 const (
 	// CheckQuick asks three times at intervals of 200 ms, and takes 600 ms. The
 	// times of RFC 5227 are meant for links whose switches block for seconds; an
 	// uplink that is out for that long costs more.
-	CheckQuick Check = iota
+	CheckQuick AddressCheck = iota
 	// CheckRFC5227 takes the times of RFC 5227 section 1.1: 4 to 7 s.
 	CheckRFC5227
 	// CheckNone uses an address at once.
@@ -31,7 +31,7 @@ type tempo struct {
 	after   time.Duration // wait after the last
 }
 
-var tempos = map[Check]tempo{
+var tempos = map[AddressCheck]tempo{
 	CheckQuick:   {between: 200 * time.Millisecond, after: 200 * time.Millisecond},
 	CheckRFC5227: {before: time.Second, between: time.Second, spread: time.Second, after: 2 * time.Second},
 }
@@ -63,7 +63,7 @@ type Conflict struct {
 // when there is none.
 func (m *Machine) Watches() netip.Addr {
 	switch {
-	case m.state == Probing:
+	case m.state == Checking:
 		return m.offer.Prefix.Addr()
 	case m.lease != nil:
 		return m.lease.Prefix.Addr()
@@ -75,10 +75,10 @@ func (m *Machine) Watches() netip.Addr {
 // it was defended; zero: none has, for a while.
 func (m *Machine) Conflict() Conflict { return m.rival }
 
-// probe asks the link whether another host has the address of lease, which a
+// checkAddress asks the link whether another host has the address of lease, which a
 // server has given (RFC 5227 section 2.1.1). A lease in force stays so meanwhile.
-func (m *Machine) probe(now time.Time, lease *Lease) []Action {
-	m.enter(Probing, fmt.Sprintf("%s gives %s: asking whether another host has it", lease.Server, lease.Prefix))
+func (m *Machine) checkAddress(now time.Time, lease *Lease) []Action {
+	m.enter(Checking, fmt.Sprintf("%s gives %s: asking whether another host has it", lease.Server, lease.Prefix))
 	m.offer, m.unasked = lease, false
 	m.wake = now.Add(m.upTo(tempos[m.check].before))
 	return m.sendProbe(now)
@@ -140,7 +140,7 @@ func (m *Machine) ReceiveARP(now time.Time, a ARP) ([]Action, error) {
 	if a.SenderMAC == [6]byte(m.identity.MAC) {
 		return nil, nil
 	}
-	if m.state == Probing {
+	if m.state == Checking {
 		address := m.offer.Prefix.Addr()
 		if a.Sender == address || !a.Reply && a.Sender.IsUnspecified() && a.Target == address {
 			return m.decline(now, a)

@@ -21,7 +21,7 @@ var (
 func granted(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) }
 
 // checked is ethernet with another way to ask about an address.
-func checked(c dhcp.Check) dhcp.Spec {
+func checked(c dhcp.AddressCheck) dhcp.Spec {
 	spec := ethernet
 	spec.Check = c
 	return spec
@@ -32,7 +32,7 @@ func checked(c dhcp.Check) dhcp.Spec {
 func TestAddressIsProbedThenAnnounced(t *testing.T) {
 	for _, c := range []struct {
 		name        string
-		check       dhcp.Check
+		check       dhcp.AddressCheck
 		least, most time.Duration // from the acknowledgement to the use
 		probes      int
 	}{

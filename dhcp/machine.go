@@ -1,36 +1,12 @@
 package dhcp
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
-
-// A State is a state of the client (RFC 2131 section 4.4, figure 5).
-type State uint8
-
-// The states.
-const (
-	Off State = iota
-	Init
-	InitReboot
-	Selecting
-	Requesting
-	Probing // the address given, by ARP (RFC 5227); no state of RFC 2131
-	Bound
-	Renewing
-	Rebinding
-)
-
-// String returns the state as it stands in status and logs.
-func (s State) String() string {
-	return [...]string{
-		"off", "init", "init-reboot", "selecting", "requesting", "probing", "bound", "renewing", "rebinding",
-	}[s]
-}
 
 // Retransmission (RFC 2131 sections 4.1 and 4.4.5).
 const (
@@ -42,7 +18,7 @@ const (
 	// rebootSilence is how long an INIT-REBOOT waits. Many servers say nothing to
 	// a client they do not know.
 	rebootSilence = 3 * time.Second
-	leastDoubt    = 5 * time.Second // between two questions about a lease in force
+	leastConfirm  = 5 * time.Second // between two questions about a lease in force
 	nakFirst      = time.Second     // pause after the second NAK in a row; doubles
 )
 
@@ -59,7 +35,7 @@ type Action struct {
 type Machine struct {
 	identity   Identity
 	wantRouter bool
-	check      Check
+	check      AddressCheck
 	random     func() uint32
 
 	state State
@@ -105,7 +81,7 @@ func (m *Machine) Confirmed() bool { return m.acked }
 // Adapt says who the client is from now on, whether it wants to be told the
 // router, and how it asks about an address before it uses it. A lease in force
 // stays so; Start has it confirmed under another identity.
-func (m *Machine) Adapt(identity Identity, wantRouter bool, check Check) {
+func (m *Machine) Adapt(identity Identity, wantRouter bool, check AddressCheck) {
 	m.identity, m.wantRouter, m.check = identity, wantRouter, check
 }
 
@@ -179,10 +155,10 @@ func (m *Machine) Release(now time.Time) []Action {
 	return []Action{{Message: release, From: lease.Prefix.Addr(), To: lease.Server}}
 }
 
-// Slept says that the machine was suspended for d: the lease is that much
+// Suspended says that the machine was suspended for d: the lease is that much
 // nearer its end, and on a link that is up it is confirmed at once, for the
 // network may be another (RFC 2131 section 3.7).
-func (m *Machine) Slept(now time.Time, d time.Duration) []Action {
+func (m *Machine) Suspended(now time.Time, d time.Duration) []Action {
 	if m.lease == nil {
 		if m.state == Off {
 			return nil
@@ -206,10 +182,10 @@ func (m *Machine) Slept(now time.Time, d time.Duration) []Action {
 	return actions
 }
 
-// Doubt asks about a lease that is in force, in the n-th way (see Spec.Doubts).
+// Confirm asks about a lease that is in force, in the n-th way (see Spec.ConfirmRequests).
 // It does nothing while the machine is asking anyhow.
-func (m *Machine) Doubt(now time.Time, n int) []Action {
-	if m.state != Bound && m.state != Renewing && m.state != Rebinding || now.Sub(m.asked) < leastDoubt {
+func (m *Machine) Confirm(now time.Time, n int) []Action {
+	if m.state != Bound && m.state != Renewing && m.state != Rebinding || now.Sub(m.asked) < leastConfirm {
 		return nil
 	}
 	switch n {
@@ -238,7 +214,7 @@ func (m *Machine) Tick(now time.Time) []Action {
 			return m.discover(now, "the lease has expired")
 		}
 	}
-	if m.state == Probing && !m.offer.Infinite() && !now.Before(m.offer.Expire) {
+	if m.state == Checking && !m.offer.Infinite() && !now.Before(m.offer.Expire) {
 		return m.discover(now, "the lease expired before it was used")
 	}
 	if m.rival != (Conflict{}) && now.Sub(m.claimed) >= conflictQuiet {
@@ -261,7 +237,7 @@ func (m *Machine) due(now time.Time) []Action {
 			return m.discover(now, "no server confirmed the lease")
 		}
 		// It may serve all the same, but not where another host has it by now.
-		actions := m.probe(now, m.lease)
+		actions := m.checkAddress(now, m.lease)
 		m.unasked = true
 		m.why = fmt.Sprintf("no server answered: asking whether another host has %s by now", m.lease.Prefix.Addr())
 		return actions
@@ -271,7 +247,7 @@ func (m *Machine) due(now time.Time) []Action {
 			return m.discover(now, "the server fell silent after its offer")
 		}
 		return m.sendRequest(now)
-	case Probing:
+	case Checking:
 		return m.sendProbe(now)
 	case Bound:
 		m.enter(Renewing, "T1")
@@ -356,129 +332,4 @@ func (m *Machine) backoff() time.Duration {
 	wait := min(firstRetry<<min(m.tries, 5), mostRetry)
 	m.tries++
 	return wait - retryJitter + time.Duration(m.random()%2001)*time.Millisecond
-}
-
-// Receive takes a message in. One that is not for this transaction, or of no
-// use, changes nothing; the error says why.
-func (m *Machine) Receive(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
-	if r.OpCode != dhcpv4.OpcodeBootReply || r.TransactionID != m.xid ||
-		!bytes.Equal(r.ClientHWAddr, m.identity.MAC) {
-		return nil, nil
-	}
-	var actions []Action
-	var err error
-	switch kind := r.MessageType(); {
-	case kind == dhcpv4.MessageTypeOffer && m.state == Selecting:
-		actions, err = m.receiveOffer(now, r)
-	case kind == dhcpv4.MessageTypeAck && m.awaitsAnswer():
-		actions, err = m.receiveAck(now, r)
-	case kind == dhcpv4.MessageTypeNak && m.awaitsAnswer():
-		actions, err = m.receiveNak(now, r)
-	}
-	if err != nil {
-		m.why = err.Error() // status tells it
-	}
-	return actions, err
-}
-
-// serverOf names the server a message is from, for people.
-func serverOf(r *dhcpv4.DHCPv4) string {
-	if server, ok := addrOption(r, dhcpv4.OptionServerIdentifier); ok {
-		return server.String()
-	}
-	return "a server that does not name itself"
-}
-
-func (m *Machine) awaitsAnswer() bool {
-	switch m.state {
-	case Requesting, InitReboot, Renewing, Rebinding:
-		return true
-	default:
-		return false
-	}
-}
-
-func (m *Machine) receiveOffer(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
-	offer, err := leaseFrom(r, now, m.wantRouter)
-	if err != nil {
-		return nil, fmt.Errorf("the offer of %s is %w", serverOf(r), err)
-	}
-	if offer.Server == m.shun {
-		return nil, nil // others first
-	}
-	m.enter(Requesting, fmt.Sprintf("%s offers %s", offer.Server, offer.Prefix))
-	m.offer, m.asked = offer, now
-	return m.sendRequest(now), nil
-}
-
-// receiveAck takes an acknowledgement in. An address that was not in use before,
-// or was on a link that has been down, is probed first.
-func (m *Machine) receiveAck(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
-	lease, err := leaseFrom(r, m.asked, m.wantRouter)
-	if err != nil {
-		return nil, fmt.Errorf("the acknowledgement of %s is %w", serverOf(r), err)
-	}
-	asked := m.lease
-	if m.state == Requesting {
-		asked = m.offer
-	}
-	if given, wanted := lease.Prefix.Addr(), asked.Prefix.Addr(); given != wanted {
-		return nil, fmt.Errorf("the acknowledgement is %w: it gives %s where %s was asked for",
-			ErrUnusable, given, wanted)
-	}
-	if !lease.Infinite() && !now.Before(lease.Renew) {
-		return nil, fmt.Errorf("the acknowledgement is %w: it comes when its lease is half over", ErrUnusable)
-	}
-	lease.jitter(m.asked, m.random())
-	m.naks, m.shun = 0, netip.Addr{}
-	fresh := m.state == Requesting && (m.lease == nil || m.lease.Prefix.Addr() != lease.Prefix.Addr()) ||
-		m.state == InitReboot && m.moved
-	if !fresh || m.check == CheckNone {
-		return m.bind(now, lease), nil
-	}
-	return m.probe(now, lease), nil
-}
-
-// bind takes a lease into use, and announces its address when it was not in use
-// before, or the link was down.
-func (m *Machine) bind(now time.Time, lease *Lease) []Action {
-	renewed := m.state == Renewing || m.state == Rebinding
-	if m.state == Probing || m.lease == nil || m.lease.Prefix.Addr() != lease.Prefix.Addr() {
-		m.defended, m.claimed, m.rival = time.Time{}, time.Time{}, Conflict{}
-	}
-	m.lease, m.acked, m.probed, m.conflicts = lease, true, true, 0
-	m.enter(Bound, fmt.Sprintf("%s gives %s", lease.Server, lease.Prefix))
-	if !lease.Infinite() {
-		m.wake = lease.Renew
-	}
-	if renewed {
-		return nil
-	}
-	m.announces, m.announceAt = announceCount, now
-	return m.announce(now)
-}
-
-// receiveNak drops what was refused at once, as it must (RFC 2131 section 3.1, 4.4.5),
-// and begins anew; a server that refuses again and again is asked ever slower.
-func (m *Machine) receiveNak(now time.Time, r *dhcpv4.DHCPv4) ([]Action, error) {
-	from, ok := addrOption(r, dhcpv4.OptionServerIdentifier)
-	if !ok {
-		return nil, fmt.Errorf("the refusal is %w: it does not say which server it is from", ErrUnusable)
-	}
-	if m.state == Requesting && from != m.offer.Server {
-		return nil, fmt.Errorf("the refusal is %w: it is from %s, the offer was from %s",
-			ErrUnusable, from, m.offer.Server)
-	}
-	if m.state != Requesting || m.lease != nil && m.lease.Prefix.Addr() == m.offer.Prefix.Addr() {
-		m.lease = nil // an offer that is taken back says nothing of another address
-	}
-	why := fmt.Sprintf("%s refused the address", from)
-	m.naks++
-	if m.naks == 1 {
-		return m.discover(now, why), nil
-	}
-	m.enter(Init, why)
-	m.newTransaction(now)
-	m.wake = now.Add(min(nakFirst<<min(m.naks-2, 6), mostRetry))
-	return nil, nil
 }

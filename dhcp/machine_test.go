@@ -33,7 +33,7 @@ func newTrial(t *testing.T, seed uint64) *trial {
 		t.Fatal(err)
 	}
 	tr := &trial{t: t, random: random, now: time.Unix(1_700_000_000, 0), machine: dhcp.NewMachine(random.Uint32)}
-	tr.machine.Adapt(dhcp.Identity{MAC: hw}, true, dhcp.Check(seed%3))
+	tr.machine.Adapt(dhcp.Identity{MAC: hw}, true, dhcp.AddressCheck(seed%3))
 	return tr
 }
 
@@ -127,7 +127,7 @@ func TestMachineAtRandom(t *testing.T) {
 				tr.machine.Stop("link down")
 				tr.took("link down", nil)
 			case 2:
-				tr.took("doubt", tr.machine.Doubt(tr.now, tr.random.IntN(5)))
+				tr.took("doubt", tr.machine.Confirm(tr.now, tr.random.IntN(5)))
 			case 3:
 				if tr.random.IntN(10) == 0 {
 					tr.took("release", tr.machine.Release(tr.now))

@@ -262,7 +262,8 @@ func (p *Prober) tell(now time.Time) {
 	changed := false
 	for i := range p.targets {
 		t, told := &p.targets[i], &p.told[i]
-		if verdict, suspect := t.verdict(), t.suspect(p.paced, now); verdict != told.Verdict || suspect != told.Suspect {
+		verdict, suspect := t.verdict(), t.suspect(p.paced, now)
+		if verdict != told.Verdict || suspect != told.Suspect {
 			changed = true
 			*told = Evidence{
 				Verdict: verdict, Suspect: suspect, Reason: t.reason(&t.rtt), FirstMiss: t.since, Misses: t.misses,
@@ -323,7 +324,8 @@ func (p *Prober) publish() {
 	for i := range p.targets {
 		t := &p.targets[i]
 		p.statuses = append(p.statuses, TargetStatus{
-			Target: t.what.Name, Verdict: t.verdict(), Reason: t.reason(&t.rtt), RTT: t.rtt.smoothed, Jitter: t.rtt.jitter,
+			Target: t.what.Name, Verdict: t.verdict(), Reason: t.reason(&t.rtt),
+			RTT: t.rtt.smoothed, Jitter: t.rtt.jitter,
 			Sent: t.sends, Received: t.receives, Bytes: t.bytes, Loss: t.history.loss(), Err: p.errorOf(t),
 		})
 	}

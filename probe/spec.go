@@ -80,6 +80,17 @@ type Spec struct {
 	Void uint64
 }
 
+// Equal reports whether two Specs ask for the same.
+func (s *Spec) Equal(other *Spec) bool {
+	if !slices.Equal(s.Targets, other.Targets) || !slices.Equal(s.DNS, other.DNS) {
+		return false
+	}
+	return s.Series == other.Series && s.Uplink == other.Uplink && s.Interface == other.Interface &&
+		s.Index == other.Index && s.Source == other.Source && s.Gateway == other.Gateway && s.Mark == other.Mark &&
+		s.Pace == other.Pace && s.Limits == other.Limits && s.Budget == other.Budget &&
+		s.Hurry == other.Hurry && s.Void == other.Void
+}
+
 // sameSockets reports whether a Conn of s serves for other too.
 func (s *Spec) sameSockets(other *Spec) bool {
 	return s.Source == other.Source && s.Mark == other.Mark && s.Pace.Timeout == other.Pace.Timeout &&

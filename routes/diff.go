@@ -22,24 +22,24 @@ type Conflict struct {
 // Diff returns the plan that leads from have to want. It is pure.
 //
 // The order is what keeps traffic flowing when the plan stops after any of its
-// operations: what others rest upon comes first (links, sysctls, addresses,
+// operations: what others rest upon comes first (links, settings, addresses,
 // each uplink's table, the rules that lead there, marks, the default route), what is
 // no longer wanted goes last and in reverse, so that nothing is ever taken away
 // while something still points to it.
 func Diff(want Set, have State) Plan {
 	d := differ{want: want, have: have}
-	puts := slices.Concat(d.linkPuts(), d.sysctlPuts(), d.addressPuts(),
+	puts := slices.Concat(d.linkPuts(), d.settingPuts(), d.addressPuts(),
 		d.routePuts(want.Tables), d.rulePuts(), d.firewallPuts(), d.routePuts(want.Default))
 	plan := Plan{Ops: puts, Conflicts: d.conflicts}
 	if want.Prune {
 		plan.Ops = slices.Concat(puts, d.firewallDeletes(), d.ruleDeletes(), d.routeDeletes(), d.addressDeletes(),
-			d.sysctlDeletes(), d.linkDeletes())
+			d.settingDeletes(), d.linkDeletes())
 	}
 	return plan
 }
 
 // Cleanup returns the plan that gives back everything that is ours: the routes,
-// rules, addresses and sysctls found in have, and nothing foreign.
+// rules, addresses and settings found in have, and nothing foreign.
 func Cleanup(owner Owner, have State) Plan {
 	return Diff(Set{Owner: owner, Prune: true, Leave: true}, have)
 }
@@ -83,20 +83,19 @@ func (d *differ) inUseByOthers(name string) bool {
 	})
 }
 
-func (d *differ) sysctlPuts() (ops []Op) {
-	for _, w := range d.want.Sysctls {
-		// No value: there is no such setting now, as its interface is absent.
-		if value, ok := d.have.sysctl(w.Name); ok && value != w.Value {
-			ops = append(ops, WriteSysctl{Sysctl: w})
+func (d *differ) settingPuts() (ops []Op) {
+	for _, w := range d.want.Settings {
+		if value, ok := d.have.setting(w); ok && value != w.Value {
+			ops = append(ops, WriteSetting{Setting: w})
 		}
 	}
 	return ops
 }
 
-func (d *differ) sysctlDeletes() (ops []Op) {
+func (d *differ) settingDeletes() (ops []Op) {
 	for _, saved := range d.have.Saved {
-		if !slices.ContainsFunc(d.want.Sysctls, func(w Sysctl) bool { return w.Name == saved.Name }) {
-			ops = append(ops, RestoreSysctl{Saved: saved})
+		if !slices.ContainsFunc(d.want.Settings, saved.same) {
+			ops = append(ops, RestoreSetting{Saved: saved})
 		}
 	}
 	return ops

@@ -16,66 +16,7 @@ import (
 	"uplinkd/routes/routestest"
 )
 
-var owner = routes.Owner{Protocol: 201, RulePriority: 20000}
-
-// A wan is one uplink as these tests need it.
-type wan struct {
-	n       int
-	address string
-	gateway string
-	table   uint32
-	carries bool
-}
-
-func (w wan) iface() string { return fmt.Sprintf("eth%d", w.n) }
-
-func (w wan) prefix() netip.Prefix { return netip.MustParsePrefix(w.address) }
-
-func defaultRoute(table, metric uint32, hops ...routes.NextHop) routes.Route {
-	return routes.Route{
-		RouteKey: routes.RouteKey{Table: table, Dst: netip.MustParsePrefix("0.0.0.0/0"), Metric: metric},
-		NextHops: hops, Protocol: owner.Protocol,
-	}
-}
-
-// set returns what is wanted for those uplinks.
-func set(prune bool, wans ...wan) routes.Set {
-	s := routes.Set{Owner: owner, Prune: prune, Observe: []string{"eth1", "eth2", "eth3"}}
-	s.Rules = append(s.Rules, routes.Rule{Priority: 20000, Table: 254, SuppressDefault: true, Protocol: 201})
-	var hops []routes.NextHop
-	for _, w := range wans {
-		prefix := w.prefix()
-		s.Sysctls = append(s.Sysctls, routes.Sysctl{Name: "net/ipv4/conf/" + w.iface() + "/rp_filter", Value: "2"})
-		s.Addresses = append(s.Addresses, routes.Address{Interface: w.iface(), Prefix: prefix, Protocol: 201})
-		hop := routes.NextHop{Interface: w.iface(), Gateway: netip.MustParseAddr(w.gateway), Weight: 1}
-		beneath := defaultRoute(w.table, 65535)
-		beneath.Type = routes.Prohibit
-		s.Tables = append(s.Tables, defaultRoute(w.table, 0, hop), beneath)
-		s.Rules = append(s.Rules,
-			routes.Rule{Priority: 20100 + uint32(w.n), Mark: uint32(w.n), Mask: 0xff, Table: w.table, Protocol: 201},
-			routes.Rule{Priority: 20300 + uint32(w.n), From: netip.PrefixFrom(prefix.Addr(), 32), Table: w.table, Protocol: 201})
-		if w.carries {
-			hop.Weight = w.n
-			hops = append(hops, hop)
-		}
-	}
-	if len(hops) > 0 {
-		s.Default = []routes.Route{defaultRoute(254, 0, hops...)}
-	}
-	return s
-}
-
-func fake() *routestest.Fake {
-	f := &routestest.Fake{}
-	f.Edit(func(s *routes.State) {
-		for n := 1; n <= 3; n++ {
-			name := fmt.Sprintf("eth%d", n)
-			s.Links = append(s.Links, routes.Link{Name: name, Index: n + 1, Up: true, Carrier: true})
-			s.Sysctls = append(s.Sysctls, routes.Sysctl{Name: "net/ipv4/conf/" + name + "/rp_filter", Value: "0"})
-		}
-	})
-	return f
-}
+var owner = routestest.Owner
 
 func read(t *testing.T, f *routestest.Fake, want routes.Set) routes.State {
 	t.Helper()
@@ -106,14 +47,14 @@ func text(plan routes.Plan) string {
 }
 
 var (
-	one   = wan{1, "192.0.2.5/24", "192.0.2.1", 501, true}
-	two   = wan{2, "198.51.100.5/24", "198.51.100.1", 502, true}
-	three = wan{3, "203.0.113.5/24", "203.0.113.1", 503, true}
+	one   = routestest.One
+	two   = routestest.Two
+	three = routestest.Wan{N: 3, Address: "203.0.113.5/24", Gateway: "203.0.113.1", Table: 503, Carries: true}
 )
 
 // The order of a plan, as the text people know.
 func TestPlanText(t *testing.T) {
-	f := fake()
+	f := routestest.ThreeLinks()
 	want := strings.TrimSpace(`
 sysctl -w net/ipv4/conf/eth1/rp_filter=2
 ip addr replace 192.0.2.5/24 dev eth1 proto 201
@@ -123,7 +64,7 @@ ip rule add pref 20000 lookup main suppress_prefixlength 0 protocol 201
 ip rule add pref 20101 fwmark 0x1/0xff lookup 501 protocol 201
 ip rule add pref 20301 from 192.0.2.5 lookup 501 protocol 201
 ip route add default via 192.0.2.1 dev eth1 table main proto 201`)
-	if diff := cmp.Diff(want, text(apply(t, f, set(true, one)))); diff != "" {
+	if diff := cmp.Diff(want, text(apply(t, f, routestest.Set(true, one)))); diff != "" {
 		t.Errorf("from nothing (-want +got):\n%s", diff)
 	}
 	want = strings.TrimSpace(`
@@ -134,7 +75,7 @@ ip route add prohibit default table 502 metric 65535 proto 201
 ip rule add pref 20102 fwmark 0x2/0xff lookup 502 protocol 201
 ip rule add pref 20302 from 198.51.100.5 lookup 502 protocol 201
 ip route replace default table main proto 201 nexthop via 192.0.2.1 dev eth1 weight 1 nexthop via 198.51.100.1 dev eth2 weight 2`)
-	if diff := cmp.Diff(want, text(apply(t, f, set(true, one, two)))); diff != "" {
+	if diff := cmp.Diff(want, text(apply(t, f, routestest.Set(true, one, two)))); diff != "" {
 		t.Errorf("a second uplink (-want +got):\n%s", diff)
 	}
 	want = strings.TrimSpace(`
@@ -145,19 +86,19 @@ ip route del default table 501 metric 0 proto 201
 ip route del prohibit default table 501 metric 65535 proto 201
 ip addr del 192.0.2.5/24 dev eth1
 sysctl -w net/ipv4/conf/eth1/rp_filter=0`)
-	if diff := cmp.Diff(want, text(apply(t, f, set(true, two)))); diff != "" {
+	if diff := cmp.Diff(want, text(apply(t, f, routestest.Set(true, two)))); diff != "" {
 		t.Errorf("the first taken out (-want +got):\n%s", diff)
 	}
-	if plan := apply(t, f, set(true, two)); len(plan.Ops) != 0 {
+	if plan := apply(t, f, routestest.Set(true, two)); len(plan.Ops) != 0 {
 		t.Errorf("a second time: %s", text(plan))
 	}
 }
 
 // Before everything is known nothing is deleted.
 func TestNothingIsPrunedAtFirst(t *testing.T) {
-	f := fake()
-	apply(t, f, set(true, one, two))
-	if plan := routes.Diff(set(false, two), read(t, f, set(false, two))); strings.Contains(text(plan), " del ") {
+	f := routestest.ThreeLinks()
+	apply(t, f, routestest.Set(true, one, two))
+	if plan := routes.Diff(routestest.Set(false, two), read(t, f, routestest.Set(false, two))); strings.Contains(text(plan), " del ") {
 		t.Errorf("deletes:\n%s", text(plan))
 	}
 }
@@ -165,10 +106,10 @@ func TestNothingIsPrunedAtFirst(t *testing.T) {
 // A new lease, with another address and gateway, is one plan: the new ones in
 // place before the old ones go.
 func TestAnotherLease(t *testing.T) {
-	f := fake()
-	apply(t, f, set(true, one, two))
+	f := routestest.ThreeLinks()
+	apply(t, f, routestest.Set(true, one, two))
 	moved := one
-	moved.address, moved.gateway = "192.0.3.9/24", "192.0.3.1"
+	moved.Address, moved.Gateway = "192.0.3.9/24", "192.0.3.1"
 	want := strings.TrimSpace(`
 ip addr replace 192.0.3.9/24 dev eth1 proto 201
 ip route replace default via 192.0.3.1 dev eth1 table 501 proto 201
@@ -176,17 +117,17 @@ ip rule add pref 20301 from 192.0.3.9 lookup 501 protocol 201
 ip route replace default table main proto 201 nexthop via 192.0.3.1 dev eth1 weight 1 nexthop via 198.51.100.1 dev eth2 weight 2
 ip rule del pref 20301 from 192.0.2.5 lookup 501 protocol 201
 ip addr del 192.0.2.5/24 dev eth1`)
-	if diff := cmp.Diff(want, text(apply(t, f, set(true, moved, two)))); diff != "" {
+	if diff := cmp.Diff(want, text(apply(t, f, routestest.Set(true, moved, two)))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 // One member whose link has just gone down must not keep the rest from changing.
 func TestMemberGone(t *testing.T) {
-	f := fake()
-	apply(t, f, set(true, one, two, three))
+	f := routestest.ThreeLinks()
+	apply(t, f, routestest.Set(true, one, two, three))
 	f.Edit(func(s *routes.State) { s.Links[0].Up = false })
-	plan := routes.Diff(set(true, one, two, three), read(t, f, set(true, one, two, three)))
+	plan := routes.Diff(routestest.Set(true, one, two, three), read(t, f, routestest.Set(true, one, two, three)))
 	for _, op := range plan.Ops {
 		if replace, ok := op.(routes.ReplaceRoute); ok && slices.ContainsFunc(replace.Route.NextHops, func(h routes.NextHop) bool {
 			return h.Interface == "eth1"
@@ -200,15 +141,15 @@ func TestMemberGone(t *testing.T) {
 // neither replaced nor added (a replace takes the first). From the first review.
 func TestForeignRouteOnOurKey(t *testing.T) {
 	for _, both := range []bool{false, true} {
-		f := fake()
-		apply(t, f, set(true, one))
+		f := routestest.ThreeLinks()
+		apply(t, f, routestest.Set(true, one))
 		f.Edit(func(s *routes.State) {
-			foreign := defaultRoute(254, 0, routes.NextHop{Interface: "eth3", Gateway: netip.MustParseAddr("10.0.0.9"), Weight: 1})
+			foreign := routestest.DefaultRoute(254, 0, routes.NextHop{Interface: "eth3", Gateway: netip.MustParseAddr("10.0.0.9"), Weight: 1})
 			foreign.Protocol = 4
 			s.Routes = slices.DeleteFunc(s.Routes, func(r routes.Route) bool { return r.Table == 254 && !both })
 			s.Routes = append([]routes.Route{foreign}, s.Routes...)
 		})
-		plan := routes.Diff(set(true, one, two), read(t, f, set(true, one, two)))
+		plan := routes.Diff(routestest.Set(true, one, two), read(t, f, routestest.Set(true, one, two)))
 		if len(plan.Conflicts) != 1 {
 			t.Errorf("both %v: %d conflicts, want 1", both, len(plan.Conflicts))
 		}
@@ -266,25 +207,25 @@ func TestLifetimes(t *testing.T) {
 // one all the while; and at the end the kernel holds what is wanted.
 func TestEveryPrefixKeepsTraffic(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	pick := func() []wan {
-		var list []wan
+	pick := func() []routestest.Wan {
+		var list []routestest.Wan
 		for n := 1; n <= 3; n++ {
 			if random.IntN(4) == 0 {
 				continue
 			}
 			net := random.IntN(2) + n*10
-			list = append(list, wan{
-				n: n, address: fmt.Sprintf("10.0.%d.%d/24", net, 5+random.IntN(2)), gateway: fmt.Sprintf("10.0.%d.1", net),
-				table: uint32(500 + n + 10*random.IntN(2)), carries: random.IntN(3) > 0,
+			list = append(list, routestest.Wan{
+				N: n, Address: fmt.Sprintf("10.0.%d.%d/24", net, 5+random.IntN(2)), Gateway: fmt.Sprintf("10.0.%d.1", net),
+				Table: uint32(500 + n + 10*random.IntN(2)), Carries: random.IntN(3) > 0,
 			})
 		}
 		return list
 	}
 	for round := range 2000 {
 		from, to := pick(), pick()
-		f := fake()
-		apply(t, f, set(true, from...))
-		want := set(true, to...)
+		f := routestest.ThreeLinks()
+		apply(t, f, routestest.Set(true, from...))
+		want := routestest.Set(true, to...)
 		plan := routes.Diff(want, read(t, f, want))
 		packets := packetsOf(from, to)
 		before := lookups(f.State(), packets)
@@ -312,10 +253,10 @@ func TestEveryPrefixKeepsTraffic(t *testing.T) {
 
 // packetsOf returns the packets that matter to those uplinks: without a source,
 // and with each source address.
-func packetsOf(lists ...[]wan) []netip.Addr {
+func packetsOf(lists ...[]routestest.Wan) []netip.Addr {
 	packets := []netip.Addr{{}}
 	for _, w := range slices.Concat(lists...) {
-		packets = append(packets, netip.MustParsePrefix(w.address).Addr())
+		packets = append(packets, netip.MustParsePrefix(w.Address).Addr())
 	}
 	return packets
 }
@@ -357,8 +298,8 @@ func lookup(s routes.State, source netip.Addr) string {
 }
 
 func BenchmarkDiffInSync(b *testing.B) {
-	f := fake()
-	want := set(true, one, two, three)
+	f := routestest.ThreeLinks()
+	want := routestest.Set(true, one, two, three)
 	have, err := f.Read(context.Background(), routes.ScopeOf(want))
 	if err != nil {
 		b.Fatal(err)

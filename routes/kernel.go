@@ -15,11 +15,11 @@ var ErrGone = errors.New("the interface does not exist")
 
 // A Scope says what to read: all that is ours, and what else might matter.
 type Scope struct {
-	Owner   Owner
-	Links   []string // their state, addresses
-	Tables  []uint32 // foreign default routes in these
-	Sysctls []string
-	Foreign bool // foreign routes of every destination in Tables, not only the defaults
+	Owner    Owner
+	Links    []string  // their state, addresses
+	Tables   []uint32  // foreign default routes in these
+	Settings []Setting // their values do not matter
+	Foreign  bool      // foreign routes of every destination in Tables, not only the defaults
 }
 
 // A Kernel is the routing state of one network namespace. Both calls block for
@@ -44,8 +44,6 @@ func ScopeOf(want Set) Scope {
 			scope.Tables = append(scope.Tables, r.Table)
 		}
 	}
-	for _, s := range want.Sysctls {
-		scope.Sysctls = append(scope.Sysctls, s.Name)
-	}
+	scope.Settings = want.Settings
 	return scope
 }

@@ -3,14 +3,21 @@ package routes
 import (
 	"fmt"
 	"time"
+
+	"uplinkd/routes/firewall"
 )
 
 // An Op is one change to the kernel. It prints as the `ip` or `sysctl` command
 // that does the same; Text also knows the time, which lifetimes need.
 type Op interface {
 	fmt.Stringer
-	isOp()
+	key() Key
+	effect() string
 }
+
+// EffectOf tells what an operation makes of its object, times aside; "": it is to go.
+// Two operations on one key with one effect do the same.
+func EffectOf(op Op) string { return op.effect() }
 
 // The changes there are. Each but AddRoute is idempotent: adding what is there
 // and deleting what is gone both succeed.
@@ -19,10 +26,10 @@ type (
 	SetLinkUp struct{ Interface string }
 	// SetLinkDown gives an interface back that was down before us.
 	SetLinkDown struct{ Interface string }
-	// WriteSysctl changes a setting, after its old value has been kept on disk.
-	WriteSysctl struct{ Sysctl Sysctl }
-	// RestoreSysctl writes the old value back and forgets it.
-	RestoreSysctl struct{ Saved Saved }
+	// WriteSetting changes a setting, after its old value has been kept on disk.
+	WriteSetting struct{ Setting Setting }
+	// RestoreSetting writes the old value back and forgets it.
+	RestoreSetting struct{ Saved Saved }
 	// PutAddress adds an address or gives it a new lifetime.
 	PutAddress struct {
 		Address Address
@@ -43,33 +50,32 @@ type (
 	// DeleteRule takes a rule of ours away, and no other that looks like it.
 	DeleteRule struct{ Rule Rule }
 	// PutFirewall makes our nft table hold that, in one transaction.
-	PutFirewall struct{ Firewall Firewall }
+	PutFirewall struct{ Firewall firewall.Table }
 	// DeleteFirewall takes our nft table away.
 	DeleteFirewall struct{ Table string }
 )
 
-func (SetLinkUp) isOp()     {}
-func (SetLinkDown) isOp()   {}
-func (WriteSysctl) isOp()   {}
-func (RestoreSysctl) isOp() {}
-func (PutAddress) isOp()    {}
-func (DeleteAddress) isOp() {}
-func (AddRoute) isOp()      {}
-func (ReplaceRoute) isOp()  {}
-func (DeleteRoute) isOp()   {}
-func (AddRule) isOp()       {}
-func (DeleteRule) isOp()    {}
-
-func (PutFirewall) isOp()    {}
-func (DeleteFirewall) isOp() {}
+func (o SetLinkUp) effect() string      { return "up" }
+func (o SetLinkDown) effect() string    { return "" }
+func (o WriteSetting) effect() string   { return o.Setting.Value }
+func (o RestoreSetting) effect() string { return "" }
+func (o PutAddress) effect() string     { return o.Address.Prefix.String() }
+func (o DeleteAddress) effect() string  { return "" }
+func (o AddRoute) effect() string       { return o.Route.String() }
+func (o ReplaceRoute) effect() string   { return o.Route.String() }
+func (o DeleteRoute) effect() string    { return "" }
+func (o AddRule) effect() string        { return o.Rule.String() }
+func (o DeleteRule) effect() string     { return "" }
+func (o PutFirewall) effect() string    { return o.Firewall.Version() }
+func (o DeleteFirewall) effect() string { return "" }
 
 func (o PutFirewall) String() string    { return "nft '" + o.Firewall.String() + "'" }
 func (o DeleteFirewall) String() string { return "nft delete table inet " + o.Table }
 
-func (o SetLinkUp) String() string     { return "ip link set dev " + o.Interface + " up" }
-func (o SetLinkDown) String() string   { return "ip link set dev " + o.Interface + " down" }
-func (o WriteSysctl) String() string   { return o.Sysctl.String() }
-func (o RestoreSysctl) String() string { return o.Saved.String() }
+func (o SetLinkUp) String() string      { return "ip link set dev " + o.Interface + " up" }
+func (o SetLinkDown) String() string    { return "ip link set dev " + o.Interface + " down" }
+func (o WriteSetting) String() string   { return o.Setting.String() }
+func (o RestoreSetting) String() string { return o.Saved.String() }
 
 func (o PutAddress) String() string {
 	a := o.Address
@@ -89,12 +95,8 @@ func (o DeleteRoute) String() string {
 	if r.Type == Prohibit {
 		kind = "prohibit "
 	}
-	dst := r.Dst.String()
-	if r.Dst.Bits() == 0 {
-		dst = "default"
-	}
 	return fmt.Sprintf("%s route del %s%s table %s metric %d proto %d",
-		ip(r.v6()), kind, dst, tableName(r.Table), r.Metric, r.Protocol)
+		ip(r.v6()), kind, dstName(r.Dst), tableName(r.Table), r.Metric, r.Protocol)
 }
 func (o AddRule) String() string    { return ip(o.Rule.V6) + " rule add " + o.Rule.String() }
 func (o DeleteRule) String() string { return ip(o.Rule.V6) + " rule del " + o.Rule.String() }
@@ -106,4 +108,24 @@ func ip(v6 bool) string {
 		return "ip -6"
 	}
 	return "ip"
+}
+
+// Interfaces returns the interfaces that an operation puts something on, or takes
+// something from.
+func Interfaces(op Op) []string {
+	switch op := op.(type) {
+	case SetLinkUp:
+		return []string{op.Interface}
+	case PutAddress:
+		return []string{op.Address.Interface}
+	case DeleteAddress:
+		return []string{op.Address.Interface}
+	case AddRoute:
+		return op.Route.interfaces()
+	case ReplaceRoute:
+		return op.Route.interfaces()
+	case DeleteRoute:
+		return op.Route.interfaces()
+	}
+	return nil
 }

@@ -110,11 +110,7 @@ func (r Route) String() string {
 	if r.Type == Prohibit {
 		b.WriteString("prohibit ")
 	}
-	if r.Dst.Bits() == 0 {
-		b.WriteString("default")
-	} else {
-		b.WriteString(r.Dst.String())
-	}
+	b.WriteString(dstName(r.Dst))
 	if len(r.NextHops) == 1 {
 		b.WriteString(r.NextHops[0].String())
 	}
@@ -169,6 +165,17 @@ func (o Options) String() string {
 		b.WriteString(" quickack 1")
 	}
 	return b.String()
+}
+
+// sameKey reports whether the kernel cannot tell two routes apart by a replace.
+func (r Route) sameKey(other Route) bool { return r.RouteKey == other.RouteKey }
+
+// dstName returns a destination as `ip route` has it.
+func dstName(dst netip.Prefix) string {
+	if dst.Bits() == 0 {
+		return "default"
+	}
+	return dst.String()
 }
 
 func tableName(table uint32) string {

@@ -37,6 +37,11 @@ func (r Rule) same(other Rule) bool {
 
 // String returns the rule as arguments of `ip rule`.
 func (r Rule) String() string {
+	return fmt.Sprintf("%s protocol %d", r.matchText(), r.Protocol)
+}
+
+// matchText is the rule without its protocol.
+func (r Rule) matchText() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pref %d", r.Priority)
 	if r.From.IsValid() {
@@ -55,7 +60,6 @@ func (r Rule) String() string {
 	if r.Foreign {
 		b.WriteString(" (and more)")
 	}
-	fmt.Fprintf(&b, " protocol %d", r.Protocol)
 	return b.String()
 }
 

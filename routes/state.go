@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
+
+	"uplinkd/routes/firewall"
 )
 
 // RulePriorities is how many rule priorities from Owner.RulePriority on are ours.
@@ -39,37 +40,6 @@ func (o Owner) InRange(priority uint32) bool {
 	return priority >= o.RulePriority && priority < o.RulePriority+RulePriorities
 }
 
-// A Sysctl is a kernel setting below /proc/sys, its name with slashes:
-// net/ipv4/conf/eth1/rp_filter. Slashes, because interface names have dots. An
-// interface's MTU is one too, see LinkMTU, though it has no file there.
-type Sysctl struct {
-	Name  string
-	Value string
-}
-
-const (
-	linkPrefix = "link/"
-	mtuSuffix  = "/mtu"
-)
-
-// LinkMTU returns the name of an interface's MTU among the settings.
-func LinkMTU(name string) string { return linkPrefix + name + mtuSuffix }
-
-// MTUOf returns the interface whose MTU a setting is, and whether it is one.
-func (s Sysctl) MTUOf() (string, bool) {
-	name, link := strings.CutPrefix(s.Name, linkPrefix)
-	name, mtu := strings.CutSuffix(name, mtuSuffix)
-	return name, link && mtu
-}
-
-// String returns the command that makes the setting so.
-func (s Sysctl) String() string {
-	if name, ok := s.MTUOf(); ok {
-		return "ip link set dev " + name + " mtu " + s.Value
-	}
-	return "sysctl -w " + s.Name + "=" + s.Value
-}
-
 // A Set is what is wanted of the kernel. Everything we own that is not in it is
 // to go, once Prune is set.
 type Set struct {
@@ -86,12 +56,12 @@ type Set struct {
 
 	Observe   []string // interfaces whose state and addresses are to be read
 	Links     []string // interfaces that must be administratively up
-	Sysctls   []Sysctl
+	Settings  []Setting
 	Addresses []Address
 	Tables    []Route // what stands in the uplinks' own tables
 	Rules     []Rule
-	Firewall  *Firewall // our nft table; nil: none
-	Default   []Route   // the default route all uplinks share, one a family
+	Firewall  *firewall.Table // our nft table; nil: none
+	Default   []Route         // the default route all uplinks share, one a family
 }
 
 // Routes returns all routes of the set, in the order they are to be put.
@@ -107,12 +77,6 @@ type Link struct {
 	InUse   bool // others rest on it: it is a bridge's member or a VLAN's parent, or has an IPv6 address
 }
 
-// A Saved is a setting that was changed, and what is needed to give it back.
-type Saved struct {
-	Sysctl        // Value is what it was
-	Set    string // what we made it; restored only while it still is that
-}
-
 // A State is what was read from the kernel: everything of ours, and what is
 // foreign but stands where ours would.
 type State struct {
@@ -123,8 +87,8 @@ type State struct {
 	Routes    []Route   // ours in every table; foreign defaults of the tables asked for
 	Rules     []Rule    // all but the kernel's own three
 	Firewall  string    // Version of our nft table; "": there is none; "?": one that says nothing
-	Sysctls   []Sysctl  // current values of the names asked for and of those saved
-	Saved     []Saved   // sysctls changed by us or by the process before us
+	Settings  []Setting // current values of those asked for and of those saved
+	Saved     []Saved   // settings changed by us or by the process before us
 	SeenUp    []string  // links that were up before, with us or the process before us to look after them
 	RaisedUp  []string  // links found down and set up by us or the process before us
 }
@@ -149,9 +113,11 @@ func (s State) HasAddress(name string, prefix netip.Prefix) bool {
 	return false
 }
 
-func (s State) sysctl(name string) (string, bool) {
-	for _, c := range s.Sysctls {
-		if c.Name == name {
+// setting returns the current value of a setting, and whether there is such a one
+// now: it goes and comes with its interface.
+func (s State) setting(w Setting) (string, bool) {
+	for _, c := range s.Settings {
+		if c.same(w) {
 			return c.Value, true
 		}
 	}

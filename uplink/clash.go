@@ -2,22 +2,61 @@ package uplink
 
 import (
 	"fmt"
-	"net/netip"
+	"slices"
 
 	"uplinkd/configs"
 )
 
-// clash returns why the lease of the i-th uplink must not be used beside the
-// other uplinks, "" when it may. A provider that gives an address in a network
-// of another provider would draw the traffic for that one to itself; a network
-// that is wholly the same is what carrier-grade NAT gives, and taken. The first
-// to be in use wins, then the first in the file.
-func (s *State) clash(i int) string {
-	u := &s.Uplinks[i]
-	if u.Config.Address != configs.AddressDHCP || u.DHCP.Lease == nil {
+// decideLeases decides of each path by which lease it goes, and notes which
+// addresses it has had. Networks that are given from elsewhere count first, then the
+// leases in use, then the rest, each in the order of the file.
+func (s *State) decideLeases() {
+	var leased, before []where
+	for u, p := range s.paths() {
+		p.Clash, p.Lease = "", nil
+		if u.Config.Address != configs.AddressDHCP {
+			before = append(before, where{u, p})
+			continue
+		}
+		leased = append(leased, where{u, p})
+	}
+	for _, used := range []bool{true, false} {
+		for _, w := range leased {
+			if w.path.inUse() != used {
+				continue
+			}
+			w.path.Clash = s.clash(w, before)
+			w.path.Lease = w.path.inForce()
+			before = append(before, w)
+		}
+	}
+	for u, p := range s.paths() {
+		u.noteAssigned(p)
+	}
+}
+
+// A where is a path and the uplink it is of.
+type where struct {
+	uplink *Uplink
+	path   *Path
+}
+
+// inUse reports whether the address of the path's lease, or the one adopted, is on
+// the interface.
+func (p *Path) inUse() bool {
+	return p.Report.Lease != nil && slices.Contains(p.Assigned, p.Report.Lease.Prefix) ||
+		p.Adopted.Prefix.IsValid() && slices.Contains(p.Assigned, p.Adopted.Prefix)
+}
+
+// clash returns why the lease of a path must not be used beside the LAN and the
+// paths that count for more, "" when it may. A provider that gives an address in a
+// network of another provider would draw the traffic for that one to itself; a
+// network that is wholly the same is what carrier-grade NAT gives, and taken.
+func (s *State) clash(w where, before []where) string {
+	if w.path.Report.Lease == nil {
 		return ""
 	}
-	lease := u.DHCP.Lease.Prefix
+	lease := w.path.Report.Lease.Prefix
 	for _, a := range s.LAN {
 		// A route to the lease's network, when it is more specific than that to the
 		// LAN or the same, would lead part of the LAN to the provider.
@@ -26,54 +65,18 @@ func (s *State) clash(i int) string {
 				lease.Masked(), a.Prefix.Masked(), a.Interface)
 		}
 	}
-	for j := range s.Uplinks {
-		other := &s.Uplinks[j]
-		if i == j || !other.precedes(u, j < i) {
-			continue
-		}
-		if hop, ok := other.NextHop(); ok && hop.Gateway == lease.Addr() {
+	for _, other := range before {
+		name := other.uplink.Config.Name
+		if hop, ok := other.uplink.NextHop(other.path); ok && hop.Gateway == lease.Addr() {
 			return fmt.Sprintf("the lease's address %s is the gateway of %s: have the provider give another",
-				lease.Addr(), other.Config.Name)
+				lease.Addr(), name)
 		}
-		for _, a := range other.Addresses() {
-			if a.Prefix.Overlaps(lease) && a.Prefix.Masked() != lease.Masked() {
+		for _, a := range other.uplink.Addresses(other.path) {
+			if a.Overlaps(lease) && a.Masked() != lease.Masked() {
 				return fmt.Sprintf("the lease's network %s overlaps %s of %s: have one of the providers change it",
-					lease.Masked(), a.Prefix.Masked(), other.Config.Name)
+					lease.Masked(), a.Masked(), name)
 			}
 		}
 	}
 	return ""
-}
-
-// precedes reports whether u's network counts for more than other's lease.
-func (u *Uplink) precedes(other *Uplink, earlier bool) bool {
-	if u.Config.Address != configs.AddressDHCP {
-		return true
-	}
-	if u.seen() != other.seen() {
-		return u.seen()
-	}
-	return earlier && u.Clash == ""
-}
-
-// mtu returns what the uplink's interface is to have as its MTU, 0 for what it
-// has. Below what IPv6 needs (RFC 8200 section 5) the kernel takes that off the
-// interface, and no provider means it.
-func (u *Uplink) mtu() int {
-	lease := u.lease()
-	if u.Config.DHCP.MTU != configs.MTUAccept || lease == nil || lease.MTU < mtuLeast || lease.MTU > mtuMost {
-		return 0
-	}
-	return lease.MTU
-}
-
-const (
-	mtuLeast = 1280
-	mtuMost  = 1500 // Ethernet's; what is more a device may not take, or the way not carry
-)
-
-// netmask returns the subnet mask of a prefix, as people write it.
-func netmask(p netip.Prefix) netip.Addr {
-	ones, _ := netip.AddrFrom4([4]byte{255, 255, 255, 255}).Prefix(p.Bits())
-	return ones.Addr()
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"uplinkd/configs"
-	"uplinkd/dhcp"
 	"uplinkd/routes"
+	"uplinkd/uplink/api"
 )
 
 // leasedUplink is an uplink by DHCP with a lease that a server has given.
@@ -18,24 +18,26 @@ func leasedUplink(name, prefix, router string) Uplink {
 		Config: configs.Uplink{
 			Name: name, Interface: name, Address: configs.AddressDHCP, Gateway: configs.GatewayLease, Weight: 1, Tier: 1,
 		},
-		Read: true, MAC: "02:00:00:00:00:01", Link: routes.Link{Name: name, Index: 2, Up: true, Carrier: true},
-		DHCP: dhcp.Change{State: dhcp.Bound, Confirmed: true, Lease: &dhcp.Lease{
+		Device: Device{
+			Read: true, MAC: "02:00:00:00:00:01", Link: routes.Link{Name: name, Index: 2, Up: true, Carrier: true},
+		},
+		Paths: [families]Path{{Report: LeaseReport{Confirmed: true, Lease: &Lease{
 			Prefix: netip.MustParsePrefix(prefix), Router: netip.MustParseAddr(router), MTU: 1400,
-		}},
+		}}}},
 	}
 }
 
 // A lease that would draw another uplink's traffic to itself is not used; one
 // of the very same network is, as carrier-grade NAT gives such.
 func TestClash(t *testing.T) {
-	static := Uplink{Config: configs.Uplink{
+	static := Uplink{Device: Device{Read: true}, Config: configs.Uplink{
 		Name: "fixed", Interface: "fixed", Address: configs.AddressStatic,
 		Prefixes:  []netip.Prefix{netip.MustParsePrefix("203.0.113.5/24")},
 		Gateway:   configs.GatewayFixed,
 		GatewayIP: netip.MustParseAddr("203.0.113.1"),
 	}}
 	inUse := leasedUplink("b", "100.64.0.5/16", "100.64.0.1")
-	inUse.Present = []netip.Prefix{inUse.DHCP.Lease.Prefix}
+	inUse.Paths[IPv4].Assigned = []netip.Prefix{inUse.Paths[IPv4].Report.Lease.Prefix}
 	for name, tt := range map[string]struct {
 		uplinks []Uplink
 		want    []string // of each uplink: a part of the reason, "" for none
@@ -76,20 +78,19 @@ func TestClash(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := State{Read: true, Started: time.Now(), Uplinks: tt.uplinks, LAN: []routes.Address{
+			s := State{Read: true, StartedAt: time.Now(), Uplinks: tt.uplinks, LAN: []routes.Address{
 				{Interface: "lan0", Prefix: netip.MustParsePrefix("192.168.77.1/24")},
 				{Interface: "tun0", Prefix: netip.MustParsePrefix("10.0.0.200/32")},
 			}}
-			for range 2 { // the second round sees what the first decided
-				s.decide(time.Now())
-			}
+			s.decide(time.Now())
 			for i := range s.Uplinks {
 				u := &s.Uplinks[i]
-				if got := u.Clash; (got == "") != (tt.want[i] == "") || !strings.Contains(got, tt.want[i]) {
+				p := &u.Paths[IPv4]
+				if got := p.Clash; (got == "") != (tt.want[i] == "") || !strings.Contains(got, tt.want[i]) {
 					t.Errorf("%s: %q, want %q", u.Config.Name, got, tt.want[i])
 				}
-				if tt.want[i] != "" && (len(u.Addresses()) > 0 || u.Phase != Down) {
-					t.Errorf("%s is %s with %v, want down without an address", u.Config.Name, u.Phase, u.Addresses())
+				if tt.want[i] != "" && (len(u.Addresses(p)) > 0 || p.OperState != api.Down) {
+					t.Errorf("%s is %s with %v, want down without an address", u.Config.Name, p.OperState, u.Addresses(p))
 				}
 			}
 		})
@@ -111,12 +112,14 @@ func TestMTU(t *testing.T) {
 		{configs.MTUAccept, 1280, "1280"},
 	} {
 		u := leasedUplink("eth1", "10.0.0.5/24", "10.0.0.1")
-		u.Config.DHCP.MTU, u.DHCP.Lease.MTU = tt.policy, tt.mtu
-		set := Desired(State{Read: true, Uplinks: []Uplink{u}})
-		i := slices.IndexFunc(set.Sysctls, func(s routes.Sysctl) bool { return s.Name == routes.LinkMTU("eth1") })
+		p := &u.Paths[IPv4]
+		u.Config.DHCP.MTU, p.Report.Lease.MTU = tt.policy, tt.mtu
+		p.Lease = p.Report.Lease
+		set := Desired(&State{Read: true, Uplinks: []Uplink{u}})
+		i := slices.IndexFunc(set.Settings, func(s routes.Setting) bool { return s.Kind == routes.LinkMTU })
 		got := ""
 		if i >= 0 {
-			got = set.Sysctls[i].Value
+			got = set.Settings[i].Value
 		}
 		if got != tt.want {
 			t.Errorf("%v of %d: %q, want %q", tt.policy, tt.mtu, got, tt.want)

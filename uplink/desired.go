@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"uplinkd/configs"
-	"uplinkd/probe"
 	"uplinkd/routes"
 )
 
@@ -35,8 +34,10 @@ const (
 const prohibitMetric = 65535
 
 // Desired returns what the kernel is to hold. It is pure.
-func Desired(s State) routes.Set {
-	d := desired{state: &s, set: routes.Set{Owner: s.owner(), Prune: s.Settled}}
+func Desired(s *State) routes.Set {
+	d := desired{state: s, set: routes.Set{Owner: Owner(s.Config), Prune: s.Settled}}
+	n := len(s.Uplinks)
+	d.set.Observe = make([]string, 0, n)
 	if !s.Read {
 		// Nothing is known yet, not even what is there of ours: look first.
 		for i := range s.Uplinks {
@@ -45,12 +46,17 @@ func Desired(s State) routes.Set {
 		d.set.Prune = false
 		return d.set
 	}
+	d.set.Settings = make([]routes.Setting, 0, 3*n+2)
+	d.set.Rules = make([]routes.Rule, 0, 3*n+2)
+	d.set.Tables = make([]routes.Route, 0, 2*n)
 	d.globals()
 	for i := range s.Uplinks {
 		d.uplink(i, &s.Uplinks[i])
 	}
 	d.firewall()
-	d.sharedDefault()
+	for f := range families {
+		d.sharedDefault(f)
+	}
 	return d.set
 }
 
@@ -60,7 +66,7 @@ type desired struct {
 }
 
 func (d *desired) sysctl(name, value string) {
-	d.set.Sysctls = append(d.set.Sysctls, routes.Sysctl{Name: name, Value: value})
+	d.set.Settings = append(d.set.Settings, routes.NewSysctl(name, value))
 }
 
 func (d *desired) globals() {
@@ -70,16 +76,22 @@ func (d *desired) globals() {
 		}[hash])
 	}
 	d.sysctl("net/ipv4/fib_multipath_use_neigh", "1")
-	d.rule(routes.Rule{Priority: ruleSuppress, Table: routes.TableMain, SuppressDefault: true})
-	if table := d.state.Config.Routes.Table; table != routes.TableMain {
-		d.rule(routes.Rule{Priority: ruleShared, Table: table})
+	for f := range families {
+		d.rule(f, routes.Rule{Priority: ruleSuppress, Table: routes.TableMain, SuppressDefault: true})
+		if table := d.state.Config.Routes.Table; table != routes.TableMain {
+			d.rule(f, routes.Rule{Priority: ruleShared, Table: table})
+		}
 	}
 }
 
+// unspecified is the address of a family that stands for none: of 0.0.0.0/0.
+var unspecified = [families]netip.Addr{IPv4: netip.IPv4Unspecified()}
+
 // rule adds a rule; its priority is counted from our first.
-func (d *desired) rule(r routes.Rule) {
+func (d *desired) rule(f Family, r routes.Rule) {
 	r.Priority += d.set.Owner.RulePriority
 	r.Protocol = d.set.Owner.Protocol
+	r.V6 = unspecified[f].Is6()
 	d.set.Rules = append(d.set.Rules, r)
 }
 
@@ -87,126 +99,86 @@ func (d *desired) uplink(i int, u *Uplink) {
 	name := u.Config.Interface
 	d.set.Observe = append(d.set.Observe, name)
 	// Once it has been up, down is somebody's will.
-	if !u.Disabled() && u.Link.Index != 0 && u.Raised != u.Link.Index {
+	if link := &u.Device.Link; !u.Disabled() && link.Index != 0 && u.Device.UpIndex != link.Index {
 		d.set.Links = append(d.set.Links, name)
 	}
 	d.sysctl("net/ipv4/conf/"+name+"/ignore_routes_with_linkdown", "1")
 	d.sysctl("net/ipv4/conf/"+name+"/rp_filter", "2")
 	// Without it, taking the old address of a network away takes the new one along.
 	d.sysctl("net/ipv4/conf/"+name+"/promote_secondaries", "1")
-
-	if mtu := u.mtu(); mtu != 0 {
-		d.sysctl(routes.LinkMTU(name), strconv.Itoa(mtu))
+	for f := range u.Paths {
+		d.path(i, u, &u.Paths[f])
 	}
+}
 
-	d.rule(routes.Rule{
+// path adds what one path of an uplink needs. An address, or a socket bound to the
+// interface, leads to the uplink's table only once something is there, or was: until
+// the path has worked once, whoever is logged in over it stays on the route that
+// brought him.
+func (d *desired) path(i int, u *Uplink, p *Path) {
+	if mtu := u.mtu(p); mtu != 0 {
+		d.set.Settings = append(d.set.Settings, routes.NewMTU(u.Config.Interface, strconv.Itoa(mtu)))
+	}
+	d.rule(p.Family, routes.Rule{
 		Priority: ruleMark + uint32(i), Table: u.Config.Table,
 		Mark: u.Config.FwMark, Mask: d.state.Config.Routes.FwMarkMask,
 	})
-	// An address, or a socket bound to the interface, leads to the table only once
-	// something is there, or was: until the uplink has worked once, whoever is logged
-	// in over it stays on the route that brought him.
-	_, routable := d.routable(u)
-	leads := routable || u.Proved != 0
+	hop, routable := d.routable(u, p)
+	leads := routable || p.Health.ProvenIndex != 0
 	// A bound socket comes before its mark, which a policy may have set.
 	if leads && i < ruleMark-ruleOut {
-		d.rule(routes.Rule{Priority: ruleOut + uint32(i), Out: name, Table: u.Config.Table})
+		d.rule(p.Family, routes.Rule{Priority: ruleOut + uint32(i), Out: u.Config.Interface, Table: u.Config.Table})
 	}
-	for _, a := range u.Addresses() {
+	addresses, until := u.until(p)
+	for _, a := range addresses {
 		if u.Config.Address != configs.AddressExternal {
-			a.Protocol = d.set.Owner.Protocol
-			d.set.Addresses = append(d.set.Addresses, a)
+			d.set.Addresses = append(d.set.Addresses, routes.Address{
+				Interface: u.Config.Interface, Prefix: a, Until: until, Protocol: d.set.Owner.Protocol,
+			})
 		}
 		if leads {
-			host := netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen())
-			d.rule(routes.Rule{Priority: ruleFrom + uint32(i), From: host, Table: u.Config.Table})
+			host := netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
+			d.rule(p.Family, routes.Rule{Priority: ruleFrom + uint32(i), From: host, Table: u.Config.Table})
 		}
 	}
-	d.table(u)
-}
-
-// table adds what stands in the uplink's own table. The route stays while the
-// uplink is down: what is bound to this ISP goes by it or not at all, and the
-// probes need it.
-func (d *desired) table(u *Uplink) {
-	if hop, ok := d.routable(u); ok {
+	// The route stays while the path is down: what is bound to this ISP goes by it or
+	// not at all, and the probes need it.
+	if routable {
 		hop.Weight = 1
-		d.set.Tables = append(d.set.Tables, d.route(u.Config.Table, 0, u.Config.Options, hop))
+		d.set.Tables = append(d.set.Tables, d.route(p.Family, u.Config.Table, 0, u.Config.Options, hop))
 	}
-	beneath := d.route(u.Config.Table, prohibitMetric, configs.RouteOptions{})
+	beneath := d.route(p.Family, u.Config.Table, prohibitMetric, configs.RouteOptions{})
 	beneath.Type = routes.Prohibit
 	d.set.Tables = append(d.set.Tables, beneath)
 }
 
-// routable returns the uplink's next hop if the kernel would take it: the link
+// routable returns the path's next hop if the kernel would take it: the link
 // is up, or is to be, and the gateway is in reach.
-func (d *desired) routable(u *Uplink) (routes.NextHop, bool) {
-	hop, ok := u.NextHop()
-	if !ok || u.Link.Index == 0 || len(u.Addresses()) == 0 || u.gatewayObstacle().why != "" {
+func (d *desired) routable(u *Uplink, p *Path) (routes.NextHop, bool) {
+	hop, ok := u.NextHop(p)
+	if !ok || u.Device.Link.Index == 0 || len(u.Addresses(p)) == 0 || u.gatewayObstacle(p).reason != "" {
 		return routes.NextHop{}, false
 	}
-	return hop, u.Link.Up || slices.Contains(d.set.Links, u.Config.Interface)
+	return hop, u.Device.Link.Up || slices.Contains(d.set.Links, u.Config.Interface)
 }
 
-func (d *desired) route(table, metric uint32, o configs.RouteOptions, hops ...routes.NextHop) routes.Route {
+func (d *desired) route(f Family, table, metric uint32, o configs.RouteOptions, hops ...routes.NextHop) routes.Route {
 	return routes.Route{
-		RouteKey: routes.RouteKey{Table: table, Dst: routes.DefaultDst(netip.IPv4Unspecified()), Metric: metric},
-		NextHops: hops, Protocol: d.set.Owner.Protocol,
-		Options: routes.Options{
-			InitCwnd: o.InitCwnd, InitRwnd: o.InitRwnd, MTU: o.MTU, AdvMSS: o.AdvMSS,
-			RTOMin: o.RTOMin, QuickAck: o.QuickAck,
-		},
+		RouteKey: routes.RouteKey{Table: table, Dst: routes.DefaultDst(unspecified[f]), Metric: metric},
+		NextHops: hops, Protocol: d.set.Owner.Protocol, Options: routes.Options(o),
 	}
 }
 
-func (d *desired) sharedDefault() {
+func (d *desired) sharedDefault(f Family) {
 	var hops []routes.NextHop
-	for _, i := range Active(*d.state) {
-		if hop, ok := d.routable(&d.state.Uplinks[i]); ok {
+	for _, i := range d.state.carriers(f) {
+		u := &d.state.Uplinks[i]
+		if hop, ok := d.routable(u, &u.Paths[f]); ok {
 			hops = append(hops, hop)
 		}
 	}
 	if len(hops) > 0 {
-		c := d.state.Config.Routes
-		d.set.Default = []routes.Route{d.route(c.Table, c.Metric, c.Options, hops...)}
+		c := &d.state.Config.Routes
+		d.set.Default = append(d.set.Default, d.route(f, c.Table, c.Metric, c.Options, hops...))
 	}
-}
-
-// Active returns the uplinks that carry new connections: those that are up and
-// not capped, of the lowest tier that has one. Before it has been judged an uplink
-// that carried under the process before us still does. When all have been judged
-// and none is up, and last_resort is keep, it is those that are only held down
-// for having fallen often, or else those whose link and address still stand:
-// perhaps only the probes fail. What the operator has taken out stays out.
-func Active(s State) []int {
-	active := lowestTier(s.Uplinks, func(u *Uplink) bool {
-		return !u.Capped && u.Order.State == OrderNone &&
-			(u.Phase == Up || u.Phase == Starting && u.Adopted.Carried && u.obstacle().why == "")
-	})
-	if len(active) > 0 || !s.Settled || s.Config.Routes.LastResort == configs.LastResortNone {
-		return active
-	}
-	free := func(u *Uplink) bool { return u.Order.State == OrderNone && !u.Capped && u.obstacle().why == "" }
-	held := lowestTier(s.Uplinks, func(u *Uplink) bool { return free(u) && u.Verdict == probe.Up })
-	if len(held) > 0 {
-		return held
-	}
-	return lowestTier(s.Uplinks, free)
-}
-
-func lowestTier(uplinks []Uplink, fit func(*Uplink) bool) []int {
-	var list []int
-	for i := range uplinks {
-		if !fit(&uplinks[i]) {
-			continue
-		}
-		tier := uplinks[i].Config.Tier
-		if len(list) > 0 && tier < uplinks[list[0]].Config.Tier {
-			list = list[:0]
-		}
-		if len(list) == 0 || tier == uplinks[list[0]].Config.Tier {
-			list = append(list, i)
-		}
-	}
-	return list
 }

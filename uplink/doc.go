@@ -1,7 +1,9 @@
-// Package uplink decides: from links, leases, verdicts, the operator and the
-// configuration it makes the state of every uplink, and from that what the
-// kernel is to hold, what is to be probed and where a lease is to be kept.
+// Package uplink decides: from links, leases, probes, what the operator wants and
+// the configuration it makes the state of every uplink, and from that all that is
+// wanted: what the kernel is to hold, what is to be probed, where a lease is to be
+// kept.
 //
-// step and the functions beside it are pure. Engine owns the state, in one
-// goroutine, and carries what they say to the parts that act.
+// It is pure: Step takes a State, an Event and the time to the next State, and
+// Want says what that asks for. Package uplink/engine owns the one State that
+// counts and carries out what is wanted.
 package uplink

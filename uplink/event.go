@@ -5,10 +5,9 @@ import (
 	"time"
 
 	"uplinkd/configs"
-	"uplinkd/dhcp"
 	"uplinkd/probe"
 	"uplinkd/routes"
-	"uplinkd/uplink/status"
+	"uplinkd/uplink/api"
 )
 
 // An Event is something that happened.
@@ -18,59 +17,46 @@ type Event interface{ isEvent() }
 type (
 	// Observed is what the reconciler read, and made of it.
 	Observed struct{ routes.Applied }
-	// Judged is a change of what the probes say of an uplink's targets.
-	Judged struct {
+	// ProbeChanged is a change of what the probes say of a path's targets.
+	ProbeChanged struct {
 		Interface string
+		Family    Family
 		Change    probe.Change
 	}
-	// Leased is a change of an uplink's lease.
-	Leased struct {
+	// LeaseChanged is a change of a path's lease.
+	LeaseChanged struct {
 		Interface string
-		Change    dhcp.Change
+		Family    Family
+		Report    LeaseReport
 	}
-	// Ordered is the operator's word on an uplink.
-	Ordered struct {
+	// Commanded is what the operator wants of an uplink.
+	Commanded struct {
 		Uplink string
-		Verb   Verb
-		Weight int           // of Weight; 0: the configured one
-		By     string        // who says so
-		For    time.Duration // it ends by itself; 0: it does not
+		api.Command
 	}
-	// Recalled are the orders that stood when the process before us ended.
-	Recalled struct{ Orders map[string]status.Order }
-	// Sampled is what was measured, by interface.
+	// Restored is what the operator wanted when the process before us ended, by
+	// uplink.
+	Restored struct{ Admins map[string]Admin }
+	// Sampled is what was measured, by interface. It comes each second, and so is also
+	// what lets time pass.
 	Sampled struct{ Samples map[string]Sample }
-	// Renewed is the operator's wish that an uplink's lease be renewed.
-	Renewed struct{ Uplink string }
-	// Forsaken is that a neighbour no longer answers ARP.
-	Forsaken struct {
+	// NeighbourFailed is that a neighbour no longer answers ARP (NUD_FAILED).
+	NeighbourFailed struct {
 		Index   int // of the interface
 		Address netip.Addr
 	}
 	// Resumed is that the machine was suspended for a time.
-	Resumed struct{ Slept time.Duration }
+	Resumed struct{ SuspendedFor time.Duration }
 	// Reloaded is a new configuration.
 	Reloaded struct{ Config configs.Config }
 )
 
-// A Verb is what the operator wants.
-type Verb string
-
-// The verbs.
-const (
-	Enable  Verb = "enable"
-	Disable Verb = "disable"
-	Drain   Verb = "drain"
-	Weight  Verb = "weight"
-)
-
-func (Forsaken) isEvent() {}
-func (Recalled) isEvent() {}
-func (Sampled) isEvent()  {}
-func (Observed) isEvent() {}
-func (Judged) isEvent()   {}
-func (Leased) isEvent()   {}
-func (Ordered) isEvent()  {}
-func (Renewed) isEvent()  {}
-func (Resumed) isEvent()  {}
-func (Reloaded) isEvent() {}
+func (Observed) isEvent()        {}
+func (ProbeChanged) isEvent()    {}
+func (LeaseChanged) isEvent()    {}
+func (Commanded) isEvent()       {}
+func (Restored) isEvent()        {}
+func (Sampled) isEvent()         {}
+func (NeighbourFailed) isEvent() {}
+func (Resumed) isEvent()         {}
+func (Reloaded) isEvent()        {}

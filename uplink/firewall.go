@@ -5,16 +5,17 @@ import (
 	"time"
 
 	"uplinkd/configs"
-	"uplinkd/routes"
+	"uplinkd/routes/firewall"
+	"uplinkd/uplink/api"
 )
 
 // A policySet is the addresses of one policy, made once for a configuration.
-type policySet struct{ from, to *routes.Prefixes }
+type policySet struct{ from, to *firewall.Prefixes }
 
 // policySets makes the sets of all policies, of what the file and the files it
 // names say.
 func policySets(c configs.Config) []policySet {
-	set := func(a configs.Addresses) *routes.Prefixes {
+	set := func(a configs.Addresses) *firewall.Prefixes {
 		if a.Any() {
 			return nil
 		}
@@ -22,7 +23,7 @@ func policySets(c configs.Config) []policySet {
 		for _, file := range a.Files {
 			list = append(list, c.Lists[file]...)
 		}
-		return routes.NewPrefixes(list)
+		return firewall.NewPrefixes(list)
 	}
 	sets := make([]policySet, len(c.Policies))
 	for i, p := range c.Policies {
@@ -34,12 +35,13 @@ func policySets(c configs.Config) []policySet {
 // firewall adds our nft table, if there is anything to stand in it.
 func (d *desired) firewall() {
 	c := &d.state.Config
-	f := &routes.Firewall{Table: d.set.Owner.Table(), Mask: c.Routes.FwMarkMask, Marks: c.Marks}
+	f := &firewall.Table{Name: d.set.Owner.Table(), Mask: c.Routes.FwMarkMask, Marks: c.Marks}
 	masquerade := false
+	f.Uplinks = make([]firewall.Uplink, 0, len(d.state.Uplinks))
 	for i := range d.state.Uplinks {
 		u := &d.state.Uplinks[i].Config
 		masquerade = masquerade || u.Masquerade
-		f.Uplinks = append(f.Uplinks, routes.FirewallUplink{
+		f.Uplinks = append(f.Uplinks, firewall.Uplink{
 			Name: u.Name, Interface: u.Interface, Mark: u.FwMark, Masquerade: u.Masquerade,
 		})
 	}
@@ -52,16 +54,16 @@ func (d *desired) firewall() {
 	d.set.Firewall = f
 }
 
-func (d *desired) policy(i int, p configs.Policy) routes.Policy {
-	r := routes.Policy{
+func (d *desired) policy(i int, p configs.Policy) firewall.Policy {
+	r := firewall.Policy{
 		Name: p.Name, From: d.state.sets[i].from, To: d.state.sets[i].to, In: p.In, Protocol: p.Protocol,
 		User: p.User, DSCP: p.DSCP,
 	}
 	for _, port := range p.SPort {
-		r.SPort = append(r.SPort, routes.PortRange(port))
+		r.SPort = append(r.SPort, firewall.PortRange(port))
 	}
 	for _, port := range p.DPort {
-		r.DPort = append(r.DPort, routes.PortRange(port))
+		r.DPort = append(r.DPort, firewall.PortRange(port))
 	}
 	if u := d.state.lead(p); u != nil {
 		r.Mark = u.Config.FwMark
@@ -72,12 +74,13 @@ func (d *desired) policy(i int, p configs.Policy) routes.Policy {
 		return r
 	}
 	if p.Sticky != configs.StickyNone {
-		r.Sticky = &routes.Sticky{
+		r.Sticky = &firewall.Sticky{
 			Destination: p.Sticky == configs.StickySourceDestination, Seconds: uint32(p.For / time.Second),
 		}
-		for _, n := range Active(*d.state) {
+		for _, n := range d.state.carriers(IPv4) {
 			u := &d.state.Uplinks[n]
-			r.Sticky.Ways = append(r.Sticky.Ways, routes.StickyWay{Mark: u.Config.FwMark, Weight: max(u.Weight, 1)})
+			way := firewall.StickyWay{Mark: u.Config.FwMark, Weight: max(u.Paths[IPv4].Weight, 1)}
+			r.Sticky.Ways = append(r.Sticky.Ways, way)
 		}
 	}
 	return r
@@ -86,20 +89,23 @@ func (d *desired) policy(i int, p configs.Policy) routes.Policy {
 // lead returns the uplink that a policy leads to now, nil when there is none.
 func (s *State) lead(p configs.Policy) *Uplink {
 	for _, name := range p.Via {
-		for i := range s.Uplinks {
-			u := &s.Uplinks[i]
-			// At a start nobody has been judged, and what flows is not to be led elsewhere.
-			starting := u.Phase == Starting && !s.Settled && u.Order.State == OrderNone && u.obstacle().why == ""
-			if u.Config.Name == name && (u.Phase == Up || starting) && !u.Capped {
-				return u
-			}
+		u := s.Named(name)
+		if u == nil || u.Load.Capped {
+			continue
+		}
+		path := &u.Paths[IPv4]
+		// At a start nobody has been judged, and what flows is not to be led elsewhere.
+		starting := path.OperState == api.Starting && !s.Settled && u.Admin.State == api.AdminUp &&
+			u.obstacle(path).reason == ""
+		if path.OperState == api.Up || starting {
+			return u
 		}
 	}
 	return nil
 }
 
-// leads says where a policy leads now, in words.
-func (s *State) leads(p configs.Policy) string {
+// Leads says where a policy leads now, in words.
+func (s *State) Leads(p configs.Policy) string {
 	if u := s.lead(p); u != nil {
 		return u.Config.Name
 	}
@@ -110,14 +116,4 @@ func (s *State) leads(p configs.Policy) string {
 		configs.WhenDownNext: "the next policy", configs.WhenDownProhibit: "nowhere",
 		configs.WhenDownBalance: "balance",
 	}[p.WhenDown]
-}
-
-// Files returns the files of prefixes that a configuration names.
-func Files(c configs.Config) []string {
-	var list []string
-	for _, p := range c.Policies {
-		list = append(append(list, p.From.Files...), p.To.Files...)
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
 }

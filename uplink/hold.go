@@ -7,7 +7,7 @@ import (
 	"uplinkd/configs"
 )
 
-// A Hold keeps an uplink that falls again and again from coming back at once.
+// A Hold keeps a path that falls again and again from coming back at once.
 type Hold struct {
 	Falls int       // counted against it
 	Last  time.Time // when it last fell

@@ -3,14 +3,13 @@ package uplink
 import (
 	"net/netip"
 	"slices"
-	"time"
 
 	"uplinkd/configs"
 	"uplinkd/routes"
 )
 
-// observe takes in what the kernel holds.
-func (s *State) observe(a routes.Applied) {
+// takeObserved takes in what the kernel holds.
+func (s *State) takeObserved(a routes.Applied) {
 	if a.State.At.IsZero() {
 		return // it could not be read
 	}
@@ -19,97 +18,98 @@ func (s *State) observe(a routes.Applied) {
 		s.Read = true
 	}
 	s.LAN = a.State.Elsewhere
+	after := a.After()
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		if !slices.Contains(a.Observed, u.Config.Interface) {
 			continue // it has come with a configuration that was not yet in force
 		}
-		u.observe(a)
+		u.takeDevice(a.State)
+		for f := range u.Paths {
+			u.Paths[f].Assigned = assignedOf(after, u, Family(f))
+		}
 	}
 }
 
-// observe takes in what the kernel holds of one uplink.
-func (u *Uplink) observe(a routes.Applied) {
-	link, _ := a.State.Link(u.Config.Interface)
-	if u.Read && link.Up && !u.Link.Up {
-		u.Rose = a.State.At
+// takeDevice takes in what the kernel holds of an uplink's interface, as it was
+// read: what we have just set up has no carrier yet.
+func (u *Uplink) takeDevice(s routes.State) {
+	d := &u.Device
+	link, _ := s.Link(u.Config.Interface)
+	if d.Read && link.Up && !d.Link.Up {
+		d.LinkUpAt = s.At
 	}
-	if link.Index != u.Link.Index {
-		u.Seen = nil
+	for f := range u.Paths {
+		p := &u.Paths[f]
+		if link.Index != d.Link.Index {
+			p.EverAssigned = nil
+		}
+		if p.Adopted.Carried && p.Health.ProvenIndex == 0 {
+			p.Health.ProvenIndex = link.Index // the process before us had seen to that
+		}
 	}
-	u.Read, u.Link = true, link
-	if link.Up || slices.Contains(a.State.SeenUp, link.Name) {
-		u.Raised = link.Index
+	d.Read, d.Link = true, link
+	if link.Up || slices.Contains(s.SeenUp, link.Name) {
+		d.UpIndex = link.Index
 	}
 	if link.Index != 0 {
-		u.MAC = link.MAC
-	}
-	if u.Adopted.Carried && u.Proved == 0 {
-		u.Proved = link.Index // the process before us had seen to that
-	}
-	u.Present = present(a, u)
-	for _, address := range u.Addresses() {
-		if slices.Contains(u.Present, address.Prefix) && !slices.Contains(u.Seen, address.Prefix) {
-			u.Seen = append(slices.Clone(u.Seen), address.Prefix)
-		}
+		d.MAC = link.MAC
 	}
 }
 
-// present returns the addresses of an uplink's interface, as read and with what
-// the plan has put there since. Where others are to set the address, one that
-// the system gave itself (169.254/16) is not it.
-func present(a routes.Applied, u *Uplink) []netip.Prefix {
+// assignedOf returns the addresses of an uplink's interface in one family. Where
+// others are to set the address, one that the system gave itself (169.254/16) is
+// not it.
+func assignedOf(s routes.State, u *Uplink, f Family) []netip.Prefix {
 	var list []netip.Prefix
-	add := func(have routes.Address) {
-		own := u.Config.Address == configs.AddressExternal && have.Prefix.Addr().IsLinkLocalUnicast()
-		if have.Interface == u.Config.Interface && !own && !slices.Contains(list, have.Prefix) {
-			list = append(list, have.Prefix)
+	for _, a := range s.Addresses {
+		if a.Interface != u.Config.Interface || familyOf(a.Prefix.Addr()) != f || slices.Contains(list, a.Prefix) ||
+			u.Config.Address == configs.AddressExternal && a.Prefix.Addr().IsLinkLocalUnicast() {
+			continue
 		}
-	}
-	for _, have := range a.State.Addresses {
-		add(have)
-	}
-	if a.Err == nil {
-		for _, op := range a.Plan.Ops {
-			if put, ok := op.(routes.PutAddress); ok {
-				add(put.Address)
-			}
-		}
+		list = append(list, a.Prefix)
 	}
 	return list
+}
+
+// familyOf returns the family of an address; families when no path is of it.
+func familyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return IPv4
+	}
+	return families
 }
 
 // adopt looks for what a process before us left: its part of the default route,
 // its lease's address, the next hop of its table.
 func (s *State) adopt(have routes.State) {
-	owner := s.owner()
 	for i := range s.Uplinks {
-		u := &s.Uplinks[i]
-		for _, r := range have.Routes {
-			if !owner.OwnsRoute(r) || r.Dst.Bits() != 0 {
-				continue
-			}
-			for _, hop := range r.NextHops {
-				switch {
-				case hop.Interface != u.Config.Interface:
-				case r.Table == u.Config.Table:
-					u.Adopted.Gateway, u.Adopted.OnLink = hop.Gateway, hop.OnLink
-				case r.Table == s.Config.Routes.Table && r.Metric == s.Config.Routes.Metric:
-					u.Adopted.Carried = true
-				}
-			}
-		}
-		for _, a := range have.Addresses {
-			if owner.OwnsAddress(a) && a.Interface == u.Config.Interface && u.Config.Address == configs.AddressDHCP {
-				u.Adopted.Prefix, u.Adopted.Until = a.Prefix, a.Until
-			}
+		for f := range s.Uplinks[i].Paths {
+			s.adoptPath(&s.Uplinks[i], &s.Uplinks[i].Paths[f], have)
 		}
 	}
 }
 
-// expireAdopted forgets an adopted address when its time in the kernel is up.
-func (u *Uplink) expireAdopted(now time.Time) {
-	if !u.Adopted.Until.IsZero() && !now.Before(u.Adopted.Until) {
-		u.Adopted.Prefix, u.Adopted.Until = netip.Prefix{}, time.Time{}
+func (s *State) adoptPath(u *Uplink, p *Path, have routes.State) {
+	owner := Owner(s.Config)
+	for _, r := range have.Routes {
+		if !owner.OwnsRoute(r) || r.Dst.Bits() != 0 || familyOf(r.Dst.Addr()) != p.Family {
+			continue
+		}
+		for _, hop := range r.NextHops {
+			switch {
+			case hop.Interface != u.Config.Interface:
+			case r.Table == u.Config.Table:
+				p.Adopted.Gateway, p.Adopted.OnLink = hop.Gateway, hop.OnLink
+			case r.Table == s.Config.Routes.Table && r.Metric == s.Config.Routes.Metric:
+				p.Adopted.Carried = true
+			}
+		}
+	}
+	for _, a := range have.Addresses {
+		if owner.OwnsAddress(a) && a.Interface == u.Config.Interface && u.Config.Address == configs.AddressDHCP &&
+			familyOf(a.Prefix.Addr()) == p.Family {
+			p.Adopted.Prefix, p.Adopted.Until = a.Prefix, a.Until
+		}
 	}
 }

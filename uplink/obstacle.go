@@ -7,71 +7,68 @@ import (
 	"uplinkd/configs"
 )
 
-// An obstacle is what keeps an uplink from carrying anything, whatever its
-// probes say. It counts at once.
+// An obstacle is what keeps a path from carrying anything, whatever its probes
+// say. It counts at once.
 type obstacle struct {
-	why string
+	reason string
 
 	// passing: it is in the nature of a start, and may go by itself in a moment.
 	passing bool
 }
 
 // obstacle returns the first thing in the way, or one without a reason.
-func (u *Uplink) obstacle() obstacle {
-	name := u.Config.Interface
+func (u *Uplink) obstacle(p *Path) obstacle {
+	name, link := u.Config.Interface, &u.Device.Link
 	switch {
-	case u.Link.Index == 0:
-		return obstacle{why: fmt.Sprintf("there is no interface %s", name)}
-	case !u.Link.Up && u.Raised == u.Link.Index:
-		return obstacle{why: fmt.Sprintf("%s is administratively down", name)}
-	case !u.Link.Up:
-		return obstacle{why: fmt.Sprintf("%s is being set up", name), passing: true}
-	case !u.Link.Carrier:
-		return obstacle{why: fmt.Sprintf("%s has no carrier", name)}
+	case link.Index == 0:
+		return obstacle{reason: fmt.Sprintf("there is no interface %s", name)}
+	case !link.Up && u.Device.UpIndex == link.Index:
+		return obstacle{reason: fmt.Sprintf("%s is administratively down", name)}
+	case !link.Up:
+		return obstacle{reason: fmt.Sprintf("%s is being set up", name), passing: true}
+	case !link.Carrier:
+		return obstacle{reason: fmt.Sprintf("%s has no carrier", name)}
 	}
-	if o := u.addressObstacle(); o.why != "" {
+	if o := u.addressObstacle(p); o.reason != "" {
 		return o
 	}
-	return u.gatewayObstacle()
+	return u.gatewayObstacle(p)
 }
 
-func (u *Uplink) addressObstacle() obstacle {
-	addresses := u.Addresses()
+func (u *Uplink) addressObstacle(p *Path) obstacle {
+	addresses := u.Addresses(p)
 	if len(addresses) == 0 {
-		if u.Config.Address == configs.AddressDHCP {
-			if u.MAC == "" {
-				return obstacle{why: fmt.Sprintf("no lease: %s is no Ethernet interface", u.Config.Interface)}
-			}
-			if u.Clash != "" {
-				return obstacle{why: u.Clash}
-			}
-			return obstacle{why: "no lease: " + u.DHCP.Reason, passing: true}
+		switch {
+		case u.Config.Address != configs.AddressDHCP:
+			return obstacle{reason: fmt.Sprintf("%s has no address", u.Config.Interface)}
+		case u.Device.MAC == "":
+			return obstacle{reason: fmt.Sprintf("no lease: %s is no Ethernet interface", u.Config.Interface)}
+		case p.Clash != "":
+			return obstacle{reason: p.Clash}
 		}
-		return obstacle{why: fmt.Sprintf("%s has no address", u.Config.Interface)}
+		return obstacle{reason: "no lease: " + p.Report.Reason, passing: true}
 	}
 	for _, a := range addresses {
-		switch {
-		case slices.Contains(u.Present, a.Prefix):
-		case slices.Contains(u.Seen, a.Prefix):
-			return obstacle{why: fmt.Sprintf("the address %s is gone from %s", a.Prefix, u.Config.Interface)}
+		if !slices.Contains(p.Assigned, a) && slices.Contains(p.EverAssigned, a) {
+			return obstacle{reason: fmt.Sprintf("the address %s is gone from %s", a, u.Config.Interface)}
 		}
 	}
 	return obstacle{}
 }
 
-func (u *Uplink) gatewayObstacle() obstacle {
-	hop, ok := u.NextHop()
+func (u *Uplink) gatewayObstacle(p *Path) obstacle {
+	hop, ok := u.NextHop(p)
 	if !ok {
-		return obstacle{why: "the lease names no router: give `gateway:` its address in the configuration"}
+		return obstacle{reason: "the lease names no router: give `gateway:` its address in the configuration"}
 	}
 	if !hop.Gateway.IsValid() || hop.OnLink {
 		return obstacle{}
 	}
-	for _, a := range u.Addresses() {
-		if a.Prefix.Contains(hop.Gateway) {
+	for _, a := range u.Addresses(p) {
+		if a.Contains(hop.Gateway) {
 			return obstacle{}
 		}
 	}
-	return obstacle{why: fmt.Sprintf("the gateway %s is in no network of %s: correct it, or set onlink: true",
+	return obstacle{reason: fmt.Sprintf("the gateway %s is in no network of %s: correct it, or set onlink: true",
 		hop.Gateway, u.Config.Interface)}
 }

@@ -1,67 +1,61 @@
 package uplink
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
 	"uplinkd/probe"
+	"uplinkd/routes"
+	"uplinkd/uplink/api"
 )
 
-// respec brings what is to be probed up to date. Another interface, gateway or
+// A subject is what a series of probes proves: these targets, by this interface.
+type subject struct {
+	index   int
+	targets []probe.Target // never changed once made
+}
+
+// is reports whether the subject is still what the path is to be probed for.
+func (s *subject) is(u *Uplink, gateway netip.Addr) bool {
+	c := &u.Config.Probe
+	if s.index != u.Device.Link.Index || len(s.targets) != len(c.Targets) {
+		return false
+	}
+	for i, t := range c.Targets {
+		if s.targets[i] != probeTarget(t, c, gateway) {
+			return false
+		}
+	}
+	return true
+}
+
+// decideSeries decides what is proved of a path. Another interface, gateway or
 // target begins another series: nothing that was proved before counts for it.
-// Another address on the same link does not; until that is in place the probes
-// go on from the old one.
-func (s *State) respec(i int, now time.Time) {
-	u := &s.Uplinks[i]
-	spec := probeSpec(u)
-	if spec == nil {
-		u.Probe, u.Series, u.subject = nil, 0, subject{}
+// Another address on the same link does not.
+func (s *State) decideSeries(u *Uplink, p *Path, now time.Time) {
+	hop, ok := u.probeable(p)
+	if !ok {
+		p.Probe, p.Series, p.subject = nil, 0, subject{}
 		return
 	}
-	about := subject{index: spec.Index, targets: fmt.Sprint(spec.Targets)}
-	if u.Series == 0 || about != u.subject {
-		s.series++
-		u.Series, u.subject, u.Began = s.series, about, now
+	if p.Series != 0 && p.subject.is(u, hop.Gateway) {
+		return
 	}
-	spec.Series = u.Series
-	spec.Hurry, spec.Void = s.hurry(i), s.void(i)
-	switch {
-	case u.seen():
-		u.Probe = spec
-	case u.Probe != nil && u.Probe.Series != u.Series:
-		u.Probe = nil
+	s.series++
+	c := &u.Config.Probe
+	p.Series, p.SeriesStart, p.subject = s.series, now, subject{index: u.Device.Link.Index}
+	for _, t := range c.Targets {
+		p.subject.targets = append(p.subject.targets, probeTarget(t, c, hop.Gateway))
 	}
 }
 
-// probeSpec returns what is to be probed, nil when nothing can be.
-func probeSpec(u *Uplink) *probe.Spec {
-	hop, ok := u.NextHop()
-	addresses := u.Addresses()
-	if u.Disabled() || !u.Link.Up || !u.Link.Carrier || len(addresses) == 0 || !ok {
-		return nil
-	}
-	c := &u.Config.Probe
-	spec := &probe.Spec{
-		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Link.Index,
-		Source: addresses[0].Prefix.Addr(), Gateway: hop.Gateway, Mark: u.Config.FwMark, Budget: c.Budget,
-		Pace: probe.Pace{
-			Interval: c.Interval, Timeout: c.Timeout, Confirm: c.Confirm, DownAfter: c.DownAfter, UpAfter: c.UpAfter,
-		},
-		Limits: probe.Limits{
-			Loss: c.MaxLoss, ReturnLoss: c.ReturnLoss, RTT: c.MaxRTT, ReturnRTT: c.ReturnRTT,
-			Jitter: c.MaxJitter, ReturnJitter: c.ReturnJitter,
-		},
-	}
-	if lease := u.lease(); lease != nil {
-		spec.DNS = lease.DNS
-	}
-	for _, t := range c.Targets {
-		spec.Targets = append(spec.Targets, probeTarget(t, c, hop.Gateway))
-	}
-	return spec
+// probeable returns the next hop of a path that can be probed, and whether it can.
+func (u *Uplink) probeable(p *Path) (routes.NextHop, bool) {
+	hop, ok := u.NextHop(p)
+	link := &u.Device.Link
+	return hop, ok && !u.Disabled() && link.Up && link.Carrier && len(u.Addresses(p)) > 0
 }
 
 // probeTarget turns a target of the configuration into one of the probes.
@@ -83,44 +77,89 @@ func probeTarget(t configs.Target, c *configs.Probe, gateway netip.Addr) probe.T
 	return to
 }
 
-// mostDoubtPause is the longest time between two questions about a lease over
-// which nothing answers.
-const mostDoubtPause = 10 * time.Minute
+// decideProbe decides what is probed now. Until a new address is in place the
+// probes go on from the old one.
+func (u *Uplink) decideProbe(p *Path, shared opinions) {
+	switch {
+	case p.Series == 0:
+	case u.assigned(p):
+		if spec := u.probeSpec(p, shared); p.Probe == nil || !p.Probe.Equal(&spec) {
+			fresh := spec
+			p.Probe = &fresh
+		}
+	case p.Probe != nil && p.Probe.Series != p.Series:
+		p.Probe = nil
+	}
+}
 
-// doubts returns how often, by now, there was reason to doubt the lease. While
-// the probes are dead and all else stands, that is after renew_after, and again
-// at pauses that double: a provider that has forgotten its customer is the
-// commonest outage that a person ends by hand. The operator's wishes count too.
-func (u *Uplink) doubts(now time.Time) int {
-	count := u.Asked
+func (u *Uplink) probeSpec(p *Path, shared opinions) probe.Spec {
+	c := &u.Config.Probe
+	hop, _ := u.NextHop(p)
+	spec := probe.Spec{
+		Series: p.Series, Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Device.Link.Index,
+		Source: u.Addresses(p)[0].Addr(), Gateway: hop.Gateway, Mark: u.Config.FwMark,
+		Targets: p.subject.targets, Budget: c.Budget,
+		Pace: probe.Pace{
+			Interval: c.Interval, Timeout: c.Timeout, Confirm: c.Confirm, DownAfter: c.DownAfter, UpAfter: c.UpAfter,
+		},
+		Limits: probe.Limits{
+			Loss: c.MaxLoss, ReturnLoss: c.ReturnLoss, RTT: c.MaxRTT, ReturnRTT: c.ReturnRTT,
+			Jitter: c.MaxJitter, ReturnJitter: c.ReturnJitter,
+		},
+		Hurry: u.hurry(p, shared), Void: u.void(p, shared),
+	}
+	if p.Lease != nil {
+		spec.DNS = p.Lease.DNS
+	}
+	return spec
+}
+
+// mostConfirmPause is the longest time between two requests to confirm a lease
+// over which nothing answers.
+const mostConfirmPause = 10 * time.Minute
+
+// confirmRequests returns how often, by now, there was reason to have the lease
+// confirmed. While the probes are dead and all else stands, that is after
+// renew_after, and again at pauses that double: a provider that has forgotten its
+// customer is the commonest outage that a person ends by hand. The operator's wishes
+// count too.
+func (u *Uplink) confirmRequests(p *Path, now time.Time) int {
+	count := p.OperatorRenews
 	pause := u.Config.DHCP.RenewAfter
-	if u.Phase != Down || u.obstacle().why != "" || pause == 0 {
+	if p.OperState != api.Down || pause == 0 || u.obstacle(p).reason != "" {
 		return count
 	}
-	for at := u.Since.Add(pause); !at.After(now); at = at.Add(pause) {
+	for at := p.Since.Add(pause); !at.After(now); at = at.Add(pause) {
 		count++
-		pause = min(pause*2, mostDoubtPause)
-		if pause == mostDoubtPause {
+		pause = min(pause*2, mostConfirmPause)
+		if pause == mostConfirmPause {
 			return count + int(now.Sub(at)/pause)
 		}
 	}
 	return count
 }
 
-// leaseSpec returns where a lease is to be kept, nil for nowhere. While the
+var addressChecks = [...]dhcp.AddressCheck{
+	configs.ConflictQuick: dhcp.CheckQuick, configs.ConflictRFC5227: dhcp.CheckRFC5227,
+	configs.ConflictNone: dhcp.CheckNone,
+}
+
+// leaseSpec returns where a lease is to be kept, and whether one is. While the
 // interface is away the lease runs on.
-func leaseSpec(s *State, u *Uplink) *dhcp.Spec {
-	if u.Config.Address != configs.AddressDHCP || u.Disabled() || u.MAC == "" {
-		return nil
+func (s *State) leaseSpec(u *Uplink, p *Path) (dhcp.Spec, bool) {
+	if !u.KeepsLease() {
+		return dhcp.Spec{}, false
 	}
-	check := map[configs.ConflictProbe]dhcp.Check{
-		configs.ConflictQuick: dhcp.CheckQuick, configs.ConflictRFC5227: dhcp.CheckRFC5227,
-		configs.ConflictNone: dhcp.CheckNone,
-	}
-	return &dhcp.Spec{
-		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Link.Index, MAC: u.MAC,
-		Carrier: u.Link.Up && u.Link.Carrier, Mark: u.Config.FwMark, Doubts: u.Doubts, Slept: s.Slept,
+	return dhcp.Spec{
+		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Device.Link.Index, MAC: u.Device.MAC,
+		Carrier: u.Device.Link.Up && u.Device.Link.Carrier, Mark: u.Config.FwMark,
+		ConfirmRequests: p.ConfirmRequests, SuspendedFor: s.SuspendedFor,
 		Router: u.Config.Gateway == configs.GatewayLease, Options: dhcp.Options(u.Config.DHCP.Send),
-		Check: check[u.Config.DHCP.ConflictProbe],
-	}
+		Check: addressChecks[u.Config.DHCP.ConflictProbe],
+	}, true
+}
+
+// KeepsLease reports whether our DHCP client is at work for the uplink.
+func (u *Uplink) KeepsLease() bool {
+	return u.Config.Address == configs.AddressDHCP && !u.Disabled() && u.Device.MAC != ""
 }

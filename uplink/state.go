@@ -1,123 +1,119 @@
 package uplink
 
 import (
+	"iter"
 	"net/netip"
-	"slices"
 	"time"
 
 	"uplinkd/configs"
-	"uplinkd/dhcp"
 	"uplinkd/probe"
 	"uplinkd/routes"
-	"uplinkd/uplink/status"
-)
-
-// Phase is the state of an uplink as users see it.
-type Phase string
-
-// The phases.
-const (
-	Starting Phase = "starting" // not judged yet
-	Up       Phase = "up"       // may carry new connections
-	Down     Phase = "down"     // cannot
-	Drained  Phase = "drained"  // could, and keeps what it has, by the operator's word
-	Disabled Phase = "disabled" // taken out by the operator
+	"uplinkd/uplink/api"
 )
 
 // startLimit is how long after the start an uplink that says nothing holds the
 // rest up: by then what is wanted is taken as whole.
 const startLimit = 10 * time.Second
 
-// carrierTime is what an Ethernet link may take from being set up to its
-// carrier: negotiation of the speed, spanning tree not counted.
-const carrierTime = 4 * time.Second
-
-// A State is all that is known and decided. It is a value; the Engine has the
-// one that counts.
+// A State is all that is known and decided. It is a value: Step makes a new one of
+// it and leaves it as it is.
 type State struct {
-	Config  configs.Config
-	Started time.Time
-	Read    bool // the kernel has been read once
-	Settled bool // every uplink has been judged once, or startLimit has passed
-	Uplinks []Uplink
-	LAN     []routes.Address // what this host has on interfaces that are no uplinks
-	Slept   time.Duration    // suspended, in all
+	Config       configs.Config
+	StartedAt    time.Time
+	Read         bool // the kernel has been read once
+	Settled      bool // every uplink has been decided on once, or startLimit has passed
+	Uplinks      []Uplink
+	LAN          []routes.Address // what this host has on interfaces that are no uplinks
+	SuspendedFor time.Duration    // in all
+	BalancedAt   time.Time        // when the factors were last brought up to date
 
-	Balanced time.Time   // when the factors were last brought up to date
-	series   uint64      // the last one given to a probe
-	sets     []policySet // of Config.Policies
+	series uint64      // the last one given to a path
+	sets   []policySet // of Config.Policies
 }
 
-// An Uplink is what is known and decided of one uplink.
+// An Uplink is one way to the Internet: an interface, what the operator wants of it,
+// what it carries, and its path in each address family.
 type Uplink struct {
 	Config configs.Uplink
+	Device Device
+	Admin  Admin
+	Load   Load
+	Paths  [families]Path
+}
+
+// A Family is an address family.
+type Family uint8
+
+// The families that an uplink has a path in.
+const (
+	IPv4 Family = iota
+	families
+)
+
+// A Device is the interface of an uplink, as it was last seen.
+type Device struct {
+	Read     bool        // it has been looked at once
+	Link     routes.Link // zero: there is no such interface
+	MAC      string      // kept while the interface is away
+	LinkUpAt time.Time   // when it was seen to be set up; zero: it was so from the first
+	UpIndex  int         // the index under which it was seen up
+}
+
+// Load is what an uplink carries.
+type Load struct {
+	Sample  Sample
+	Capped  bool // it has all the connections it may have
+	Stalled bool // connections over it get no answer
+}
+
+// A Path is an uplink in one address family: the way from an address of this host to
+// a next hop, and what is known of it.
+type Path struct {
+	Family Family
 
 	// What was told.
-	Link     routes.Link    // zero: no such interface
-	MAC      string         // the interface's, kept while it is away
-	Present  []netip.Prefix // what the interface has
-	Seen     []netip.Prefix // of what it should have: seen on it since the interface appeared
-	Read     bool           // the interface has been looked at once
-	Rose     time.Time      // when the interface was seen to come up; zero: it was up from the first
-	Raised   int            // the index under which the interface was seen up
-	Proved   int            // the index under which the uplink was up
-	DHCP     dhcp.Change
-	Clash    string       // why its lease is not used beside the other uplinks
-	Asked    int          // how often the operator has asked for a renewal
-	Evidence probe.Change // the last there was; of the present series, or void
-	Order    status.Order // the operator's; zero: none
-	Sample   Sample
+	Assigned       []netip.Prefix // the addresses on the interface
+	EverAssigned   []netip.Prefix // of what it should have: on the interface since that appeared
+	Report         LeaseReport    // what the DHCP client said last
+	OperatorRenews int            // how often the operator has asked for a renewal
+	ProbeReport    probe.Change   // what the prober said last; of Series, or void
+	Adopted        Adopted        // what a process before us left, until we know better
 
-	// What a process before us left in the kernel, until we know better.
-	Adopted Adopted
-
-	// What was decided.
-	Phase  Phase
-	Reason string
-	Since  time.Time
-	Judged bool // it has been something else than starting
-	Doubts int  // how often there was reason to doubt the lease in this phase
-
-	// Verdict is what the probes say, and why. It is on VerdictSeries.
-	Verdict       probe.Verdict
-	VerdictReason string
-	VerdictSeries uint64
-
-	Hold    Hold
-	Fell    bool      // it has been up, and then down
-	Rising  time.Time // when it came back from its last fall
-	Capped  bool      // it has all the connections it may have
-	Stalled bool      // connections over it get no answer
-	Factor  float64   // of its weight, by the balance
-	Weight  int       // in the shared default route
+	// What was decided. Each is decided in one place, once a step.
+	Clash           string // why the lease is not used beside other networks
+	Lease           *Lease // in force; nil: none
+	Health          Health
+	OperState       api.OperState
+	Reason          string
+	Since           time.Time
+	EverDecided     bool    // it has been something else than starting
+	Carries         bool    // it is in the shared default route
+	Weight          int     // there
+	Factor          float64 // of the configured weight, by the balance
+	ConfirmRequests int     // how often there was reason to have the lease confirmed
 
 	// Probe is what is probed now; nil: nothing can be. Series names what proves
-	// the uplink as it is now, which may be about to be probed; 0: nothing does.
-	Probe   *probe.Spec
-	Series  uint64
-	Began   time.Time // when Series did
-	subject subject   // of Series
+	// the path as it is now, which may be about to be probed; 0: nothing does.
+	Probe       *probe.Spec
+	Series      uint64
+	SeriesStart time.Time
+	subject     subject
 }
 
-// A subject is what a series of probes proves: these targets, by this interface.
-type subject struct {
-	index   int
-	targets string
+// Health is what the probes have shown of a path, and how often it has fallen.
+type Health struct {
+	Verdict     probe.Verdict
+	Reason      string
+	Series      uint64 // that Verdict is about
+	Hold        Hold
+	HasFallen   bool      // it has been up, and then down
+	RecoveredAt time.Time // when it came back from its last fall
+	ProvenIndex int       // the interface index under which it was last up
 }
 
-// Adopted is what was found of ours in the kernel at the start. It keeps
-// traffic on the same routes until the uplink has been judged anew.
-type Adopted struct {
-	Carried bool         // it was in the shared default route
-	Prefix  netip.Prefix // its address, of a lease that we know no more of
-	Until   time.Time    // when the kernel takes that address away; zero: never
-	Gateway netip.Addr   // the next hop in its table
-	OnLink  bool
-}
-
-// newState returns the state at the start, before anything is known.
-func newState(c configs.Config, now time.Time) State {
-	s := State{Config: c, Started: now, sets: policySets(c)}
+// New returns the state at the start, before anything is known.
+func New(c configs.Config, now time.Time) State {
+	s := State{Config: c, StartedAt: now, sets: policySets(c)}
 	for _, u := range c.Uplinks {
 		s.Uplinks = append(s.Uplinks, newUplink(u, now))
 	}
@@ -125,13 +121,20 @@ func newState(c configs.Config, now time.Time) State {
 }
 
 func newUplink(c configs.Uplink, now time.Time) Uplink {
-	return Uplink{Config: c, Phase: Starting, Reason: "not judged yet", Since: now, Factor: 1, Weight: c.Weight}
+	u := Uplink{Config: c}
+	for f := range u.Paths {
+		u.Paths[f] = Path{
+			Family: Family(f), OperState: api.Starting, Reason: "not judged yet", Since: now,
+			Factor: 1, Weight: c.Weight,
+		}
+	}
+	return u
 }
 
-// on returns the uplink on that interface, nil when there is none. An interface
+// On returns the uplink on that interface, nil when there is none. An interface
 // is one uplink, and tells it better than its name does, which a person may
 // change while everything goes on.
-func (s *State) on(name string) *Uplink {
+func (s *State) On(name string) *Uplink {
 	for i := range s.Uplinks {
 		if s.Uplinks[i].Config.Interface == name {
 			return &s.Uplinks[i]
@@ -140,79 +143,46 @@ func (s *State) on(name string) *Uplink {
 	return nil
 }
 
-// Addresses returns the addresses the uplink is to have now, each with when it
-// ends (zero: never). Those of an external uplink are what the interface has.
-func (u *Uplink) Addresses() []routes.Address {
-	var list []netip.Prefix
-	var until time.Time
-	switch u.Config.Address {
-	case configs.AddressStatic:
-		list = u.Config.Prefixes
-	case configs.AddressExternal:
-		list = u.Present
-	case configs.AddressDHCP:
-		lease := u.lease()
-		switch {
-		case lease != nil:
-			list, until = []netip.Prefix{lease.Prefix}, lease.Expire
-		case u.Adopted.Prefix.IsValid():
-			list, until = []netip.Prefix{u.Adopted.Prefix}, u.Adopted.Until
-		}
+// at returns the uplink on that interface, which is most often the i-th.
+func (s *State) at(i int, name string) *Uplink {
+	if i < len(s.Uplinks) && s.Uplinks[i].Config.Interface == name {
+		return &s.Uplinks[i]
 	}
-	addresses := make([]routes.Address, len(list))
-	for i, p := range list {
-		addresses[i] = routes.Address{Interface: u.Config.Interface, Prefix: p, Until: until}
-	}
-	return addresses
+	return s.On(name)
 }
 
-// lease returns the lease that the uplink goes by, nil when there is none. One
-// that no server has confirmed to this process does not take the place of an
-// address found in use; and while nobody can be asked, or the answer is still to
-// come, the server's or another host's, an address that is not on the interface
-// is not put there (RFC 2131 section 3.2).
-func (u *Uplink) lease() *dhcp.Lease {
-	lease := u.DHCP.Lease
-	if u.Clash != "" {
-		return nil
-	}
-	if lease == nil || slices.Contains(u.Present, lease.Prefix) && lease.Prefix == u.Adopted.Prefix {
-		return lease
-	}
-	asking := u.DHCP.State == dhcp.Off || u.DHCP.State == dhcp.InitReboot || u.DHCP.State == dhcp.Probing
-	if asking && !slices.Contains(u.Present, lease.Prefix) || !u.DHCP.Confirmed && u.Adopted.Prefix.IsValid() {
-		return nil
-	}
-	return lease
-}
-
-// NextHop returns the way out of the uplink, and whether it is known.
-func (u *Uplink) NextHop() (routes.NextHop, bool) {
-	hop := routes.NextHop{Interface: u.Config.Interface, OnLink: u.Config.OnLink, Weight: max(u.Weight, 1)}
-	switch u.Config.Gateway {
-	case configs.GatewayFixed:
-		hop.Gateway = u.Config.GatewayIP
-	case configs.GatewayNone:
-		return hop, true
-	case configs.GatewayLease:
-		if lease := u.lease(); lease != nil {
-			hop.Gateway = lease.Router
-			// A router outside the leased network is reached on the link all the same.
-			hop.OnLink = hop.Gateway.IsValid() && !lease.Prefix.Contains(hop.Gateway)
-		} else {
-			hop.Gateway, hop.OnLink = u.Adopted.Gateway, u.Adopted.OnLink
+// Named returns the uplink of that name, nil when there is none.
+func (s *State) Named(name string) *Uplink {
+	for i := range s.Uplinks {
+		if s.Uplinks[i].Config.Name == name {
+			return &s.Uplinks[i]
 		}
 	}
-	return hop, hop.Gateway.IsValid()
+	return nil
 }
 
-// seen reports whether every address the uplink is to have is on its interface.
-func (u *Uplink) seen() bool {
-	addresses := u.Addresses()
-	for _, a := range addresses {
-		if !slices.Contains(u.Present, a.Prefix) {
-			return false
+// paths returns every path with its uplink, as long as its interface has been
+// looked at: before that there is nothing to decide.
+func (s *State) paths() iter.Seq2[*Uplink, *Path] {
+	return func(yield func(*Uplink, *Path) bool) {
+		for i := range s.Uplinks {
+			u := &s.Uplinks[i]
+			if !u.Device.Read {
+				continue
+			}
+			for f := range u.Paths {
+				if !yield(u, &u.Paths[f]) {
+					return
+				}
+			}
 		}
 	}
-	return len(addresses) > 0
+}
+
+// OperState returns how the uplink is, in its first family.
+func (u *Uplink) OperState() api.OperState { return u.Paths[0].OperState }
+
+// Owner returns the tag of what is ours under a configuration.
+func Owner(c configs.Config) routes.Owner {
+	return routes.Owner{Protocol: c.Routes.Protocol, RulePriority: c.Routes.RulePriority}
 }

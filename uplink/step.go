@@ -1,18 +1,16 @@
 package uplink
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
 	"uplinkd/configs"
-	"uplinkd/dhcp"
-	"uplinkd/routes"
-	"uplinkd/uplink/status"
+	"uplinkd/uplink/api"
 )
 
-// step returns the state after e. It is pure, and s is not changed.
-func step(s State, e Event, now time.Time) State {
+// Step returns the state after e. It is pure: s is not changed. An event that says
+// nothing, at the time of the last one, changes nothing.
+func Step(s State, e Event, now time.Time) State {
 	s.Uplinks = slices.Clone(s.Uplinks)
 	s.take(e, now)
 	if s.Read {
@@ -21,123 +19,110 @@ func step(s State, e Event, now time.Time) State {
 	return s
 }
 
-// take notes what happened.
+// take notes what happened, and decides nothing.
 func (s *State) take(e Event, now time.Time) {
 	switch e := e.(type) {
 	case Observed:
-		s.observe(e.Applied)
-	case Judged:
-		// A verdict that was under way when the series changed is void, which
-		// Verdict sees to.
-		if u := s.on(e.Interface); u != nil {
-			u.Evidence = e.Change
+		s.takeObserved(e.Applied)
+	case ProbeChanged:
+		// A verdict that was under way when the series changed is void: see evidence.
+		if u := s.On(e.Interface); u != nil {
+			u.Paths[e.Family].ProbeReport = e.Change
 		}
-	case Leased:
-		if u := s.on(e.Interface); u != nil {
-			u.leased(e.Change)
+	case LeaseChanged:
+		if u := s.On(e.Interface); u != nil {
+			u.Paths[e.Family].takeLease(e.Report)
 		}
-	case Ordered, Recalled, Renewed:
-		s.obey(e, now)
+	case Commanded:
+		if u := s.Named(e.Uplink); u != nil {
+			u.takeCommand(e.Command, now)
+		}
+	case Restored:
+		for i := range s.Uplinks {
+			s.Uplinks[i].Admin = e.Admins[s.Uplinks[i].Config.Name]
+		}
 	case Sampled:
-		s.sample(e.Samples)
-	case Forsaken: // is for the probers, which the engine tells
+		s.takeSamples(e.Samples)
+	case NeighbourFailed: // is for the probers, which the engine tells
 	case Resumed:
-		s.Slept += e.Slept
+		s.SuspendedFor += e.SuspendedFor
 	case Reloaded:
-		s.reload(e.Config, now)
+		s.takeConfig(e.Config, now)
 	}
 }
 
-// obey notes what the operator wants.
-func (s *State) obey(e Event, now time.Time) {
-	for i := range s.Uplinks {
-		u := &s.Uplinks[i]
-		switch e := e.(type) {
-		case Ordered:
-			if u.Config.Name == e.Uplink {
-				u.Order = order(u.Order, e, now)
-			}
-			if u.Config.Name == e.Uplink && e.Verb == Enable {
-				u.Hold = Hold{} // a person knows better
-			}
-		case Recalled:
-			u.Order = e.Orders[u.Config.Name]
-		case Renewed:
-			if u.Config.Name == e.Uplink {
-				u.Asked++
-			}
-		}
-	}
-}
-
-// decide draws the conclusions, for each uplink and for all.
+// decide draws the conclusions, one kind after the other, each for all paths: what
+// is decided of one path rests on what was decided of all before, whatever their
+// order in the file.
 func (s *State) decide(now time.Time) {
 	for i := range s.Uplinks {
-		u := &s.Uplinks[i]
-		if !u.Read {
-			continue
-		}
-		u.expireAdopted(now)
-		u.expireOrder(now)
-		u.Clash = s.clash(i)
-		s.respec(i, now)
-		u.conclude(s.poll(i))
-		u.decide(now, now.Sub(s.Started) >= startLimit)
-		u.Doubts = u.doubts(now)
+		s.Uplinks[i].Admin.expire(now)
 	}
-	s.Settled = s.Settled || now.Sub(s.Started) >= startLimit ||
-		!slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return !u.Judged })
+	for _, p := range s.paths() {
+		p.Adopted.expire(now)
+	}
+	s.decideLeases()
+	for u, p := range s.paths() {
+		s.decideSeries(u, p, now)
+	}
+	shared := s.opinions()
+	for u, p := range s.paths() {
+		u.decideProbe(p, shared)
+		p.Health.conclude(u.poll(p, shared), p.Series)
+	}
+	startOver := now.Sub(s.StartedAt) >= startLimit
+	for u, p := range s.paths() {
+		u.decideState(p, now, startOver)
+		p.ConfirmRequests = u.confirmRequests(p, now)
+	}
+	undecided := func(u Uplink) bool { return !u.everDecided() }
+	s.Settled = s.Settled || startOver || !slices.ContainsFunc(s.Uplinks, undecided)
+	s.decideCarriers()
 	s.balance(now)
 }
 
-// leased takes in what is new about the lease.
-func (u *Uplink) leased(c dhcp.Change) {
-	had := u.DHCP.Lease
-	u.DHCP = c
-	if c.Lease == nil && had == nil {
-		return
-	}
-	if !c.Lease.Same(had) {
-		u.Seen = nil
-	}
-	if c.Lease != had {
-		u.Asked = 0 // there is an answer; the next wish begins anew
-	}
-	// Once a server has spoken, what was adopted has been confirmed or replaced.
-	if c.Lease != nil && !c.Confirmed {
-		return
-	}
-	u.Adopted.Prefix, u.Adopted.Gateway = netip.Prefix{}, netip.Addr{}
+func (u *Uplink) everDecided() bool {
+	return !slices.ContainsFunc(u.Paths[:], func(p Path) bool { return !p.EverDecided })
 }
 
-// reload takes a new configuration over. What is known of an uplink stays while
-// its interface does, whatever its name; the operator's word stays with the
+// takeConfig takes a new configuration over. What is known of an uplink stays while
+// its interface does, whatever its name; what the operator wants stays with the
 // name. The rest follows from comparing.
-func (s *State) reload(c configs.Config, now time.Time) {
+func (s *State) takeConfig(c configs.Config, now time.Time) {
 	old := *s
 	s.Config, s.Uplinks, s.sets = c, nil, policySets(c)
 	for _, config := range c.Uplinks {
 		u := newUplink(config, now)
-		if known := old.on(config.Interface); known != nil {
+		if known := old.On(config.Interface); known != nil {
 			u = *known
 			u.Config = config
 			if known.Config.Address != config.Address {
-				u.DHCP, u.Adopted, u.Seen = dhcp.Change{}, Adopted{}, nil
+				for f := range u.Paths {
+					p := &u.Paths[f]
+					p.Report, p.Lease, p.Adopted, p.EverAssigned = LeaseReport{}, nil, Adopted{}, nil
+				}
 			}
 		}
-		u.Order = status.Order{}
-		for i := range old.Uplinks {
-			if o := &old.Uplinks[i]; o.Config.Name == config.Name {
-				u.Order = o.Order
-			}
+		u.Admin = Admin{}
+		if named := old.Named(config.Name); named != nil {
+			u.Admin = named.Admin
 		}
 		s.Uplinks = append(s.Uplinks, u)
 	}
 }
 
-func (s *State) owner() routes.Owner { return Owner(s.Config) }
-
-// Owner returns the tag of what is ours under a configuration.
-func Owner(c configs.Config) routes.Owner {
-	return routes.Owner{Protocol: c.Routes.Protocol, RulePriority: c.Routes.RulePriority}
+// takeCommand notes what the operator wants.
+func (u *Uplink) takeCommand(c api.Command, now time.Time) {
+	for f := range u.Paths {
+		switch c.Action {
+		case api.Renew:
+			u.Paths[f].OperatorRenews++
+		case api.Enable:
+			u.Paths[f].Health.Hold = Hold{} // a person knows better
+		case api.Disable, api.Drain, api.Weight:
+		}
+	}
+	if c.Action != api.Renew {
+		u.Admin = applyCommand(u.Admin, c, now)
+	}
 }

@@ -8,16 +8,16 @@ import (
 	"uplinkd/probe"
 )
 
-// A vote is what one target says of an uplink.
+// A vote is what one target says of a path.
 type vote struct {
-	gateway bool // the uplink's own next hop, which nobody else can ask
+	gateway bool // the path's own next hop, which nobody else can ask
 	verdict probe.Verdict
-	void    bool   // the target answers nowhere: that says nothing of the uplink
-	why     string // what speaks against it
+	void    bool   // the target answers nowhere: that says nothing of the path
+	reason  string // what speaks against it
 }
 
-// A poll is the outcome of the votes of all targets of an uplink.
-type poll struct {
+// An outcome is what the votes of all targets of a path come to.
+type outcome struct {
 	verdict probe.Verdict // Unknown: the last one stands
 	reason  string
 }
@@ -32,22 +32,22 @@ type poll struct {
 //	otherwise                         unknown: the last verdict stands
 //
 // A quorum of more than have a vote is all of them. It is monotone: a vote that
-// turns from down to unknown or up never makes an uplink go from up to down.
-func count(votes []vote, quorum int) poll {
+// turns from down to unknown or up never makes a path go from up to down.
+func count(votes []vote, quorum int) outcome {
 	t := tallyOf(votes)
 	quorum = min(quorum, t.voters)
-	against := strings.Join(t.against, "; ")
 	switch {
 	case t.voters == 0:
-		return poll{reason: "none of its targets answers anywhere: the last verdict stands"}
+		return outcome{reason: "none of its targets answers anywhere: the last verdict stands"}
 	case t.gatewayUp && t.far > 0 && t.farDown == t.far:
-		return poll{probe.Down, "the gateway answers, the Internet behind it does not: " + against}
+		const gone = "the gateway answers, the Internet behind it does not: "
+		return outcome{probe.Down, gone + strings.Join(t.against, "; ")}
 	case t.up >= quorum:
-		return poll{probe.Up, "probes are answered"}
+		return outcome{probe.Up, "probes are answered"}
 	case t.up+t.unknown < quorum:
-		return poll{probe.Down, against}
+		return outcome{probe.Down, strings.Join(t.against, "; ")}
 	}
-	return poll{}
+	return outcome{}
 }
 
 // A tally is how many of the votes that count say what.
@@ -72,7 +72,7 @@ func tallyOf(votes []vote) tally {
 		case probe.Unknown:
 			t.unknown++
 		case probe.Down:
-			t.against = append(t.against, v.why)
+			t.against = append(t.against, v.reason)
 		}
 		if !v.gateway {
 			t.far++
@@ -84,79 +84,116 @@ func tallyOf(votes []vote) tally {
 	return t
 }
 
-// poll asks the targets of the i-th uplink.
-func (s *State) poll(i int) poll {
-	u := &s.Uplinks[i]
-	evidence := u.evidence()
+// poll asks the targets of a path.
+func (u *Uplink) poll(p *Path, shared opinions) outcome {
+	evidence := u.Evidence(p)
 	if len(evidence) == 0 {
-		return poll{}
+		return outcome{}
 	}
-	votes := make([]vote, len(evidence))
-	for n, e := range evidence {
-		target := u.Config.Probe.Targets[n]
-		votes[n] = vote{gateway: target.Kind == configs.TargetGateway, verdict: e.Verdict, why: against(target, e)}
-		if e.Verdict == probe.Down && !votes[n].gateway {
-			votes[n].verdict, votes[n].void = s.blame(i, target)
+	var few [8]vote
+	votes := few[:0]
+	for n := range evidence {
+		e, target := &evidence[n], &u.Config.Probe.Targets[n]
+		v := vote{gateway: target.Kind == configs.TargetGateway, verdict: e.Verdict, reason: against(target, e)}
+		if e.Verdict == probe.Down && !v.gateway {
+			v.verdict, v.void = shared.blame(p.Family, target, e)
 		}
+		votes = append(votes, v)
 	}
 	return count(votes, u.Config.Probe.Quorum)
 }
 
-// blame says whose fault it is that a target is down on the i-th uplink: the
-// uplink's, if the target is up on another one beyond doubt; nobody can say yet,
-// while there is doubt; the target's own, if it is down on every other uplink that
-// probes it too.
-func (s *State) blame(i int, target configs.Target) (verdict probe.Verdict, void bool) {
-	asked, doubtful := 0, false
-	for j := range s.Uplinks {
-		e, ok := s.Uplinks[j].about(target)
-		if i == j || !ok {
-			continue
-		}
-		asked++
-		switch {
-		case e.Verdict == probe.Up && !e.Suspect:
-			// It is about to come back here too, as it does there.
-			if own, _ := s.Uplinks[i].about(target); own.Suspect {
-				return probe.Unknown, false
+// An opinion is how many paths say what of a target.
+type opinion struct {
+	asked   int // they probe it, and know something of it
+	up      int // beyond doubt
+	unclear int // neither that nor down
+	suspect int // the verdict may be about to change
+}
+
+func (o *opinion) add(e *probe.Evidence, n int) {
+	o.asked += n
+	switch {
+	case e.Verdict == probe.Up && !e.Suspect:
+		o.up += n
+	case e.Verdict != probe.Down:
+		o.unclear += n
+	}
+	if e.Suspect {
+		o.suspect += n
+	}
+}
+
+// opinions are what all paths say of each target beyond their gateways.
+type opinions map[opinionKey]opinion
+
+type opinionKey struct {
+	family Family
+	target configs.Target
+}
+
+// opinions asks all paths once, so that each can be told what the others say.
+func (s *State) opinions() opinions {
+	var all opinions
+	for u, p := range s.paths() {
+		evidence := u.Evidence(p)
+		for n := range evidence {
+			target := u.Config.Probe.Targets[n]
+			if target.Kind == configs.TargetGateway {
+				continue
 			}
-			return probe.Down, false
-		case e.Verdict != probe.Down:
-			doubtful = true
+			if all == nil {
+				all = opinions{}
+			}
+			key := opinionKey{p.Family, target}
+			o := all[key]
+			o.add(&evidence[n], 1)
+			all[key] = o
 		}
 	}
-	if doubtful {
+	return all
+}
+
+// others returns what the other paths say of a target.
+func (o opinions) others(f Family, target *configs.Target, own *probe.Evidence) opinion {
+	said := o[opinionKey{f, *target}]
+	if own != nil {
+		said.add(own, -1)
+	}
+	return said
+}
+
+// blame says whose fault it is that a target is down on a path: the path's, if the
+// target is up on another one beyond doubt; nobody can say yet, while there is
+// doubt; the target's own, if it is down on every other path that probes it too.
+func (o opinions) blame(f Family, target *configs.Target, own *probe.Evidence) (verdict probe.Verdict, void bool) {
+	others := o.others(f, target, own)
+	switch {
+	case others.up > 0 && own.Suspect:
+		return probe.Unknown, false // it is about to come back here too, as it does there
+	case others.up > 0:
+		return probe.Down, false
+	case others.unclear > 0:
 		return probe.Unknown, false
 	}
-	return probe.Down, asked > 0
+	return probe.Down, others.asked > 0
 }
 
-// evidence returns what the probes of the present series say, nil when they say
+// Evidence returns what the probes of the present series say, nil when they say
 // nothing yet.
-func (u *Uplink) evidence() []probe.Evidence {
-	if u.Series == 0 || u.Evidence.Series != u.Series || len(u.Evidence.Targets) != len(u.Config.Probe.Targets) {
+func (u *Uplink) Evidence(p *Path) []probe.Evidence {
+	if p.Series == 0 || p.ProbeReport.Series != p.Series || len(p.ProbeReport.Targets) != len(u.Config.Probe.Targets) {
 		return nil
 	}
-	return u.Evidence.Targets
-}
-
-// about returns the evidence on one target, and whether this uplink has any.
-func (u *Uplink) about(target configs.Target) (probe.Evidence, bool) {
-	for n, e := range u.evidence() {
-		if u.Config.Probe.Targets[n] == target {
-			return e, true
-		}
-	}
-	return probe.Evidence{}, false
+	return p.ProbeReport.Targets
 }
 
 // against says what speaks against a target.
-func against(target configs.Target, e probe.Evidence) string {
-	what := target.String()
+func against(target *configs.Target, e *probe.Evidence) string {
 	if e.Verdict != probe.Down {
 		return ""
 	}
-	text := fmt.Sprintf("%s: %s", what, e.Reason)
+	text := fmt.Sprintf("%s: %s", target, e.Reason)
 	if target.Kind == configs.TargetGateway && e.Reason == probe.NoAnswer {
 		text = "the gateway does not answer"
 	}
@@ -166,35 +203,39 @@ func against(target configs.Target, e probe.Evidence) string {
 	return text
 }
 
-// hurry returns a bit for each target of the i-th uplink that another uplink has
-// doubts about, so that both come to know at the same time whose fault it is; or
-// all, when connections over this uplink get no answer.
-func (s *State) hurry(i int) uint64 {
-	u := &s.Uplinks[i]
+// hurry returns a bit for each target of a path that another path suspects, so that
+// both come to know at the same time whose fault it is; or all, when connections
+// over the uplink get no answer.
+func (u *Uplink) hurry(p *Path, shared opinions) uint64 {
+	if u.Load.Stalled {
+		return 1<<len(u.Config.Probe.Targets) - 1
+	}
 	var bits uint64
-	for n, target := range u.Config.Probe.Targets {
-		if u.Stalled {
-			bits |= 1 << n
-		}
-		if target.Kind == configs.TargetGateway {
+	evidence := u.Evidence(p)
+	for n := range u.Config.Probe.Targets {
+		target := &u.Config.Probe.Targets[n]
+		if target.Kind == configs.TargetGateway || len(shared) == 0 {
 			continue
 		}
-		for j := range s.Uplinks {
-			if e, ok := s.Uplinks[j].about(target); ok && i != j && e.Suspect {
-				bits |= 1 << n
-			}
+		var own *probe.Evidence
+		if evidence != nil {
+			own = &evidence[n]
+		}
+		if shared.others(p.Family, target, own).suspect > 0 {
+			bits |= 1 << n
 		}
 	}
 	return bits
 }
 
-// void returns a bit for each target of the i-th uplink that answers nowhere.
-func (s *State) void(i int) uint64 {
+// void returns a bit for each target of a path that answers nowhere.
+func (u *Uplink) void(p *Path, shared opinions) uint64 {
 	var bits uint64
-	for n, e := range s.Uplinks[i].evidence() {
-		target := s.Uplinks[i].Config.Probe.Targets[n]
-		if e.Verdict == probe.Down && target.Kind != configs.TargetGateway {
-			if _, void := s.blame(i, target); void {
+	evidence := u.Evidence(p)
+	for n := range evidence {
+		target := &u.Config.Probe.Targets[n]
+		if evidence[n].Verdict == probe.Down && target.Kind != configs.TargetGateway {
+			if _, void := shared.blame(p.Family, target, &evidence[n]); void {
 				bits |= 1 << n
 			}
 		}
@@ -202,11 +243,11 @@ func (s *State) void(i int) uint64 {
 	return bits
 }
 
-// decisive returns the evidence that a change of phase came from: of the target
+// decisive returns the evidence that a change of state came from: of the target
 // that fell last, or the first.
-func (u *Uplink) decisive() probe.Evidence {
+func (u *Uplink) decisive(p *Path) probe.Evidence {
 	var best probe.Evidence
-	for n, e := range u.evidence() {
+	for n, e := range u.Evidence(p) {
 		if n == 0 || e.Verdict == probe.Down && e.FirstMiss.After(best.FirstMiss) {
 			best = e
 		}

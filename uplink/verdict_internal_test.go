@@ -8,6 +8,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/probe"
+	"uplinkd/uplink/api"
 )
 
 // The votes as a table. g and f are the gateway and a far target; u, d, - and v
@@ -41,7 +42,7 @@ func TestCount(t *testing.T) {
 		var votes []vote
 		for _, word := range strings.Fields(tt.votes) {
 			verdict := map[byte]probe.Verdict{'u': probe.Up, 'd': probe.Down, '-': probe.Unknown, 'v': probe.Down}
-			votes = append(votes, vote{gateway: word[0] == 'g', verdict: verdict[word[1]], void: word[1] == 'v', why: "why"})
+			votes = append(votes, vote{gateway: word[0] == 'g', verdict: verdict[word[1]], void: word[1] == 'v', reason: "reason"})
 		}
 		got := count(votes, tt.quorum)
 		if got.verdict != tt.want {
@@ -87,9 +88,12 @@ func shared(n int) State {
 	s := State{Read: true}
 	for range n {
 		s.Uplinks = append(s.Uplinks, Uplink{
-			Config:   configs.Uplink{Probe: configs.Probe{Targets: []configs.Target{configs.Gateway, far}, Quorum: 1}},
-			Series:   1,
-			Evidence: probe.Change{Series: 1, Targets: []probe.Evidence{{Verdict: probe.Up}, {Verdict: probe.Up}}},
+			Config: configs.Uplink{Probe: configs.Probe{Targets: []configs.Target{configs.Gateway, far}, Quorum: 1}},
+			Device: Device{Read: true},
+			Paths: [families]Path{{
+				Series:      1,
+				ProbeReport: probe.Change{Series: 1, Targets: []probe.Evidence{{Verdict: probe.Up}, {Verdict: probe.Up}}},
+			}},
 		})
 	}
 	return s
@@ -117,13 +121,13 @@ func TestBlame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := shared(len(tt.far))
 			for i, e := range tt.far {
-				s.Uplinks[i].Evidence.Targets[1] = e
+				s.Uplinks[i].Paths[IPv4].ProbeReport.Targets[1] = e
 			}
 			if name == "returning here, back there" || tt.want == probe.Unknown {
 				// With the gateway up and the far target undecided nothing changes.
 				s.Uplinks[0].Config.Probe.Quorum = 2
 			}
-			if got := s.poll(0).verdict; got != tt.want {
+			if got := s.Uplinks[0].poll(&s.Uplinks[0].Paths[IPv4], s.opinions()).verdict; got != tt.want {
 				t.Errorf("%v, want %v", got, tt.want)
 			}
 		})
@@ -134,19 +138,20 @@ func TestBlame(t *testing.T) {
 // no other.
 func TestHurryBits(t *testing.T) {
 	s := shared(2)
-	if bits := s.hurry(0); bits != 0 {
+	hurry := func() uint64 { return s.Uplinks[0].hurry(&s.Uplinks[0].Paths[IPv4], s.opinions()) }
+	if bits := hurry(); bits != 0 {
 		t.Errorf("%b while nobody doubts", bits)
 	}
-	s.Uplinks[1].Evidence.Targets[0].Suspect = true // its own gateway: none of our business
-	if bits := s.hurry(0); bits != 0 {
+	s.Uplinks[1].Paths[IPv4].ProbeReport.Targets[0].Suspect = true // its own gateway: none of our business
+	if bits := hurry(); bits != 0 {
 		t.Errorf("%b for another's gateway", bits)
 	}
-	s.Uplinks[1].Evidence.Targets[1].Suspect = true
-	if bits := s.hurry(0); bits != 0b10 {
+	s.Uplinks[1].Paths[IPv4].ProbeReport.Targets[1].Suspect = true
+	if bits := hurry(); bits != 0b10 {
 		t.Errorf("%b, want the far target's", bits)
 	}
-	s.Uplinks[0].Stalled = true
-	if bits := s.hurry(0); bits != 0b11 {
+	s.Uplinks[0].Load.Stalled = true
+	if bits := hurry(); bits != 0b11 {
 		t.Errorf("%b with connections that stall, want all", bits)
 	}
 }
@@ -175,7 +180,7 @@ func TestHold(t *testing.T) {
 	}
 }
 
-func TestWhole(t *testing.T) {
+func TestToIntegers(t *testing.T) {
 	for _, tt := range []struct {
 		shares []float64
 		want   []int
@@ -188,7 +193,7 @@ func TestWhole(t *testing.T) {
 		{[]float64{0.5}, []int{1}},
 		{nil, []int{}},
 	} {
-		got := whole(tt.shares)
+		got := toIntegers(tt.shares)
 		for i := range tt.want {
 			if len(got) != len(tt.want) || got[i] != tt.want[i] {
 				t.Errorf("%v becomes %v, want %v", tt.shares, got, tt.want)
@@ -201,7 +206,7 @@ func TestWhole(t *testing.T) {
 // What each balance makes of what was measured, after a while.
 func TestBalances(t *testing.T) {
 	sample := func(rtt time.Duration, bps uint64, connections int) Sample {
-		return Sample{RTT: rtt, RxBPS: bps, Connections: connections}
+		return Sample{RTT: rtt, RxBPS: api.Known(bps), TxBPS: api.Known[uint64](0), Connections: api.Known(connections)}
 	}
 	for name, tt := range map[string]struct {
 		balance    configs.Balance
@@ -224,15 +229,17 @@ func TestBalances(t *testing.T) {
 			s.Config.Routes.Balance, s.Config.Routes.BalanceInterval = tt.balance, 10*time.Second
 			for i := range s.Uplinks {
 				u := &s.Uplinks[i]
-				u.Config.Weight, u.Config.Tier, u.Weight, u.Factor, u.Phase = 1, 1, 1, 1, Up
-				u.Sample, u.Config.Bandwidth = tt.samples[i], tt.bandwidth[i]
+				p := &u.Paths[IPv4]
+				u.Config.Weight, u.Config.Tier, p.Weight, p.Factor, p.OperState = 1, 1, 1, 1, api.Up
+				u.Load.Sample, u.Config.Bandwidth = tt.samples[i], tt.bandwidth[i]
 			}
 			now := time.Unix(1_700_000_000, 0)
 			changes, last := 0, [2]int{}
 			for range 600 { // ten minutes of beats
 				now = now.Add(time.Second)
+				s.decideCarriers()
 				s.balance(now)
-				if weights := [2]int{s.Uplinks[0].Weight, s.Uplinks[1].Weight}; weights != last {
+				if weights := [2]int{s.Uplinks[0].Paths[IPv4].Weight, s.Uplinks[1].Paths[IPv4].Weight}; weights != last {
 					changes, last = changes+1, weights
 				}
 			}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"uplinkd/internal/lab/labtest"
-	"uplinkd/uplink/status"
+	"uplinkd/uplink/api"
 )
 
 func command(t *testing.T, args ...string) (code int, out, complaint string) {
@@ -102,7 +102,7 @@ func TestOperator(t *testing.T) {
 
 	out, err := b.run("status", "-c", b.config, "--json")
 	b.ok(err)
-	var s status.Snapshot
+	var s api.Snapshot
 	if err := json.Unmarshal([]byte(out), &s); err != nil || len(s.Uplinks) != 2 || s.Daemon.PID != b.cmd.Process.Pid {
 		t.Errorf("status --json: %v\n%s", err, out)
 	}

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/demo"
+	"uplinkd/uplink/api"
 )
 
 func demoCommand(c *common) *cobra.Command {
@@ -52,5 +55,7 @@ func (c *common) demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return demo.Run(ctx, program, c.out)
+	return demo.Run(ctx, program, c.out, func(w io.Writer, s api.Snapshot) error {
+		return (&statusTable{&s}).write(w, time.Now(), 0)
+	})
 }

@@ -31,7 +31,7 @@ type explanation struct {
 
 func explainCommand(c *common) *cobra.Command {
 	var from, in, proto string
-	var p kernel.Packet
+	var p routes.Packet
 	cmd := &cobra.Command{
 		Use: "explain DEST", Short: "Show which way a packet to an address would take, and why", Args: named("DEST"),
 		Long: "Show which rule, table, next hop and uplink a packet to an address would take, and why. The\n" +
@@ -67,7 +67,7 @@ func explainCommand(c *common) *cobra.Command {
 	return cmd
 }
 
-func (c *common) explain(ctx context.Context, p kernel.Packet) error {
+func (c *common) explain(ctx context.Context, p routes.Packet) error {
 	config, err := c.load()
 	if err != nil {
 		return err
@@ -96,10 +96,10 @@ func (c *common) explain(ctx context.Context, p kernel.Packet) error {
 }
 
 // explained puts the kernel's answer into our words. It is pure.
-func explained(c configs.Config, have routes.State, p kernel.Packet, w kernel.Way) explanation {
+func explained(c configs.Config, have routes.State, p routes.Packet, w routes.Way) explanation {
 	e := explanation{
 		To: p.To, Verdict: "elsewhere", Type: w.Type, Table: w.Table, Interface: w.Interface, Gateway: w.Gateway,
-		Source: w.Source, Rule: kernel.LedBy(have.Rules, p, w),
+		Source: w.Source, Rule: routes.LedBy(have.Rules, p, w),
 	}
 	for i := range c.Uplinks {
 		u := &c.Uplinks[i]
@@ -120,7 +120,7 @@ func explained(c configs.Config, have routes.State, p kernel.Packet, w kernel.Wa
 }
 
 // whyTable says what brings a packet to an uplink's own table.
-func whyTable(u *configs.Uplink, p kernel.Packet) string {
+func whyTable(u *configs.Uplink, p routes.Packet) string {
 	if p.Mark != 0 {
 		return fmt.Sprintf("its mark %#x is that of %s", p.Mark, u.Name)
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
-	"uplinkd/uplink/control"
+	"uplinkd/uplink/api"
 )
 
 // A fault is something that happens to the first of two uplinks under load.
@@ -192,9 +192,9 @@ func (b *bench) tryOnce(f fault) (took time.Duration, failed int) {
 	failed, _ = lab.Failures(load.End(), began)
 	b.ok(f.heal(b.world))
 	// What the last fault has left in the records would count in the next run.
-	b.ok(b.client.Order(b.Context(), "isp1", control.Order{Action: "disable"}))
+	b.ok(b.client.Command(b.Context(), "isp1", api.Command{Action: "disable"}))
 	b.untilStates(2*time.Second, "disabled", "up", "up", "up")
-	b.ok(b.client.Order(b.Context(), "isp1", control.Order{Action: "enable"}))
+	b.ok(b.client.Command(b.Context(), "isp1", api.Command{Action: "enable"}))
 	b.untilStates(10*time.Second, "up", "up", "up", "up")
 	return took, failed
 }

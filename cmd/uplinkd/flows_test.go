@@ -18,7 +18,7 @@ import (
 
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/labtest"
-	"uplinkd/uplink/control"
+	"uplinkd/uplink/api"
 )
 
 // gatewayBench is a NAT gateway with a LAN client behind it.
@@ -266,7 +266,7 @@ func TestFlows(t *testing.T) {
 		t.Errorf("%d flows moved or ended when the uplink returned: %v", len(errs), errs[0])
 	}
 
-	b.ok(b.client.Order(t.Context(), "isp1", control.Order{Action: "weight", Weight: 6}))
+	b.ok(b.client.Command(t.Context(), "isp1", api.Command{Action: "weight", Weight: 6}))
 	b.until("the new weight", time.Second, func() bool { return b.status().DefaultRoute.NextHops[0].Weight == 6 })
 	if errs := b.broken(all, 1); len(errs) > 0 {
 		t.Errorf("%d flows moved when the weights changed: %v", len(errs), errs[0])
@@ -290,7 +290,7 @@ func TestFlows(t *testing.T) {
 		t.Errorf("%.1f%% of the new connections by the first, want 75%% give or take 3", share)
 	}
 
-	b.ok(b.client.Order(t.Context(), "isp2", control.Order{Action: "drain"}))
+	b.ok(b.client.Command(t.Context(), "isp2", api.Command{Action: "drain"}))
 	b.untilStates(2*time.Second, "up", "drained", "up")
 	if errs := b.broken(all, 1); len(errs) > 0 {
 		t.Errorf("%d flows were harmed by draining: %v", len(errs), errs[0])

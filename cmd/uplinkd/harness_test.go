@@ -15,8 +15,8 @@ import (
 
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/labtest"
+	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
-	"uplinkd/uplink/status"
 )
 
 // A bench is a lab with the real program to run in it.
@@ -179,7 +179,7 @@ func (b *bench) kill(sig syscall.Signal) {
 	}
 }
 
-func (b *bench) status() status.Snapshot {
+func (b *bench) status() api.Snapshot {
 	b.Helper()
 	s, err := b.client.Status(context.Background())
 	if err != nil {
@@ -216,7 +216,7 @@ func (b *bench) untilStates(limit time.Duration, want ...string) {
 		got = nil
 		carrying := 0
 		for _, u := range s.Uplinks {
-			got = append(got, u.State)
+			got = append(got, string(u.State))
 			if u.Active {
 				carrying++
 			}

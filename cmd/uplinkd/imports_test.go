@@ -1,6 +1,7 @@
 package main
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -15,35 +16,58 @@ import (
 
 // Who may import what of ours. A package that is not named may import nothing.
 var mayImport = map[string][]string{
-	"cmd/uplinkd":          {"*"},
-	"uplink":               {"configs", "dhcp", "probe", "routes", "uplink/status"},
-	"uplink/control":       {"uplink/status"},
-	"uplink/orders":        {"uplink/status", "internal/statefile"},
-	"uplink/hooks":         {"uplink/status", "internal/latest", "internal/run"},
-	"uplink/preflight":     {"configs", "routes"},
-	"dhcp":                 {"internal/latest", "internal/sock", "internal/statefile"},
-	"probe":                {"internal/latest", "internal/run", "internal/sock"},
-	"routes/kernel":        {"routes", "internal/statefile"},
-	"routes/routestest":    {"routes"},
+	"cmd/uplinkd": {"*"},
+
+	"uplink": {"configs", "dhcp", "probe", "routes", "routes/firewall", "uplink/api"},
+	"uplink/engine": {
+		"configs", "dhcp", "internal/latest", "probe", "routes", "routes/firewall", "routes/flows", "routes/reconcile",
+		"uplink", "uplink/api",
+	},
+	"uplink/daemon": {
+		"configs", "routes", "uplink", "uplink/api", "uplink/control", "uplink/engine", "uplink/hooks", "uplink/orders",
+	},
+	"uplink/control":   {"uplink/api"},
+	"uplink/orders":    {"internal/statefile", "uplink/api"},
+	"uplink/hooks":     {"internal/latest", "internal/run", "uplink/api"},
+	"uplink/preflight": {"configs", "routes"},
+
+	"dhcp":  {"internal/latest", "internal/sock", "internal/statefile"},
+	"probe": {"internal/latest", "internal/run", "internal/sock"},
+
+	"routes":            {"routes/firewall"},
+	"routes/reconcile":  {"internal/latest", "routes"},
+	"routes/kernel":     {"internal/nlmsg", "internal/statefile", "routes", "routes/firewall"},
+	"routes/flows":      {"internal/nlmsg"},
+	"routes/routestest": {"routes"},
+
+	"internal/lab":         {"internal/nlmsg"},
 	"internal/lab/labtest": {"internal/lab"},
-	"internal/lab/demo":    {"internal/lab", "uplink/control", "uplink/status"},
+	"internal/lab/demo":    {"internal/lab", "uplink/api", "uplink/control"},
 }
 
 // Who alone may import what of others, and who must not.
 var (
 	onlyIn = map[string][]string{
-		"github.com/vishvananda/netlink": {"routes/kernel", "internal/lab"},
-		"github.com/google/nftables":     {"routes/kernel", "internal/lab"},
-		"go.yaml.in/yaml":                {"configs"},
-		"github.com/insomniacslk/dhcp":   {"dhcp", "internal/lab"},
-		"github.com/coreos/go-systemd":   {"systemd"},
-		"github.com/spf13/cobra":         {"cmd/uplinkd"},
-		"testing":                        {"routes/routestest", "internal/lab/labtest"},
+		"github.com/vishvananda/netlink":  {"routes/kernel", "internal/lab"},
+		"github.com/google/nftables":      {"routes/kernel", "routes/flows", "internal/lab"},
+		"go.yaml.in/yaml":                 {"configs"},
+		"github.com/insomniacslk/dhcp":    {"dhcp", "internal/lab"},
+		"github.com/coreos/go-systemd":    {"systemd"},
+		"github.com/spf13/cobra":          {"cmd/uplinkd"},
+		"github.com/jedib0t/go-pretty/v6": {"cmd/uplinkd"},
+		"testing":                         {"routes/routestest", "internal/lab/labtest"},
 	}
+
+	noIO  = []string{"os", "os/exec", "net/http", "golang.org/x/sys", "log", "log/slog"}
 	never = map[string][]string{
-		"uplink": {"os", "os/exec", "net/http", "golang.org/x/sys"},
-		"routes": {"os", "os/exec", "net/http", "golang.org/x/sys"},
+		"uplink":          append([]string{"context", "sync"}, noIO...),
+		"uplink/api":      append([]string{"context", "sync"}, noIO...),
+		"routes":          append([]string{"sync"}, noIO...),
+		"routes/firewall": append([]string{"context", "sync", "time"}, noIO...),
 	}
+
+	// clocks are what a pure package must not call: it is told the time.
+	clocks = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}
 )
 
 // TestImports holds the map of packages of docs/architecture.md: it parses the
@@ -74,11 +98,16 @@ func TestImports(t *testing.T) {
 
 func checkFile(t *testing.T, path string) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("../..", path), nil, parser.ImportsOnly)
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, filepath.Join("../..", path), nil, parser.ParseComments)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(path)
+	checkSizes(t, path, set, file)
+	if never[dir] != nil {
+		checkClocks(t, path, set, file)
+	}
 	for _, spec := range file.Imports {
 		name, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
@@ -97,7 +126,43 @@ func checkFile(t *testing.T, path string) {
 		}
 		for _, library := range never[dir] {
 			if within(name, library) {
-				t.Errorf("%s imports %s: %s does no I/O of its own", path, name, dir)
+				t.Errorf("%s imports %s: %s is pure", path, name, dir)
+			}
+		}
+	}
+}
+
+// checkClocks wants a package to be told the time.
+func checkClocks(t *testing.T, path string, set *token.FileSet, file *ast.File) {
+	t.Helper()
+	ast.Inspect(file, func(n ast.Node) bool {
+		selector, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		if of, ok := selector.X.(*ast.Ident); ok && of.Name == "time" && slices.Contains(clocks, selector.Sel.Name) {
+			t.Errorf("%s:%d: time.%s: the time comes from outside", path, set.Position(n.Pos()).Line, selector.Sel.Name)
+		}
+		return true
+	})
+}
+
+const (
+	functionMost = 60  // lines
+	fileMost     = 350 // lines; a file beyond says why in the comment above its package clause
+)
+
+// checkSizes wants functions that fit a screen, and files that hold one thing.
+func checkSizes(t *testing.T, path string, set *token.FileSet, file *ast.File) {
+	t.Helper()
+	lines := set.Position(file.FileEnd).Line
+	if lines > fileMost && (file.Doc == nil || !strings.Contains(file.Doc.Text(), "One file")) {
+		t.Errorf("%s has %d lines: split it, or say above `package` why it is \"One file\"", path, lines)
+	}
+	for _, d := range file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok {
+			if n := set.Position(f.End()).Line - set.Position(f.Pos()).Line + 1; n > functionMost {
+				t.Errorf("%s: %s has %d lines: it does more than one thing", path, f.Name.Name, n)
 			}
 		}
 	}

@@ -16,7 +16,7 @@ import (
 
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/labtest"
-	"uplinkd/uplink/control"
+	"uplinkd/uplink/api"
 )
 
 // A wireMessage is a DHCP message as it was seen on a wire.
@@ -256,7 +256,7 @@ func TestAddressInUse(t *testing.T) {
 	b.start()
 	b.untilStates(10*time.Second, "up", "up")
 	taken := b.status().Uplinks[0].Address
-	b.ok(b.client.Order(t.Context(), "isp1", control.Order{Action: "disable"}))
+	b.ok(b.client.Command(t.Context(), "isp1", api.Command{Action: "disable"}))
 	b.untilStates(2*time.Second, "disabled", "up")
 	rival, err := isp.Rival(netip.MustParsePrefix(taken).Addr())
 	b.ok(err)
@@ -265,7 +265,7 @@ func TestAddressInUse(t *testing.T) {
 	arp, err := isp.Namespace().Capture("cust", lab.OfARP)
 	b.ok(err)
 	b.Cleanup(arp.Close)
-	b.ok(b.client.Order(t.Context(), "isp1", control.Order{Action: "enable"}))
+	b.ok(b.client.Command(t.Context(), "isp1", api.Command{Action: "enable"}))
 	b.untilStates(25*time.Second, "up", "up")
 	u := b.status().Uplinks[0]
 	if u.Address == taken {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"uplinkd/uplink/control"
 )
 
 // Exit codes, promised to users.
@@ -15,6 +17,7 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitInPart = 3 // done in part, and said which
 )
 
 func main() {
@@ -38,6 +41,9 @@ func execute(ctx context.Context, args []string, io stdio) int {
 	}
 	if errors.As(err, &usageError{}) {
 		return exitUsage
+	}
+	if errors.Is(err, control.ErrInPart) {
+		return exitInPart
 	}
 	return exitFailed
 }

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
-	"uplinkd/uplink/status"
 )
 
 func reloadCommand(c *common) *cobra.Command {
@@ -30,13 +30,13 @@ const remembered = "The order outlives restarts, and shows in status with who ga
 
 // orderCommand is a command that gives an order on one uplink.
 func orderCommand(c *common, cmd *cobra.Command, lasting bool) *cobra.Command {
-	o := control.Order{Action: cmd.Name()}
+	o := api.Command{Action: api.Action(cmd.Name())}
 	if cmd.Args == nil {
 		cmd.Args = named("UPLINK")
 	}
 	if cmd.RunE == nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			return c.client().Order(cmd.Context(), args[0], o)
+			return c.client().Command(cmd.Context(), args[0], o)
 		}
 	}
 	if lasting {
@@ -80,7 +80,7 @@ func drainCommand(c *common) *cobra.Command {
 		Args: named("UPLINK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client := c.client()
-			if err := client.Order(cmd.Context(), args[0], control.Order{Action: "drain", For: length}); err != nil {
+			if err := client.Command(cmd.Context(), args[0], api.Command{Action: api.Drain, For: length}); err != nil {
 				return err
 			}
 			if !wait {
@@ -95,42 +95,46 @@ func drainCommand(c *common) *cobra.Command {
 	return cmd
 }
 
-// restartMost is how long a daemon may be away, in seconds, while it is restarted.
-const restartMost = 15
+const (
+	// restartMost is how long a daemon may be away while it is restarted.
+	restartMost = 15 * time.Second
 
-// untilDrained waits until an uplink has no connections left. It looks for longer
-// than flows take to be counted, lest it take those not yet counted for none.
-func (c *common) untilDrained(ctx context.Context, client *control.Client, name string) error {
-	const settle = 7
-	away := 0
-	for quiet, told := 0, -1; quiet < settle; {
-		s, err := client.Status(ctx)
-		if away++; err == nil {
-			away = 0
-		} else if !errors.Is(err, control.ErrNotRunning) || away > restartMost {
+	// unknownMost is how long connections may go uncounted before we say that we
+	// cannot know.
+	unknownMost = 10 * time.Second
+)
+
+// A drainer says how far an uplink is from having no connections left.
+type drainer interface {
+	Drain(ctx context.Context, name string) (api.DrainProgress, error)
+}
+
+// untilDrained waits until the daemon says that an uplink has no connections left.
+func (c *common) untilDrained(ctx context.Context, daemon drainer, name string) error {
+	answered, known := time.Now(), time.Now()
+	told := ""
+	for {
+		p, err := daemon.Drain(ctx, name)
+		switch {
+		case err == nil:
+			answered = time.Now()
+		case !errors.Is(err, control.ErrNotRunning) || time.Since(answered) > restartMost:
 			return err
 		}
-		found := err != nil
-		for i := range s.Uplinks {
-			u := &s.Uplinks[i]
-			if u.Name != name {
-				continue
-			}
-			found = true
-			if u.Order == nil || u.Order.State != "drained" {
-				return fmt.Errorf("uplink %s is drained no longer: it is %s", name, u.State)
-			}
-			if n := u.Counters.Connections; n != told {
-				told = n
-				fmt.Fprintf(c.err, "%d connections left\n", n)
-			}
-			quiet++
-			if told > 0 {
-				quiet = 0
-			}
+		if p.Connections.Known && p.Connections.String() != told {
+			told = p.Connections.String()
+			fmt.Fprintf(c.err, "%s connections left\n", told)
 		}
-		if !found {
-			return fmt.Errorf("uplink %s is there no longer", name)
+		if p.State != api.DrainUnknown {
+			known = time.Now()
+		}
+		switch {
+		case p.State == api.DrainDone:
+			return nil
+		case p.State == api.DrainEnded:
+			return errors.New(p.Reason)
+		case time.Since(known) > unknownMost:
+			return fmt.Errorf("whether %s has connections left cannot be known: %s", name, p.Reason)
 		}
 		select {
 		case <-ctx.Done():
@@ -138,7 +142,6 @@ func (c *common) untilDrained(ctx context.Context, client *control.Client, name 
 		case <-time.After(time.Second):
 		}
 	}
-	return nil
 }
 
 func weightCommand(c *common) *cobra.Command {
@@ -148,7 +151,7 @@ func weightCommand(c *common) *cobra.Command {
 		Long: "Give an uplink another weight, 1 to 256, or `default` for the configured one.\n" + remembered,
 		Args: named("UPLINK", "N"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o := control.Order{Action: "weight", For: length}
+			o := api.Command{Action: api.Weight, For: length}
 			if args[1] != "default" {
 				n, err := strconv.Atoi(args[1])
 				if err != nil || n < 1 || n > 256 {
@@ -156,7 +159,7 @@ func weightCommand(c *common) *cobra.Command {
 				}
 				o.Weight = n
 			}
-			return c.client().Order(cmd.Context(), args[0], o)
+			return c.client().Command(cmd.Context(), args[0], o)
 		},
 	}
 	cmd.Flags().DurationVar(&length, "for", 0, "end the order by itself after this time, such as 30m")
@@ -204,7 +207,7 @@ func (c *common) events(ctx context.Context, follow bool) error {
 
 // writeEvent writes one event: a line, and one for each piece of evidence; or one
 // line of JSON.
-func writeEvent(w io.Writer, e status.Event, asJSON bool) error {
+func writeEvent(w io.Writer, e api.Event, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(w).Encode(e)
 	}

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/go-ping/ping" //nolint:staticcheck // archived, and the user named it: docs/architecture.md
 	"github.com/spf13/cobra"
 
-	"uplinkd/uplink/status"
+	"uplinkd/uplink/api"
 )
 
 func pingCommand(c *common) *cobra.Command {
@@ -53,7 +52,7 @@ func (c *common) pingEnds(ctx context.Context, args []string) (source, target ne
 	if err != nil {
 		return source, target, err
 	}
-	var u *status.Uplink
+	var u *api.Uplink
 	for i := range s.Uplinks {
 		if s.Uplinks[i].Name == args[0] {
 			u = &s.Uplinks[i]
@@ -62,9 +61,7 @@ func (c *common) pingEnds(ctx context.Context, args []string) (source, target ne
 	if u == nil {
 		return source, target, fmt.Errorf("no uplink %q: see uplinkd status", args[0])
 	}
-	first, _, _ := strings.Cut(u.Address, " ")
-	prefix, err := netip.ParsePrefix(first)
-	if err != nil {
+	if len(u.Addresses) == 0 {
 		return source, target, fmt.Errorf("uplink %s has no address to ping from: %s", u.Name, u.Reason)
 	}
 	target = u.Gateway
@@ -76,7 +73,7 @@ func (c *common) pingEnds(ctx context.Context, args []string) (source, target ne
 	if !target.IsValid() {
 		return source, target, fmt.Errorf("uplink %s has no gateway: name an address to ping", u.Name)
 	}
-	return prefix.Addr(), target, nil
+	return u.Addresses[0].Addr(), target, nil
 }
 
 // A pingAnswer is what ping answers in JSON.

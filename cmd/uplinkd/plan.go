@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -13,41 +15,69 @@ import (
 	"uplinkd/routes"
 	"uplinkd/routes/kernel"
 	"uplinkd/uplink"
+	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
+	"uplinkd/uplink/daemon"
 )
 
 func planCommand(c *common) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "plan", Short: "Print the operations that would make the kernel match", Args: cobra.NoArgs,
-		Long: "Print, as ip and sysctl commands, the operations that would make the kernel match the\n" +
-			"configuration. Nothing is changed; nothing is printed when it matches. What a running\n" +
-			"daemon knows of the uplinks counts; without one an uplink is taken to be up when its\n" +
-			"interface is, and what DHCP would give is not known.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.plan(cmd.Context()) },
+		Use: "plan [FILE]", Short: "Print the operations that would make the kernel match", Args: cobra.MaximumNArgs(1),
+		Long: "Print, as ip, sysctl and nft commands, the operations that would make the kernel match a\n" +
+			"configuration: FILE, or the one of --config. Nothing is changed; nothing is printed when it\n" +
+			"matches. A running daemon answers from what it knows, and what it answers is what it would\n" +
+			"then do; what probes and DHCP would say later is not known. Without a daemon an uplink is\n" +
+			"taken to be up when its interface is, and what DHCP would give is not known either.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file := c.config
+			if len(args) > 0 {
+				file = args[0]
+			}
+			return c.plan(cmd.Context(), file)
+		},
 	}
 	c.flagSocket(cmd)
 	c.flagJSON(cmd)
 	return cmd
 }
 
-func (c *common) plan(ctx context.Context) error {
-	config, err := c.load()
+func (c *common) plan(ctx context.Context, file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w; name another with --config", err)
+	}
+	config, err := daemon.Parse(file, text)
 	if err != nil {
 		return err
 	}
-	socket := c.socket
-	if socket == "" {
-		socket = config.Control.Socket
-	}
-	running, err := c.running(ctx, control.NewClient(socket))
-	if err != nil {
-		return err
+	plan, err := c.planOfDaemon(ctx, config, file, text)
+	if !errors.Is(err, control.ErrNotRunning) {
+		if err != nil {
+			return err
+		}
+		return c.printPlan(plan)
 	}
 	have, err := c.read(ctx, config, false)
 	if err != nil {
 		return err
 	}
-	return c.printPlan(routes.Diff(uplink.Forecast(config, have, running), have))
+	return c.printPlan(daemon.PlanText(routes.Diff(uplink.Forecast(config, have), have)))
+}
+
+// planOfDaemon asks the running daemon: at the socket that was named, or that of the
+// running configuration, which the candidate need not be.
+func (c *common) planOfDaemon(
+	ctx context.Context, config configs.Config, file string, text []byte,
+) (api.Plan, error) {
+	client := control.NewClient(config.Control.Socket)
+	if c.socket != "" || file != c.config {
+		client = c.client()
+	}
+	name, err := filepath.Abs(file)
+	if err != nil {
+		return api.Plan{}, err
+	}
+	return client.Plan(ctx, name, text)
 }
 
 // read reads the kernel as far as a configuration goes.
@@ -63,19 +93,11 @@ func (c *common) read(ctx context.Context, config configs.Config, foreign bool) 
 	return k.Read(ctx, scope)
 }
 
-func (c *common) printPlan(plan routes.Plan) error {
+func (c *common) printPlan(plan api.Plan) error {
 	if c.json {
-		ops := make([]string, len(plan.Ops))
-		for i, op := range plan.Ops {
-			ops[i] = op.String()
-		}
-		conflicts := plan.Conflicts
-		if conflicts == nil {
-			conflicts = []routes.Conflict{}
-		}
-		return c.printJSON(map[string]any{"operations": ops, "conflicts": conflicts})
+		return c.printJSON(plan)
 	}
-	for _, op := range plan.Ops {
+	for _, op := range plan.Operations {
 		if _, err := fmt.Fprintln(c.out, op); err != nil {
 			return err
 		}
@@ -107,7 +129,7 @@ func (c *common) cleanup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if running, askErr := c.running(ctx, control.NewClient(config.Control.Socket)); askErr == nil && running != nil {
+	if running, askErr := control.NewClient(config.Control.Socket).Status(ctx); askErr == nil {
 		return fmt.Errorf("a daemon (pid %d) runs and would put everything back: stop it first", running.Daemon.PID)
 	}
 	k, err := kernel.Open(config.StateDir, quietLog())
@@ -123,7 +145,7 @@ func (c *common) cleanup(ctx context.Context) error {
 	}
 	// All of them before anything is touched: settings belong to no tag.
 	for _, owner := range owners {
-		lock, err := control.Lock(ctx, owner.Protocol, owner.RulePriority)
+		lock, err := control.Lock(ctx, owner.Protocol, owner.RulePriority, config.StateDir)
 		if err != nil {
 			return fmt.Errorf("%w; it would put everything back", err)
 		}
@@ -152,5 +174,5 @@ func (c *common) giveBack(ctx context.Context, k *kernel.Kernel, owner routes.Ow
 			errs = append(errs, fmt.Errorf("%s: %w", op, err))
 		}
 	}
-	return errors.Join(errors.Join(errs...), c.printPlan(plan))
+	return errors.Join(errors.Join(errs...), c.printPlan(daemon.PlanText(plan)))
 }

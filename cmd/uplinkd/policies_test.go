@@ -17,8 +17,7 @@ import (
 
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/labtest"
-	"uplinkd/uplink/control"
-	"uplinkd/uplink/status"
+	"uplinkd/uplink/api"
 )
 
 // ask dials the n-th address of the internet at a port from the LAN and returns
@@ -145,11 +144,11 @@ policies:
 			t.Errorf("status --policies lacks %q:\n%s", want, out)
 		}
 	}
-	var s status.Snapshot
+	var s api.Snapshot
 	out, err = b.run("status", "--json", "-c", b.config)
 	b.ok(err)
 	b.ok(json.Unmarshal([]byte(out), &s))
-	if len(s.Policies) != 7 || s.Policies[0].Packets != 17 {
+	if len(s.Policies) != 7 || s.Policies[0].Packets != api.Known[uint64](17) {
 		t.Errorf("policies in status: %+v, want 7, the first with the 17 packets that opened connections", s.Policies)
 	}
 }
@@ -193,7 +192,7 @@ func TestInbound(t *testing.T) {
 	b := gatewayBench(t, []int{1, 1, 1}, []string{"", "tier: 2", ""}, normalProbe)
 	b.start()
 	b.untilStates(5*time.Second, "up", "up", "up")
-	b.ok(b.client.Order(t.Context(), "isp3", control.Order{Action: "drain"}))
+	b.ok(b.client.Command(t.Context(), "isp3", api.Command{Action: "drain"}))
 	b.untilStates(2*time.Second, "up", "up", "drained")
 	nft := func(text string) {
 		cmd := exec.Command("nft", "-f", "-")

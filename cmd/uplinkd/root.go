@@ -2,21 +2,17 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"os"
-	"os/user"
 	"runtime/debug"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"uplinkd/configs"
-	"uplinkd/uplink"
 	"uplinkd/uplink/control"
+	"uplinkd/uplink/daemon"
 )
 
 const defaultConfig = "/etc/uplinkd/uplinkd.yaml"
@@ -138,47 +134,7 @@ func (c *common) flagJSON(cmd *cobra.Command) {
 }
 
 // load reads the configuration file.
-func (c *common) load() (configs.Config, error) { return loadConfig(c.config) }
-
-func loadConfig(path string) (configs.Config, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return configs.Config{}, fmt.Errorf("read the configuration: %w; name another with --config", err)
-	}
-	defer f.Close() //nolint:errcheck // only read
-	c, err := configs.Parse(f, configs.Options{File: path, Tables: configs.LoadTables(os.DirFS("/")), Users: userID})
-	if err != nil {
-		return configs.Config{}, err
-	}
-	return c, loadLists(&c)
-}
-
-// loadLists reads the files of prefixes that policies name.
-func loadLists(c *configs.Config) error {
-	c.Lists = map[string][]netip.Prefix{}
-	for _, path := range uplink.Files(*c) {
-		f, err := os.Open(path)
-		if err != nil {
-			return fmt.Errorf("read the prefixes of a policy: %w", err)
-		}
-		list, err := configs.ReadPrefixes(f)
-		if err = errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("read the prefixes of a policy: %s: %w", path, err)
-		}
-		c.Lists[path] = list
-	}
-	return nil
-}
-
-// userID looks a user's name up.
-func userID(name string) (uint32, bool) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		return 0, false
-	}
-	id, err := strconv.ParseUint(u.Uid, 10, 32)
-	return uint32(id), err == nil
-}
+func (c *common) load() (configs.Config, error) { return daemon.Load(c.config) }
 
 // client returns a client for the daemon's socket: the one given, or the
 // configuration's. A configuration that is missing or cannot be parsed does not

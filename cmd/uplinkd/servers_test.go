@@ -21,7 +21,7 @@ import (
 	"uplinkd/internal/lab/labtest"
 	"uplinkd/routes"
 	"uplinkd/routes/kernel"
-	"uplinkd/uplink/control"
+	"uplinkd/uplink/api"
 )
 
 // in starts a server in an ISP's namespace. It ends with the test, or with stop.
@@ -80,7 +80,7 @@ func TestDnsmasq(t *testing.T) {
 	if routes := b.kernel("ip route show table all"); strings.Contains(routes, "198.51.100.66") || strings.Contains(routes, "/1 ") {
 		t.Errorf("a route of the lease is in the kernel:\n%s", routes)
 	}
-	b.ok(b.client.Order(t.Context(), "isp1", control.Order{Action: "disable"}))
+	b.ok(b.client.Command(t.Context(), "isp1", api.Command{Action: "disable"}))
 	b.untilStates(2*time.Second, "disabled", "up")
 	b.until("the lease is released", 2*time.Second, func() bool {
 		leases, err := os.ReadFile(filepath.Join(b.dir, "eth1.leases"))
@@ -89,7 +89,7 @@ func TestDnsmasq(t *testing.T) {
 	b.until("the released address is gone", time.Second, func() bool {
 		return !strings.Contains(b.kernel("ip -4 addr show dev eth1"), "100.64.1.")
 	})
-	b.ok(b.client.Order(t.Context(), "isp1", control.Order{Action: "enable"}))
+	b.ok(b.client.Command(t.Context(), "isp1", api.Command{Action: "enable"}))
 	b.untilStates(10*time.Second, "up", "up")
 }
 

@@ -34,9 +34,9 @@ func statusCommand(c *common) *cobra.Command {
 				return c.printJSON(s)
 			}
 			if policies {
-				return s.WritePolicies(c.out)
+				return (&statusTable{&s}).writePolicies(c.out)
 			}
-			return s.WriteTable(c.out, time.Now(), c.width())
+			return (&statusTable{&s}).write(c.out, time.Now(), c.width())
 		},
 	}
 	cmd.Flags().BoolVar(&policies, "policies", false, "show the policies, where each leads now, and its counters")

@@ -13,8 +13,7 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
-	"uplinkd/uplink/control"
-	"uplinkd/uplink/status"
+	"uplinkd/uplink/api"
 )
 
 // slowBench builds a lab whose wires can have delays.
@@ -233,7 +232,7 @@ func TestEventsCommand(t *testing.T) {
 	})
 	end()
 	for line := range strings.Lines(followed.String()) {
-		var e status.Event
+		var e api.Event
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Errorf("%v: %s", err, line)
 		}
@@ -248,7 +247,7 @@ func TestEventsCommand(t *testing.T) {
 			t.Errorf("lacks %q:\n%s", want, out)
 		}
 	}
-	b.ok(b.client.Order(t.Context(), "isp2", control.Order{Action: "weight", Weight: 9}))
+	b.ok(b.client.Command(t.Context(), "isp2", api.Command{Action: "weight", Weight: 9}))
 	b.until("the order is told", time.Second, func() bool {
 		out, err := b.run("events", "-c", b.config)
 		return err == nil && strings.Contains(out, "- -> weight 9  by ")

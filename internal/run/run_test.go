@@ -87,11 +87,11 @@ func TestAmbientCapabilitiesAreDropped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := os.CreateTemp("/tmp", "uplinkd-run-test") //nolint:usetesting // see above
+		f, err := os.CreateTemp("/tmp", "uplinkd-run-test")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer os.Remove(f.Name()) //nolint:errcheck // nothing depends on it
+		defer os.Remove(f.Name())
 		if _, err = f.Write(program); err != nil {
 			t.Fatal(err)
 		}

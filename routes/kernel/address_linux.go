@@ -16,7 +16,7 @@ func (k *Kernel) putAddress(a routes.Address, now time.Time) error {
 		return err
 	}
 	if !k.tags {
-		k.ledger.addAddress(index, a.Prefix)
+		k.restore.addAddress(index, a.Prefix)
 	}
 	request := netlink.Addr{IPNet: ipNet(a), Protocol: int(a.Protocol)}
 	if !a.Until.IsZero() {
@@ -35,7 +35,7 @@ func (k *Kernel) deleteAddress(a routes.Address) error {
 	if err = ignore(err, unix.EADDRNOTAVAIL, unix.ENODEV); err != nil {
 		return err
 	}
-	k.ledger.removeAddress(index, a.Prefix)
+	k.restore.removeAddress(index, a.Prefix)
 	return nil
 }
 

@@ -8,27 +8,9 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/nlmsg"
 	"uplinkd/routes"
 )
-
-// A Packet is what a route is looked up for. What is zero is not told.
-type Packet struct {
-	To, From     netip.Addr
-	Mark         uint32
-	Protocol     uint8
-	SPort, DPort uint16
-	In           string // the interface it comes in by; "": this host sends it
-}
-
-// A Way is the kernel's own answer.
-type Way struct {
-	Type      string // unicast, local, prohibit, ...
-	Table     uint32
-	Interface string
-	Gateway   netip.Addr // not valid: the target is on the link
-	Source    netip.Addr
-	Rule      string // that led to the table, as of `ip rule`; "" when none of those that are known did
-}
 
 // Attributes of a route (linux/rtnetlink.h) that the library does not name.
 const (
@@ -49,9 +31,9 @@ var routeTypes = map[uint8]string{
 // Explain asks the kernel which way a packet would take. An error of the kernel's
 // is its answer too: "network is unreachable", "permission denied" for prohibit.
 // Read must have been called.
-func (k *Kernel) Explain(ctx context.Context, p Packet) (Way, error) {
+func (k *Kernel) Explain(ctx context.Context, p routes.Packet) (routes.Way, error) {
 	if err := ctx.Err(); err != nil {
-		return Way{}, err
+		return routes.Way{}, err
 	}
 	req := nl.NewNetlinkRequest(unix.RTM_GETROUTE, unix.NLM_F_REQUEST)
 	to := p.To.AsSlice()
@@ -76,58 +58,34 @@ func (k *Kernel) Explain(ctx context.Context, p Packet) (Way, error) {
 	if p.In != "" {
 		index, err := k.linkIndex(p.In)
 		if err != nil {
-			return Way{}, err
+			return routes.Way{}, err
 		}
 		req.AddData(nl.NewRtAttr(unix.RTA_IIF, nl.Uint32Attr(uint32(index))))
 	}
 	messages, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
 	if err != nil {
-		return Way{}, err
+		return routes.Way{}, err
 	}
 	if len(messages) != 1 || len(messages[0]) < unix.SizeofRtMsg {
-		return Way{}, fmt.Errorf("the kernel gave %d answers where one belongs", len(messages))
+		return routes.Way{}, fmt.Errorf("the kernel gave %d answers where one belongs", len(messages))
 	}
 	return k.way(messages[0]), nil
 }
 
-func (k *Kernel) way(m []byte) Way {
+func (k *Kernel) way(m []byte) routes.Way {
 	attrs := m[unix.SizeofRtMsg:]
-	w := Way{Type: routeTypes[m[7]], Table: uint32(m[4])}
-	if b := attribute(attrs, unix.RTA_TABLE); len(b) == 4 {
+	w := routes.Way{Type: routeTypes[m[7]], Table: uint32(m[4])}
+	if b := nlmsg.Attr(attrs, unix.RTA_TABLE); len(b) == 4 {
 		w.Table = native.Uint32(b)
 	}
-	if b := attribute(attrs, unix.RTA_OIF); len(b) == 4 {
+	if b := nlmsg.Attr(attrs, unix.RTA_OIF); len(b) == 4 {
 		for name, index := range k.index {
 			if index == int(native.Uint32(b)) {
 				w.Interface = name
 			}
 		}
 	}
-	w.Gateway, _ = netip.AddrFromSlice(attribute(attrs, unix.RTA_GATEWAY))
-	w.Source, _ = netip.AddrFromSlice(attribute(attrs, unix.RTA_PREFSRC))
+	w.Gateway, _ = netip.AddrFromSlice(nlmsg.Attr(attrs, unix.RTA_GATEWAY))
+	w.Source, _ = netip.AddrFromSlice(nlmsg.Attr(attrs, unix.RTA_PREFSRC))
 	return w
-}
-
-// matches reports whether a rule is for such a packet, as far as that is told.
-func matches(r routes.Rule, p Packet) bool {
-	return !r.V6 && !r.Foreign && r.Out == "" && (r.Mask == 0 || p.Mark&r.Mask == r.Mark) &&
-		(!r.From.IsValid() || p.From.IsValid() && r.From.Contains(p.From))
-}
-
-// LedBy returns the first of the rules that leads such a packet to that table.
-// The kernel does not tell it. One that shows no default route is taken not to have
-// led to a gateway: a more specific route via one is rare.
-func LedBy(rules []routes.Rule, p Packet, w Way) string {
-	for _, r := range rules {
-		if matches(r, p) && r.Table == w.Table && (!r.SuppressDefault || !w.Gateway.IsValid()) {
-			return r.String()
-		}
-	}
-	switch w.Table {
-	case routes.TableLocal:
-		return "pref 0 lookup local"
-	case routes.TableMain:
-		return "pref 32766 lookup main"
-	}
-	return ""
 }

@@ -23,14 +23,14 @@ const answerTimeout = 5 * time.Second
 
 // A Kernel reads and changes one network namespace. It is for one goroutine.
 type Kernel struct {
-	handle *netlink.Handle
-	rules  map[int]*nl.SocketHandle // the library's rule code loses fields; ours needs a socket of its own
-	nft    *nftables.Conn
-	ledger *ledger
-	look   bool           // only look: the record is left as it is
-	tags   bool           // this kernel keeps the tag of an address (IFA_PROTO, Linux 5.18)
-	index  map[string]int // of every link, as of the last Read
-	mtus   map[string]int // likewise
+	handle  *netlink.Handle
+	rules   map[int]*nl.SocketHandle // the library's rule code loses fields; ours needs a socket of its own
+	nft     *nftables.Conn
+	restore *restoreFile
+	look    bool           // only look: the record is left as it is
+	tags    bool           // this kernel keeps the tag of an address (IFA_PROTO, Linux 5.18)
+	index   map[string]int // of every link, as of the last Read
+	mtus    map[string]int // likewise
 }
 
 var _ routes.Kernel = (*Kernel)(nil)
@@ -50,10 +50,10 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		return nil, fmt.Errorf("open a netlink socket for rules: %w", err)
 	}
 	k := &Kernel{
-		handle: handle,
-		rules:  map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}},
-		ledger: newLedger(stateDir, log),
-		tags:   keepsAddressTags(),
+		handle:  handle,
+		rules:   map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}},
+		restore: newRestoreFile(stateDir, log),
+		tags:    keepsAddressTags(),
 	}
 	// One for good, opened early: the library waits by select(2), which knows no file
 	// descriptor beyond 1023.
@@ -97,10 +97,10 @@ func Look(stateDir string, log *slog.Logger) (*Kernel, error) {
 }
 
 // RecordedOwners returns the tags that were used in this boot, and not cleaned up.
-func (k *Kernel) RecordedOwners() []routes.Owner { return k.ledger.load().Owners }
+func (k *Kernel) RecordedOwners() []routes.Owner { return k.restore.load().Owners }
 
 // Forget removes the record of what has to be given back, when all of it has been.
-func (k *Kernel) Forget() error { return k.ledger.remove() }
+func (k *Kernel) Forget() error { return k.restore.remove() }
 
 // CheckStateDir returns why a directory cannot hold the record of what has to
 // be given back, nil if it can, or can be made.
@@ -120,8 +120,8 @@ func CheckStateDir(dir string) error {
 // Unreadable returns why the record of what to give back cannot be read, nil if
 // it can or there is none.
 func (k *Kernel) Unreadable() error {
-	k.ledger.load()
-	return k.ledger.unreadable
+	k.restore.load()
+	return k.restore.unreadable
 }
 
 // Close frees the sockets.
@@ -156,10 +156,10 @@ func (k *Kernel) do(op routes.Op) error {
 		return k.setLinkUp(op.Interface)
 	case routes.SetLinkDown:
 		return k.setLinkDown(op.Interface)
-	case routes.WriteSysctl:
-		return k.writeSysctl(op.Sysctl)
-	case routes.RestoreSysctl:
-		return k.restoreSysctl(op.Saved)
+	case routes.WriteSetting:
+		return k.writeSetting(op.Setting)
+	case routes.RestoreSetting:
+		return k.restoreSetting(op.Saved)
 	case routes.PutAddress:
 		return k.putAddress(op.Address, op.Now)
 	case routes.DeleteAddress:
@@ -206,19 +206,19 @@ func (k *Kernel) setLinkUp(name string) error {
 	if err != nil {
 		return err
 	}
-	k.ledger.raise(name, index)
+	k.restore.raise(name, index)
 	return k.handle.LinkSetUp(linkWithIndex(index))
 }
 
 func (k *Kernel) setLinkDown(name string) error {
 	index, err := k.linkIndex(name)
-	if err == nil && k.ledger.raised(name, index) {
+	if err == nil && k.restore.raised(name, index) {
 		err = k.handle.LinkSetDown(linkWithIndex(index))
 	}
 	if err != nil && !errors.Is(err, unix.ENODEV) {
 		return err
 	}
-	k.ledger.lower(name)
+	k.restore.lower(name)
 	return nil
 }
 

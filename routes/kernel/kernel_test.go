@@ -49,7 +49,7 @@ func full() routes.Set {
 	bare := routes.NextHop{Interface: "wan2", Weight: 1}
 	return routes.Set{
 		Owner: owner, Prune: true, Observe: []string{"wan1", "wan2"},
-		Sysctls: []routes.Sysctl{{Name: "net/ipv4/conf/wan1/rp_filter", Value: "2"}, {Name: "net/ipv4/fib_multipath_hash_policy", Value: "1"}},
+		Settings: []routes.Setting{{Name: "net/ipv4/conf/wan1/rp_filter", Value: "2"}, {Name: "net/ipv4/fib_multipath_hash_policy", Value: "1"}},
 		Addresses: []routes.Address{
 			{Interface: "wan1", Prefix: netip.MustParsePrefix("192.0.2.5/24"), Protocol: 201},
 			{Interface: "wan2", Prefix: netip.MustParsePrefix("198.51.100.5/32"), Protocol: 201, Until: time.Now().Add(time.Hour)},
@@ -141,7 +141,7 @@ func onlyTags(plan routes.Plan) string {
 	var lines []string
 	for _, op := range plan.Ops {
 		switch op.(type) {
-		case routes.PutAddress, routes.DeleteAddress, routes.RestoreSysctl, routes.WriteSysctl:
+		case routes.PutAddress, routes.DeleteAddress, routes.RestoreSetting, routes.WriteSetting:
 		default:
 			lines = append(lines, op.String())
 		}
@@ -299,7 +299,7 @@ func TestMTU(t *testing.T) {
 	}
 	want := routes.Set{
 		Owner: owner, Prune: true, Observe: []string{"wan1"},
-		Sysctls: []routes.Sysctl{{Name: routes.LinkMTU("wan1"), Value: "1400"}},
+		Settings: []routes.Setting{routes.NewMTU("wan1", "1400")},
 	}
 	k := open()
 	plan := routes.Diff(want, read(t, k, want))

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"uplinkd/internal/nlmsg"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -83,21 +85,18 @@ const (
 // sift notes the neighbours that have failed among netlink messages, and strikes
 // those out that have been deleted or answer.
 func sift(b []byte, gone map[neighbour]bool) {
-	for len(b) >= unix.NLMSG_HDRLEN {
-		length := int(native.Uint32(b))
-		if length < unix.NLMSG_HDRLEN || length > len(b) {
-			return
+	for m, rest, ok := nlmsg.Next(b); ok; m, rest, ok = nlmsg.Next(rest) {
+		if len(m.Body) < neighbourHeader || m.Type != unix.RTM_NEWNEIGH && m.Type != unix.RTM_DELNEIGH {
+			continue
 		}
-		kind, m := native.Uint16(b[4:]), b[unix.NLMSG_HDRLEN:length]
-		if len(m) >= neighbourHeader && (kind == unix.RTM_NEWNEIGH || kind == unix.RTM_DELNEIGH) {
-			if address, ok := netip.AddrFromSlice(attribute(m[neighbourHeader:], neighbourDst)); ok {
-				n := neighbour{int(int32(native.Uint32(m[4:]))), address}
-				delete(gone, n)
-				if kind == unix.RTM_NEWNEIGH && native.Uint16(m[8:])&unix.NUD_FAILED != 0 {
-					gone[n] = true
-				}
-			}
+		address, ok := netip.AddrFromSlice(nlmsg.Attr(m.Body[neighbourHeader:], neighbourDst))
+		if !ok {
+			continue
 		}
-		b = b[min((length+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1), len(b)):]
+		n := neighbour{int(int32(native.Uint32(m.Body[4:]))), address}
+		delete(gone, n)
+		if m.Type == unix.RTM_NEWNEIGH && native.Uint16(m.Body[8:])&unix.NUD_FAILED != 0 {
+			gone[n] = true
+		}
 	}
 }

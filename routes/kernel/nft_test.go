@@ -10,36 +10,37 @@ import (
 
 	"uplinkd/internal/lab/labtest"
 	"uplinkd/routes"
+	"uplinkd/routes/firewall"
 	"uplinkd/routes/kernel"
 )
 
-func prefixes(list ...string) *routes.Prefixes {
+func prefixes(list ...string) *firewall.Prefixes {
 	var all []netip.Prefix
 	for _, s := range list {
 		all = append(all, netip.MustParsePrefix(s))
 	}
-	return routes.NewPrefixes(all)
+	return firewall.NewPrefixes(all)
 }
 
 // everything is a Firewall with every kind of statement.
-func everything() routes.Firewall {
+func everything() firewall.Table {
 	user, dscp := uint32(1000), uint8(46)
-	return routes.Firewall{
-		Table: "uplinkd", Mask: 0xff, Marks: true,
-		Uplinks: []routes.FirewallUplink{
+	return firewall.Table{
+		Name: "uplinkd", Mask: 0xff, Marks: true,
+		Uplinks: []firewall.Uplink{
 			{Name: "isp1", Interface: "wan1", Mark: 0x97, Masquerade: true}, {Name: "isp2", Interface: "wan2", Mark: 0x98},
 		},
-		Policies: []routes.Policy{
+		Policies: []firewall.Policy{
 			{Name: "voice", DSCP: &dscp, Protocol: []uint8{17}, Mark: 0x97},
 			{
 				Name: "mail", From: prefixes("192.0.2.0/24"), To: prefixes("198.51.100.0/25", "203.0.113.0/24", "255.255.255.0/24"),
-				DPort: []routes.PortRange{{First: 25, Last: 25}, {First: 465, Last: 587}, {First: 65000, Last: 65535}}, Mark: 0x98,
+				DPort: []firewall.PortRange{{First: 25, Last: 25}, {First: 465, Last: 587}, {First: 65000, Last: 65535}}, Mark: 0x98,
 			},
-			{Name: "guest", In: "wlan0", SPort: []routes.PortRange{{First: 1024, Last: 2000}}, Prohibit: true},
+			{Name: "guest", In: "wlan0", SPort: []firewall.PortRange{{First: 1024, Last: 2000}}, Prohibit: true},
 			{Name: "me", User: &user, Mark: 0x98},
 			{Name: "skipped", In: "wlan1", Skip: true},
-			{Name: "login", To: prefixes("198.18.0.0/15"), Sticky: &routes.Sticky{Seconds: 600, Ways: []routes.StickyWay{{Mark: 0x97, Weight: 2}, {Mark: 0x98, Weight: 1}}}},
-			{Name: "both", Protocol: []uint8{6}, Sticky: &routes.Sticky{Destination: true, Seconds: 60, Ways: []routes.StickyWay{{Mark: 0x97, Weight: 1}}}},
+			{Name: "login", To: prefixes("198.18.0.0/15"), Sticky: &firewall.Sticky{Seconds: 600, Ways: []firewall.StickyWay{{Mark: 0x97, Weight: 2}, {Mark: 0x98, Weight: 1}}}},
+			{Name: "both", Protocol: []uint8{6}, Sticky: &firewall.Sticky{Destination: true, Seconds: 60, Ways: []firewall.StickyWay{{Mark: 0x97, Weight: 1}}}},
 			{Name: "rest"},
 		},
 	}
@@ -54,7 +55,7 @@ func nft(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-func putFirewall(t *testing.T, k *kernel.Kernel, f routes.Firewall) {
+func putFirewall(t *testing.T, k *kernel.Kernel, f firewall.Table) {
 	t.Helper()
 	do(t, k, []routes.Op{routes.PutFirewall{Firewall: f}})
 	if got := read(t, k, routes.Set{Owner: owner}).Firewall; got != f.Version() {
@@ -121,7 +122,7 @@ func TestFirewall(t *testing.T) {
 	// Another kind of stickiness under the same name. From the review.
 	other := everything()
 	putFirewall(t, k, other)
-	other.Policies[5].Sticky = &routes.Sticky{Destination: true, Seconds: 60, Ways: other.Policies[5].Sticky.Ways}
+	other.Policies[5].Sticky = &firewall.Sticky{Destination: true, Seconds: 60, Ways: other.Policies[5].Sticky.Ways}
 	putFirewall(t, k, other)
 	if now := nft(t, "list", "table", "inet", "foreign"); now != foreign {
 		t.Errorf("a foreign table was touched:\n%s", now)
@@ -147,7 +148,7 @@ func TestManyPrefixes(t *testing.T) {
 	}
 	f := everything()
 	start := time.Now()
-	f.Policies = []routes.Policy{{Name: "many", To: routes.NewPrefixes(list), Mark: 0x97}}
+	f.Policies = []firewall.Policy{{Name: "many", To: firewall.NewPrefixes(list), Mark: 0x97}}
 	made := time.Since(start)
 	if n := len(f.Policies[0].To.Ranges); n != len(list) {
 		t.Fatalf("%d ranges of %d prefixes: the test proves nothing", n, len(list))

@@ -15,12 +15,12 @@ import (
 
 // Read implements routes.Kernel. It sends five dump requests (links, addresses,
 // routes, rules, nft tables), one more for the chains of our own table, one while a
-// link is up that was found down, and reads one file a sysctl.
+// link is up that was found down, and reads one file a setting.
 func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, error) {
 	if err := ctx.Err(); err != nil {
 		return routes.State{}, err
 	}
-	saved, raised := k.ledger.read()
+	saved, raised := k.restore.read()
 	state := routes.State{At: time.Now(), Saved: saved}
 	names, err := k.readLinks(&state, append(slices.Clone(scope.Links), mapKeys(raised)...))
 	if err != nil {
@@ -50,13 +50,13 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 	if err := k.readFirewall(&state, scope.Owner); err != nil {
 		return routes.State{}, fmt.Errorf("read the nft table: %w", err)
 	}
-	return state, k.readSysctls(&state, scope)
+	return state, k.readSettings(&state, scope)
 }
 
 // noteSeen says which links were up under our care, now or before this process,
 // and remembers those of now.
 func (k *Kernel) noteSeen(state *routes.State, scope routes.Scope) {
-	seen := k.ledger.load().SeenUp
+	seen := k.restore.load().SeenUp
 	up := map[string]int{}
 	for _, l := range state.Links {
 		if seen[l.Name] == l.Index {
@@ -67,7 +67,7 @@ func (k *Kernel) noteSeen(state *routes.State, scope routes.Scope) {
 		}
 	}
 	if !k.look && len(scope.Links) > 0 {
-		k.ledger.see(scope.Owner, scope.Links, up)
+		k.restore.see(scope.Owner, scope.Links, up)
 	}
 }
 
@@ -148,8 +148,8 @@ func (k *Kernel) readAddresses(state *routes.State, scope routes.Scope, family i
 		if a.ValidLft > 0 && uint32(a.ValidLft) != forever {
 			address.Until = state.At.Add(time.Duration(a.ValidLft) * time.Second)
 		}
-		// Before Linux 5.18 an address carries no tag; then the ledger tells.
-		if !k.tags && address.Protocol == 0 && k.ledger.hasAddress(a.LinkIndex, address.Prefix) {
+		// Before Linux 5.18 an address carries no tag; then the record tells.
+		if !k.tags && address.Protocol == 0 && k.restore.hasAddress(a.LinkIndex, address.Prefix) {
 			address.Protocol = scope.Owner.Protocol
 		}
 		if slices.Contains(scope.Links, address.Interface) || scope.Owner.OwnsAddress(address) ||

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/nlmsg"
 	"uplinkd/routes"
 )
 
@@ -29,13 +30,13 @@ func TestForeignMatches(t *testing.T) {
 	plain := encodeRule(routes.Rule{Priority: 1, Table: 254, Protocol: 3})
 	change := func(edit func([]byte) []byte) []byte { return edit(append([]byte(nil), plain...)) }
 	for name, m := range map[string][]byte{
-		"to":       change(func(b []byte) []byte { b[1] = 8; return putAttr(b, fraDst, []byte{10, 0, 0, 0}) }),
+		"to":       change(func(b []byte) []byte { b[1] = 8; return nlmsg.AppendAttr(b, fraDst, []byte{10, 0, 0, 0}) }),
 		"tos":      change(func(b []byte) []byte { b[3] = 4; return b }),
 		"goto":     change(func(b []byte) []byte { b[7] = 2; return putUint32(b, fraGoto, 9) }),
 		"not":      change(func(b []byte) []byte { b[8] |= ruleInvert; return b }),
-		"iif":      change(func(b []byte) []byte { return putAttr(b, fraIIFName, []byte("lo\x00")) }),
-		"uid":      change(func(b []byte) []byte { return putAttr(b, fraUIDRange, make([]byte, 8)) }),
-		"port":     change(func(b []byte) []byte { return putAttr(b, fraIPProto+2, make([]byte, 4)) }),
+		"iif":      change(func(b []byte) []byte { return nlmsg.AppendAttr(b, fraIIFName, []byte("lo\x00")) }),
+		"uid":      change(func(b []byte) []byte { return nlmsg.AppendAttr(b, fraUIDRange, make([]byte, 8)) }),
+		"port":     change(func(b []byte) []byte { return nlmsg.AppendAttr(b, fraIPProto+2, make([]byte, 4)) }),
 		"suppress": change(func(b []byte) []byte { return putUint32(b, fraSuppressPrefixlen, 8) }),
 	} {
 		r, err := parseRule(m)

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/nlmsg"
 	"uplinkd/routes"
 )
 
@@ -76,13 +77,13 @@ func encodeRule(r routes.Rule) []byte {
 	b[7] = actionToTable
 	b = putUint32(b, fraTable, r.Table)
 	b = putUint32(b, fraPriority, r.Priority)
-	b = putAttr(b, fraProtocol, []byte{r.Protocol})
+	b = nlmsg.AppendAttr(b, fraProtocol, []byte{r.Protocol})
 	if r.From.IsValid() {
 		b[2] = uint8(r.From.Bits())
-		b = putAttr(b, fraSrc, r.From.Addr().AsSlice())
+		b = nlmsg.AppendAttr(b, fraSrc, r.From.Addr().AsSlice())
 	}
 	if r.Out != "" {
-		b = putAttr(b, fraOIFName, append([]byte(r.Out), 0))
+		b = nlmsg.AppendAttr(b, fraOIFName, append([]byte(r.Out), 0))
 	}
 	if r.Mask != 0 {
 		b = putUint32(b, fraFWMark, r.Mark)
@@ -95,17 +96,7 @@ func encodeRule(r routes.Rule) []byte {
 }
 
 func putUint32(b []byte, kind uint16, value uint32) []byte {
-	return putAttr(b, kind, native.AppendUint32(nil, value))
-}
-
-func putAttr(b []byte, kind uint16, value []byte) []byte {
-	b = native.AppendUint16(b, uint16(unix.SizeofRtAttr+len(value)))
-	b = native.AppendUint16(b, kind)
-	b = append(b, value...)
-	for len(b)%unix.RTA_ALIGNTO != 0 {
-		b = append(b, 0)
-	}
-	return b
+	return nlmsg.AppendAttr(b, kind, native.AppendUint32(nil, value))
 }
 
 // parseRule reads a rule out of an RTM_NEWRULE message. What a rule of ours

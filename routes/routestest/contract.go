@@ -30,7 +30,8 @@ var (
 	gateway = netip.MustParseAddr("192.0.2.1")
 	sysctl  = "net/ipv4/conf/up0/rp_filter"
 	scope   = routes.Scope{
-		Owner: owner, Links: []string{"up0", "down0"}, Tables: []uint32{254, 501}, Sysctls: []string{sysctl},
+		Owner: owner, Links: []string{"up0", "down0"}, Tables: []uint32{254, 501},
+		Settings: []routes.Setting{routes.NewSysctl(sysctl, "")},
 	}
 	leased   = netip.MustParsePrefix("198.51.100.7/24")
 	leaseGW  = netip.MustParseAddr("198.51.100.1")
@@ -226,17 +227,17 @@ func contractAddress(t *testing.T, w World) {
 
 func contractSysctl(t *testing.T, w World) {
 	t.Helper()
-	was := read(t, w).Sysctls
+	was := read(t, w).Settings
 	if len(was) != 1 || was[0].Value == "2" {
 		t.Fatalf("the contract needs %s to be there and not 2: %v", sysctl, was)
 	}
-	do(t, w, routes.WriteSysctl{Sysctl: routes.Sysctl{Name: sysctl, Value: "2"}})
+	do(t, w, routes.WriteSetting{Setting: routes.NewSysctl(sysctl, "2")})
 	state := read(t, w)
-	same(t, "written", []routes.Sysctl{{Name: sysctl, Value: "2"}}, state.Sysctls)
-	saved := []routes.Saved{{Sysctl: was[0], Set: "2"}}
+	same(t, "written", []routes.Setting{routes.NewSysctl(sysctl, "2")}, state.Settings)
+	saved := []routes.Saved{{Setting: was[0], Set: "2"}}
 	same(t, "saved", saved, state.Saved)
-	do(t, w, routes.RestoreSysctl{Saved: saved[0]})
-	same(t, "restored", was, read(t, w).Sysctls)
+	do(t, w, routes.RestoreSetting{Saved: saved[0]})
+	same(t, "restored", was, read(t, w).Settings)
 	same(t, "forgotten", []routes.Saved(nil), read(t, w).Saved)
 }
 
@@ -260,7 +261,7 @@ func contractGone(t *testing.T, w World) {
 		routes.SetLinkUp{Interface: "none0"},
 		routes.PutAddress{Address: routes.Address{Interface: "none0", Prefix: leased}},
 		routes.AddRoute{Route: route(501, 0, hop("none0", gateway, 1))},
-		routes.WriteSysctl{Sysctl: routes.Sysctl{Name: "net/ipv4/conf/none0/rp_filter", Value: "2"}},
+		routes.WriteSetting{Setting: routes.NewSysctl("net/ipv4/conf/none0/rp_filter", "2")},
 	} {
 		if err := w.Kernel.Do(context.Background(), op); !errors.Is(err, routes.ErrGone) {
 			t.Errorf("%s: got %v, want ErrGone", op, err)
@@ -273,7 +274,7 @@ func contractCleanup(t *testing.T, w World) {
 	before := read(t, w)
 	set := routes.Set{
 		Owner: owner, Prune: true, Observe: scope.Links, Links: []string{"down0"},
-		Sysctls:   []routes.Sysctl{{Name: sysctl, Value: "2"}},
+		Settings:  []routes.Setting{routes.NewSysctl(sysctl, "2")},
 		Addresses: []routes.Address{leaseAddress(time.Time{})},
 		Tables:    []routes.Route{route(501, 0, hop("up0", gateway, 1))},
 		Rules:     []routes.Rule{{Priority: 20100, Mark: 0x97, Mask: 0xff, Table: 501, Protocol: 201}},

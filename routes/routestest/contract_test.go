@@ -14,7 +14,7 @@ func TestContract(t *testing.T) {
 		fake.Edit(func(s *routes.State) {
 			s.Links = []routes.Link{{Name: "up0", Index: 2, Up: true, Carrier: true}, {Name: "down0", Index: 3}}
 			s.Addresses = []routes.Address{{Interface: "up0", Prefix: netip.MustParsePrefix("192.0.2.5/24")}}
-			s.Sysctls = []routes.Sysctl{{Name: "net/ipv4/conf/up0/rp_filter", Value: "1"}}
+			s.Settings = []routes.Setting{{Name: "net/ipv4/conf/up0/rp_filter", Value: "1"}}
 		})
 		return routestest.World{Kernel: fake, Foreign: func(table, metric uint32, gateway netip.Addr) error {
 			fake.Edit(func(s *routes.State) {

@@ -61,7 +61,7 @@ func (f *Fake) copy() routes.State {
 	s.Addresses = slices.Clone(s.Addresses)
 	s.Routes = slices.Clone(s.Routes)
 	s.Rules = slices.Clone(s.Rules)
-	s.Sysctls = slices.Clone(s.Sysctls)
+	s.Settings = slices.Clone(s.Settings)
 	s.Saved = slices.Clone(s.Saved)
 	s.RaisedUp = slices.Clone(s.RaisedUp)
 	return s
@@ -86,9 +86,9 @@ func (f *Fake) Read(_ context.Context, scope routes.Scope) (routes.State, error)
 	s.Routes = slices.DeleteFunc(s.Routes, func(r routes.Route) bool {
 		return !scope.Owner.OwnsRoute(r) && (r.Dst.Bits() != 0 || !slices.Contains(scope.Tables, r.Table))
 	})
-	s.Sysctls = slices.DeleteFunc(s.Sysctls, func(c routes.Sysctl) bool {
-		saved := slices.ContainsFunc(s.Saved, func(s routes.Saved) bool { return s.Name == c.Name })
-		return !saved && !slices.Contains(scope.Sysctls, c.Name)
+	s.Settings = slices.DeleteFunc(s.Settings, func(c routes.Setting) bool {
+		saved := slices.ContainsFunc(s.Saved, func(s routes.Saved) bool { return s.ID() == c.ID() })
+		return !saved && !slices.ContainsFunc(scope.Settings, func(w routes.Setting) bool { return w.ID() == c.ID() })
 	})
 	return s, nil
 }
@@ -103,162 +103,56 @@ func (f *Fake) Do(_ context.Context, op routes.Op) error {
 			return err
 		}
 	}
+	if err := f.refusal(op); err != nil {
+		return err
+	}
+	f.state = routes.Apply(f.state, op)
+	return nil
+}
+
+// refusal returns why the kernel would not carry an operation out.
+func (f *Fake) refusal(op routes.Op) error {
 	switch op := op.(type) {
-	case routes.AddRoute, routes.ReplaceRoute, routes.DeleteRoute, routes.AddRule, routes.DeleteRule:
-		return f.doRouting(op)
 	case routes.SetLinkUp:
-		return f.setLink(op.Interface, true)
+		return f.exists(op.Interface)
 	case routes.SetLinkDown:
-		return f.setLink(op.Interface, false)
-	case routes.WriteSysctl:
-		return f.writeSysctl(op.Sysctl)
-	case routes.PutFirewall:
-		f.state.Firewall = op.Firewall.Version()
-	case routes.DeleteFirewall:
-		f.state.Firewall = ""
-	case routes.RestoreSysctl:
-		f.restoreSysctl(op.Saved)
+		return f.exists(op.Interface)
 	case routes.PutAddress:
-		return f.putAddress(op.Address)
-	case routes.DeleteAddress:
-		f.deleteAddress(op.Address)
-	default:
-		return fmt.Errorf("routestest: unknown operation %T", op)
-	}
-	return nil
-}
-
-func (f *Fake) doRouting(op routes.Op) error {
-	switch op := op.(type) {
-	case routes.AddRoute:
-		return f.putRoute(op.Route, false)
-	case routes.ReplaceRoute:
-		return f.putRoute(op.Route, true)
-	case routes.DeleteRoute:
-		f.state.Routes = slices.DeleteFunc(f.state.Routes, func(r routes.Route) bool {
-			return r.RouteKey == op.Route.RouteKey && r.Protocol == op.Route.Protocol
-		})
-	case routes.AddRule:
-		if !slices.Contains(f.state.Rules, op.Rule) {
-			f.state.Rules = append(f.state.Rules, op.Rule)
-		}
-	case routes.DeleteRule:
-		f.state.Rules = slices.DeleteFunc(f.state.Rules, func(r routes.Rule) bool { return r == op.Rule })
-	}
-	return nil
-}
-
-func (f *Fake) link(name string) *routes.Link {
-	for i := range f.state.Links {
-		if f.state.Links[i].Name == name {
-			return &f.state.Links[i]
-		}
-	}
-	return nil
-}
-
-func (f *Fake) setLink(name string, up bool) error {
-	l := f.link(name)
-	if l == nil {
-		return routes.ErrGone
-	}
-	if up && !l.Up {
-		f.state.RaisedUp = append(f.state.RaisedUp, name)
-	}
-	if !up {
-		f.state.RaisedUp = slices.DeleteFunc(f.state.RaisedUp, func(n string) bool { return n == name })
-		f.flush(name)
-	}
-	l.Up = up
-	return nil
-}
-
-// flush drops the routes that lose their last usable nexthop with a link, as
-// the kernel does, silently; a route that has others left keeps all of them.
-func (f *Fake) flush(name string) {
-	f.state.Routes = slices.DeleteFunc(f.state.Routes, func(r routes.Route) bool {
-		return r.Type == routes.Unicast && !slices.ContainsFunc(r.NextHops, func(h routes.NextHop) bool {
-			l := f.link(h.Interface)
-			return h.Interface != name && l != nil && l.Up
-		})
-	})
-}
-
-func (f *Fake) writeSysctl(s routes.Sysctl) error {
-	i := slices.IndexFunc(f.state.Sysctls, func(c routes.Sysctl) bool { return c.Name == s.Name })
-	if i < 0 {
-		return routes.ErrGone
-	}
-	was := f.state.Sysctls[i].Value
-	f.state.Sysctls[i].Value = s.Value
-	for j := range f.state.Saved {
-		if saved := &f.state.Saved[j]; saved.Name == s.Name {
-			if was != saved.Set {
-				saved.Value = was
-			}
-			saved.Set = s.Value
-			return nil
-		}
-	}
-	f.state.Saved = append(f.state.Saved, routes.Saved{Sysctl: routes.Sysctl{Name: s.Name, Value: was}, Set: s.Value})
-	return nil
-}
-
-func (f *Fake) restoreSysctl(saved routes.Saved) {
-	for i := range f.state.Sysctls {
-		if c := &f.state.Sysctls[i]; c.Name == saved.Name && c.Value == saved.Set {
-			c.Value = saved.Value
-		}
-	}
-	f.state.Saved = slices.DeleteFunc(f.state.Saved, func(s routes.Saved) bool { return s.Name == saved.Name })
-}
-
-func (f *Fake) putAddress(a routes.Address) error {
-	if f.link(a.Interface) == nil {
-		return routes.ErrGone
-	}
-	i := slices.IndexFunc(f.state.Addresses, func(h routes.Address) bool {
-		return h.Interface == a.Interface && h.Prefix == a.Prefix
-	})
-	if i >= 0 {
-		f.state.Addresses[i] = a
-		return nil
-	}
-	f.state.Addresses = append(f.state.Addresses, a)
-	return nil
-}
-
-func (f *Fake) deleteAddress(a routes.Address) {
-	f.state.Addresses = slices.DeleteFunc(f.state.Addresses, func(h routes.Address) bool {
-		return h.Interface == a.Interface && h.Prefix == a.Prefix
-	})
-	left := slices.ContainsFunc(f.state.Addresses, func(h routes.Address) bool { return h.Interface == a.Interface })
-	if !left {
-		f.flush(a.Interface)
-	}
-}
-
-func (f *Fake) putRoute(r routes.Route, replace bool) error {
-	for _, hop := range r.NextHops {
-		l := f.link(hop.Interface)
-		if l == nil {
+		return f.exists(op.Address.Interface)
+	case routes.WriteSetting:
+		if !slices.ContainsFunc(f.state.Settings, func(c routes.Setting) bool { return c.ID() == op.Setting.ID() }) {
 			return routes.ErrGone
 		}
-		if !l.Up {
-			return fmt.Errorf("network is down: %s", hop.Interface)
+	case routes.AddRoute:
+		if slices.ContainsFunc(f.state.Routes, func(h routes.Route) bool { return h.RouteKey == op.Route.RouteKey }) {
+			return routes.ErrConflict
 		}
-		if hop.Gateway.IsValid() && !hop.OnLink && !f.onLink(hop) {
+		return f.ways(op.Route)
+	case routes.ReplaceRoute:
+		return f.ways(op.Route)
+	}
+	return nil
+}
+
+func (f *Fake) exists(name string) error {
+	if _, ok := f.state.Link(name); !ok {
+		return routes.ErrGone
+	}
+	return nil
+}
+
+// ways returns why a route's nexthops are not taken (fib_check_nh).
+func (f *Fake) ways(r routes.Route) error {
+	for _, hop := range r.NextHops {
+		l, ok := f.state.Link(hop.Interface)
+		switch {
+		case !ok:
+			return routes.ErrGone
+		case !l.Up:
+			return fmt.Errorf("network is down: %s", hop.Interface)
+		case hop.Gateway.IsValid() && !hop.OnLink && !f.onLink(hop):
 			return fmt.Errorf("nexthop %s has invalid gateway", hop.Gateway)
 		}
-	}
-	i := slices.IndexFunc(f.state.Routes, func(h routes.Route) bool { return h.RouteKey == r.RouteKey })
-	switch {
-	case i < 0:
-		f.state.Routes = append(f.state.Routes, r)
-	case !replace:
-		return routes.ErrConflict
-	default:
-		f.state.Routes[i] = r
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"uplinkd/uplink/status"
+	"uplinkd/uplink/api"
 )
 
 // answerMost bounds what is read of an answer, in bytes.
@@ -42,8 +43,8 @@ func NewClient(path string) *Client {
 }
 
 // Status asks how things stand.
-func (c *Client) Status(ctx context.Context) (status.Snapshot, error) {
-	var s status.Snapshot
+func (c *Client) Status(ctx context.Context) (api.Snapshot, error) {
+	var s api.Snapshot
 	err := c.call(ctx, http.MethodGet, pathStatus, &s)
 	return s, err
 }
@@ -53,33 +54,54 @@ func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, pathReload, nil)
 }
 
-// Order has an order carried out. Its By is the server's to say.
-func (c *Client) Order(ctx context.Context, name string, o Order) error {
+// Command has a command carried out, and returns when it is in force and on the disk.
+// Its By is the server's to say.
+func (c *Client) Command(ctx context.Context, name string, o api.Command) error {
 	query := url.Values{}
-	if o.Action == "weight" {
+	if o.Action == api.Weight {
 		query.Set("weight", strconv.Itoa(o.Weight))
 	}
 	if o.For > 0 {
 		query.Set("for", o.For.String())
 	}
-	path := "/v1/uplinks/" + url.PathEscape(name) + "/" + url.PathEscape(o.Action)
+	path := "/v1/uplinks/" + url.PathEscape(name) + "/" + url.PathEscape(string(o.Action))
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
 	return c.call(ctx, http.MethodPost, path, nil)
 }
 
+// Drain asks how far an uplink is from having no connections left.
+func (c *Client) Drain(ctx context.Context, name string) (api.DrainProgress, error) {
+	var p api.DrainProgress
+	err := c.call(ctx, http.MethodGet, "/v1/uplinks/"+url.PathEscape(name)+"/drain", &p)
+	return p, err
+}
+
+// Plan asks what would be done under a configuration, as if it stood in the file of
+// that name.
+func (c *Client) Plan(ctx context.Context, file string, text []byte) (api.Plan, error) {
+	var p api.Plan
+	query := url.Values{"file": {file}}
+	err := c.send(ctx, http.MethodPost, pathPlan+"?"+query.Encode(), bytes.NewReader(text), &p)
+	return p, err
+}
+
 // Events asks for the events after the one of that number. With wait it blocks
 // for a few seconds when there are none yet.
-func (c *Client) Events(ctx context.Context, after uint64, wait bool) (Events, error) {
-	var e Events
+func (c *Client) Events(ctx context.Context, after uint64, wait bool) (api.Events, error) {
+	var e api.Events
 	path := fmt.Sprintf("%s?after=%d&wait=%t", pathEvents, after, wait)
 	err := c.call(ctx, http.MethodGet, path, &e)
 	return e, err
 }
 
 func (c *Client) call(ctx context.Context, method, path string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, method, "http://uplinkd"+path, http.NoBody)
+	return c.send(ctx, method, path, http.NoBody, into)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader, into any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://uplinkd"+path, body)
 	if err != nil {
 		return err
 	}
@@ -88,22 +110,36 @@ func (c *Client) call(ctx context.Context, method, path string, into any) error 
 		return c.explain(err)
 	}
 	defer response.Body.Close() //nolint:errcheck // read to its end or given up
-	body := io.LimitReader(response.Body, answerMost)
+	answer := io.LimitReader(response.Body, answerMost)
 	if response.StatusCode != http.StatusOK {
-		var f failure
-		if err := json.NewDecoder(body).Decode(&f); err != nil || f.Error == "" {
-			return fmt.Errorf("the daemon answered %s", response.Status)
-		}
-		return errors.New(f.Error)
+		return refusal(response, answer)
 	}
 	if into == nil {
 		return nil
 	}
-	if err := json.NewDecoder(body).Decode(into); err != nil {
+	if err := json.NewDecoder(answer).Decode(into); err != nil {
 		return fmt.Errorf("read the daemon's answer: %w", err)
 	}
 	return nil
 }
+
+// refusal reads an answer that is an error. It can be told by errors.Is what kind.
+func refusal(response *http.Response, answer io.Reader) error {
+	var f failure
+	if err := json.NewDecoder(answer).Decode(&f); err != nil || f.Error == "" {
+		return fmt.Errorf("the daemon answered %s", response.Status)
+	}
+	return &refused{text: f.Error, kind: statuses[response.StatusCode]}
+}
+
+// A refused request has the daemon's words, and a kind when there is one.
+type refused struct {
+	text string
+	kind error
+}
+
+func (r *refused) Error() string { return r.text }
+func (r *refused) Unwrap() error { return r.kind }
 
 // explain says what an error of the socket means.
 func (c *Client) explain(err error) error {
@@ -114,6 +150,8 @@ func (c *Client) explain(err error) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w on %s: start it (systemctl start uplinkd), or name its socket with --socket",
 			ErrNotRunning, c.path)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("%w on %s any more: it went away before it answered", ErrNotRunning, c.path)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("no permission for %s: be root or in the socket's group", c.path)
 	}

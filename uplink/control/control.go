@@ -3,11 +3,11 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"net/http"
-	"time"
 
-	"uplinkd/uplink/status"
+	"uplinkd/uplink/api"
 )
 
 // Paths of the API.
@@ -15,42 +15,42 @@ const (
 	pathStatus = "/v1/status"
 	pathReload = "/v1/reload"
 	pathUplink = "/v1/uplinks/{name}/{action}"
+	pathDrain  = "/v1/uplinks/{name}/drain"
 	pathEvents = "/v1/events"
+	pathPlan   = "/v1/plan"
 )
 
-// An Order is what the operator wants of an uplink.
-type Order struct {
-	Action string        // enable | disable | drain | weight | renew
-	Weight int           // of weight: 1..256; 0: the configured one
-	For    time.Duration // it ends by itself; 0: it does not
-	By     string        // who gives it, as the server knows the client
-}
+// Errors that are told apart by the status of the answer, and so by both sides.
+var (
+	// ErrUnknownUplink is what a command for an uplink that is not configured gives.
+	ErrUnknownUplink = errors.New("no such uplink")
+	// ErrInPart is what a command gives that is in force, and not all that it should be.
+	ErrInPart = errors.New("done in part")
+)
 
-// Events are the daemon's answer to who asks what has changed.
-type Events struct {
-	Last   uint64         `json:"last"` // the number of the newest there is
-	Events []status.Event `json:"events"`
-}
-
-// ErrUnknownUplink is what an order for an uplink that is not configured gives.
-var ErrUnknownUplink = errors.New("no such uplink")
-
-// ErrNotRunning is what a client gets when no daemon listens.
+// ErrNotRunning is what a client gets when no daemon listens, or it went away before
+// it answered.
 var ErrNotRunning = errors.New("no daemon is running")
 
 // A Daemon is what the server needs of the daemon. Its methods are called from
 // several goroutines.
 type Daemon interface {
 	// Status returns how things stand.
-	Status() status.Snapshot
+	Status() api.Snapshot
 	// Reload reads the configuration anew. After an error nothing has changed.
-	Reload() error
-	// Order carries an order out. It returns ErrUnknownUplink for a name that is
+	Reload(ctx context.Context) error
+	// Command carries a command out, and returns when it is in force and will outlive
+	// a restart; ErrInPart when it will not. ErrUnknownUplink is for a name that is
 	// not configured.
-	Order(name string, o Order) error
+	Command(ctx context.Context, name string, c api.Command) error
+	// Drain returns how far an uplink is from having no connections left.
+	Drain(name string) (api.DrainProgress, error)
+	// Plan returns what would be done under the configuration that text is, as if it
+	// stood in the file of that name.
+	Plan(ctx context.Context, name string, text []byte) (api.Plan, error)
 	// Events returns the events after the one of that number, and a channel that
 	// is closed when there is another.
-	Events(after uint64) ([]status.Event, <-chan struct{})
+	Events(after uint64) ([]api.Event, <-chan struct{})
 }
 
 // failure is the body of an answer that is no success.
@@ -58,9 +58,17 @@ type failure struct {
 	Error string `json:"error"`
 }
 
+// The statuses of errors that are told apart.
+var statuses = map[int]error{
+	http.StatusNotFound:            ErrUnknownUplink,
+	http.StatusInsufficientStorage: ErrInPart,
+}
+
 func statusOf(err error) int {
-	if errors.Is(err, ErrUnknownUplink) {
-		return http.StatusNotFound
+	for status, kind := range statuses {
+		if errors.Is(err, kind) {
+			return status
+		}
 	}
 	return http.StatusUnprocessableEntity
 }

@@ -3,6 +3,7 @@ package control_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -17,8 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
-	"uplinkd/uplink/status"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,31 +27,46 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // A daemon answers as it is told.
 type daemon struct {
 	reload  error
-	ordered []control.Order
+	ordered []api.Command
 
 	mu     sync.Mutex // guards what follows
-	events []status.Event
+	events []api.Event
 	more   chan struct{}
 }
 
-func (d *daemon) Status() status.Snapshot {
-	return status.Snapshot{Version: 1, Uplinks: []status.Uplink{{Name: "isp1", State: "up"}}}
+func (d *daemon) Status() api.Snapshot {
+	return api.Snapshot{Version: 1, Uplinks: []api.Uplink{{Name: "isp1", State: "up"}}}
 }
 
-func (d *daemon) Reload() error { return d.reload }
+func (d *daemon) Reload(context.Context) error { return d.reload }
 
-func (d *daemon) Order(name string, o control.Order) error {
-	if name != "isp1" {
+func (d *daemon) Command(_ context.Context, name string, o api.Command) error {
+	switch name {
+	case "isp1":
+	case "isp2":
+		return fmt.Errorf("%w: the disk is full", control.ErrInPart)
+	default:
 		return control.ErrUnknownUplink
 	}
 	d.ordered = append(d.ordered, o)
 	return nil
 }
 
-func (d *daemon) Events(after uint64) ([]status.Event, <-chan struct{}) {
+func (d *daemon) Drain(name string) (api.DrainProgress, error) {
+	if name != "isp1" {
+		return api.DrainProgress{}, control.ErrUnknownUplink
+	}
+	return api.DrainProgress{State: api.DrainRunning, Connections: api.Known(3)}, nil
+}
+
+func (d *daemon) Plan(_ context.Context, name string, text []byte) (api.Plan, error) {
+	return api.Plan{Operations: []string{name, string(text)}, Conflicts: []api.Conflict{}}, nil
+}
+
+func (d *daemon) Events(after uint64) ([]api.Event, <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var list []status.Event
+	var list []api.Event
 	for _, e := range d.events {
 		if e.ID > after {
 			list = append(list, e)
@@ -107,7 +123,7 @@ func TestCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	orders := []control.Order{
+	orders := []api.Command{
 		{Action: "disable"},
 		{Action: "drain", For: 30 * time.Minute},
 		{Action: "weight", Weight: 7},
@@ -117,7 +133,7 @@ func TestCalls(t *testing.T) {
 	}
 	for i, o := range orders {
 		o.By = "a client cannot say who it is"
-		if err := client.Order(t.Context(), "isp1", o); err != nil {
+		if err := client.Command(t.Context(), "isp1", o); err != nil {
 			t.Errorf("%s: %v", o.Action, err)
 		}
 		orders[i].By = me.Username
@@ -125,25 +141,83 @@ func TestCalls(t *testing.T) {
 	if diff := cmp.Diff(orders, d.ordered); diff != "" {
 		t.Errorf("(-given +taken):\n%s", diff)
 	}
-	for name, o := range map[string]control.Order{
+	for name, o := range map[string]api.Command{
 		"isp9":         {Action: "enable"},
 		"../../status": {Action: "enable"},
 		"isp1":         {Action: "weight", Weight: 257},
 	} {
-		if err := client.Order(t.Context(), name, o); err == nil {
+		if err := client.Command(t.Context(), name, o); err == nil {
 			t.Errorf("%s of %s was taken", o.Action, name)
 		}
 	}
-	if err := client.Order(t.Context(), "isp1", control.Order{Action: "explode"}); err == nil ||
+	if err := client.Command(t.Context(), "isp9", api.Command{Action: api.Enable}); !errors.Is(err, control.ErrUnknownUplink) {
+		t.Errorf("an unknown uplink: %v", err)
+	}
+	if err := client.Command(t.Context(), "isp2", api.Command{Action: api.Enable}); !errors.Is(err, control.ErrInPart) ||
+		!strings.Contains(err.Error(), "the disk is full") {
+		t.Errorf("done in part: %v", err)
+	}
+	if err := client.Command(t.Context(), "isp1", api.Command{Action: "explode"}); err == nil ||
 		!strings.Contains(err.Error(), "drain") {
 		t.Errorf("an unknown action: %v, want the ones there are", err)
+	}
+}
+
+// A plan is asked for with the text of a configuration, which is bounded.
+func TestPlanAndDrain(t *testing.T) {
+	path := socket(t)
+	serve(t, path, &daemon{})
+	client := control.NewClient(path)
+	plan, err := client.Plan(t.Context(), "/etc/a b.yaml", []byte("uplinks: []"))
+	if err != nil || len(plan.Operations) != 2 || plan.Operations[0] != "/etc/a b.yaml" || plan.Operations[1] != "uplinks: []" {
+		t.Errorf("plan %+v, %v", plan, err)
+	}
+	if _, err := client.Plan(t.Context(), "big", make([]byte, 2<<20)); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("two megabytes of configuration: %v", err)
+	}
+	if p, err := client.Drain(t.Context(), "isp1"); err != nil || p.State != api.DrainRunning || p.Connections != api.Known(3) {
+		t.Errorf("drain %+v, %v", p, err)
+	}
+	if _, err := client.Drain(t.Context(), "isp9"); !errors.Is(err, control.ErrUnknownUplink) {
+		t.Errorf("drain of an unknown uplink: %v", err)
+	}
+}
+
+// A daemon that goes away before it has answered is not running: who waits out a
+// restart must be able to tell. From an attack: 221 of 250 calls beside restarts were
+// told so, 7 were not.
+func TestDaemonGoesAway(t *testing.T) {
+	path := socket(t)
+	listener, err := control.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for n := 0; ; n++ {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if n%2 == 0 { // with the request unread, so that the kernel resets
+				_, _ = conn.Read(make([]byte, 1))
+			} else {
+				_, _ = conn.Read(make([]byte, 4096))
+			}
+			_ = conn.Close()
+		}
+	}()
+	for range 10 {
+		if _, err := control.NewClient(path).Status(t.Context()); !errors.Is(err, control.ErrNotRunning) {
+			t.Errorf("%v, want ErrNotRunning", err)
+		}
 	}
 }
 
 // A client that follows gets each event once, as it comes.
 func TestEvents(t *testing.T) {
 	path := socket(t)
-	d := &daemon{more: make(chan struct{}), events: []status.Event{{ID: 1, To: "down"}}}
+	d := &daemon{more: make(chan struct{}), events: []api.Event{{ID: 1, To: "down"}}}
 	serve(t, path, d)
 	client := control.NewClient(path)
 	first, err := client.Events(t.Context(), 0, false)
@@ -153,7 +227,7 @@ func TestEvents(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.events = append(d.events, status.Event{ID: 2, To: "up"})
+		d.events = append(d.events, api.Event{ID: 2, To: "up"})
 		close(d.more)
 	})
 	next, err := client.Events(t.Context(), first.Last, true)

@@ -25,10 +25,11 @@ func (h Held) Error() string {
 // it. The lock ends with the process, however that ends.
 //
 // It is an abstract unix socket, which belongs to the namespace as the routes
-// do. Anybody may take such a name, so a holder that is neither root nor the
-// same user, or does not answer, is passed over: nobody is to keep the host from
-// being routed.
-func Lock(ctx context.Context, protocol uint8, rulePriority uint32) (io.Closer, error) {
+// do. Anybody may take such a name, so a holder that is neither root, nor the
+// same user, nor the one that stateDir belongs to, or does not answer, is passed over:
+// nobody is to keep the host from being routed. A daemon that is not root owns its
+// state directory, and so root's cleanup knows it.
+func Lock(ctx context.Context, protocol uint8, rulePriority uint32, stateDir string) (io.Closer, error) {
 	name := fmt.Sprintf("@uplinkd-%d-%d", protocol, rulePriority)
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
 	if err == nil {
@@ -38,10 +39,16 @@ func Lock(ctx context.Context, protocol uint8, rulePriority uint32) (io.Closer, 
 		return nil, fmt.Errorf("take the lock %s: %w", name, err)
 	}
 	holder, err := holderOf(ctx, name)
-	if err != nil || holder.Uid != 0 && int(holder.Uid) != os.Geteuid() {
+	if err != nil || holder.Uid != 0 && int(holder.Uid) != os.Geteuid() && !owns(holder.Uid, stateDir) {
 		return io.NopCloser(nil), nil // whoever it is, it is none of us: we would answer
 	}
 	return nil, Held{PID: int(holder.Pid)}
+}
+
+// owns reports whether a directory is there and belongs to a user.
+func owns(uid uint32, dir string) bool {
+	var info unix.Stat_t
+	return unix.Stat(dir, &info) == nil && info.Uid == uid
 }
 
 // holderOf asks the kernel who listens.

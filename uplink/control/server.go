@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -17,12 +18,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uplinkd/uplink/api"
 )
 
 // Bounds on what a client may do to the server.
 const (
 	requestTimeout = 5 * time.Second
-	requestMost    = 64 << 10 // bytes, of the header; there are no bodies
+	requestMost    = 64 << 10 // bytes, of the header
+	bodyMost       = 1 << 20  // bytes, of a configuration file
 )
 
 // Listen returns a listener on a unix socket that its owner and group may use.
@@ -110,14 +114,36 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, d.Status())
 	})
-	mux.HandleFunc("POST "+pathReload, func(w http.ResponseWriter, _ *http.Request) { done(w, d.Reload()) })
+	mux.HandleFunc("POST "+pathReload, func(w http.ResponseWriter, r *http.Request) { done(w, d.Reload(r.Context())) })
 	mux.HandleFunc("POST "+pathUplink, func(w http.ResponseWriter, r *http.Request) {
-		o, err := orderOf(r)
+		c, err := commandOf(r)
 		if err != nil {
 			answer(w, http.StatusBadRequest, failure{err.Error()})
 			return
 		}
-		done(w, d.Order(r.PathValue("name"), o))
+		done(w, d.Command(r.Context(), r.PathValue("name"), c))
+	})
+	mux.HandleFunc("GET "+pathDrain, func(w http.ResponseWriter, r *http.Request) {
+		progress, err := d.Drain(r.PathValue("name"))
+		if err != nil {
+			done(w, err)
+			return
+		}
+		answer(w, http.StatusOK, progress)
+	})
+	mux.HandleFunc("POST "+pathPlan, func(w http.ResponseWriter, r *http.Request) {
+		text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMost))
+		if err != nil {
+			text := fmt.Sprintf("a configuration of more than %d bytes", bodyMost)
+			answer(w, http.StatusRequestEntityTooLarge, failure{text})
+			return
+		}
+		plan, err := d.Plan(r.Context(), r.URL.Query().Get("file"), text)
+		if err != nil {
+			done(w, err)
+			return
+		}
+		answer(w, http.StatusOK, plan)
 	})
 	mux.HandleFunc("GET "+pathEvents, func(w http.ResponseWriter, r *http.Request) {
 		after, err := strconv.ParseUint(r.URL.Query().Get("after"), 10, 64)
@@ -136,7 +162,7 @@ const eventsWait = 3 * time.Second
 // eventsAfter returns the events after one, and waits for some if it is asked to.
 // A number from before a restart of the daemon is of no event: the answer's Last
 // tells.
-func eventsAfter(ctx context.Context, d Daemon, after uint64, wait bool) Events {
+func eventsAfter(ctx context.Context, d Daemon, after uint64, wait bool) api.Events {
 	events, more := d.Events(after)
 	if len(events) == 0 && wait {
 		select {
@@ -146,7 +172,7 @@ func eventsAfter(ctx context.Context, d Daemon, after uint64, wait bool) Events 
 		}
 		events, _ = d.Events(after)
 	}
-	e := Events{Last: after, Events: events}
+	e := api.Events{Last: after, Events: events}
 	if len(events) > 0 {
 		e.Last = events[len(events)-1].ID
 	} else if all, _ := d.Events(0); len(all) > 0 {
@@ -157,12 +183,12 @@ func eventsAfter(ctx context.Context, d Daemon, after uint64, wait bool) Events 
 	return e
 }
 
-// orderOf reads an order out of a request.
-func orderOf(r *http.Request) (Order, error) {
-	o := Order{Action: r.PathValue("action"), By: who(r)}
+// commandOf reads a command out of a request.
+func commandOf(r *http.Request) (api.Command, error) {
+	o := api.Command{Action: api.Action(r.PathValue("action")), By: who(r)}
 	switch o.Action {
-	case "enable", "disable", "drain", "renew":
-	case "weight":
+	case api.Enable, api.Disable, api.Drain, api.Renew:
+	case api.Weight:
 		n, err := strconv.Atoi(r.URL.Query().Get("weight"))
 		if err != nil || n < 0 || n > 256 {
 			return o, fmt.Errorf("weight %q: must be 1 to 256, or 0 for the configured one",

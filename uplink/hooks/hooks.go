@@ -14,7 +14,7 @@ import (
 
 	"uplinkd/internal/latest"
 	"uplinkd/internal/run"
-	"uplinkd/uplink/status"
+	"uplinkd/uplink/api"
 )
 
 // A Hook is a program and what it is run on.
@@ -44,7 +44,7 @@ type Runner struct {
 // A queue is one hook and what waits for it. One run of a hook follows the other.
 type queue struct {
 	hook    Hook
-	waiting []status.Event
+	waiting []api.Event
 	busy    bool
 }
 
@@ -74,7 +74,7 @@ func equal(a, b Hook) bool {
 }
 
 // Tell says what has happened. It does not block.
-func (r *Runner) Tell(e status.Event) {
+func (r *Runner) Tell(e api.Event) {
 	names := eventNames(e)
 	r.mu.Lock()
 	for _, q := range r.queues {
@@ -91,24 +91,26 @@ func (r *Runner) Tell(e status.Event) {
 }
 
 // eventNames returns what an event is called among hooks.
-func eventNames(e status.Event) []string {
+func eventNames(e api.Event) []string {
 	switch e.Kind {
-	case "state":
-		if e.To == "up" {
+	case api.EventState:
+		from, to := api.OperState(e.From), api.OperState(e.To)
+		if to == api.Up {
 			return []string{"up"}
 		}
-		if e.From == "up" || e.From == "drained" || e.To == "down" {
+		if from == api.Up || from == api.Drained || to == api.Down {
 			return []string{"down"}
 		}
-	case "lease", "address":
-		return []string{e.Kind}
-	case "route":
+	case api.EventLease, api.EventAddress:
+		return []string{string(e.Kind)}
+	case api.EventRoute:
 		return []string{"switch"}
+	case api.EventOrder:
 	}
 	return nil
 }
 
-func (h *Hook) wants(e status.Event, names []string) bool {
+func (h *Hook) wants(e api.Event, names []string) bool {
 	return (len(h.Uplinks) == 0 || e.Uplink == "" || slices.Contains(h.Uplinks, e.Uplink)) &&
 		slices.ContainsFunc(names, func(n string) bool { return slices.Contains(h.On, n) })
 }
@@ -152,7 +154,7 @@ func (r *Runner) work(ctx context.Context, q *queue) {
 }
 
 // execute runs a hook's program, and logs how that went.
-func (r *Runner) execute(ctx context.Context, h Hook, e status.Event) {
+func (r *Runner) execute(ctx context.Context, h Hook, e api.Event) {
 	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	start := time.Now()
@@ -175,7 +177,7 @@ func (r *Runner) execute(ctx context.Context, h Hook, e status.Event) {
 }
 
 // environment tells a program what has happened.
-func environment(e status.Event) []string {
+func environment(e api.Event) []string {
 	name := ""
 	if names := eventNames(e); len(names) > 0 {
 		name = names[0]

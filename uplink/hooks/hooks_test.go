@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"uplinkd/uplink/api"
 	"uplinkd/uplink/hooks"
-	"uplinkd/uplink/status"
 )
 
 type buffer struct {
@@ -72,7 +72,7 @@ func until(t *testing.T, what string, met func() bool) {
 	t.Fatalf("not within 5 s: %s", what)
 }
 
-var down = status.Event{
+var down = api.Event{
 	ID: 7, Uplink: "isp1", Interface: "eth1", Address: "192.0.2.5/24", Kind: "state", From: "up", To: "down",
 	Reason: "the gateway `rm -rf /` $HOME \"says\" no",
 }
@@ -96,7 +96,7 @@ func TestWhichOn(t *testing.T) {
 		hooks.Hook{Run: []string{note, "all"}, On: all, Timeout: time.Second},
 		hooks.Hook{Run: []string{note, "two"}, On: all, Uplinks: []string{"isp2"}, Timeout: time.Second},
 	)
-	for _, e := range []status.Event{
+	for _, e := range []api.Event{
 		{Kind: "state", Uplink: "isp1", From: "starting", To: "up"},
 		{Kind: "state", Uplink: "isp1", From: "up", To: "disabled"},
 		{Kind: "state", Uplink: "isp2", From: "up", To: "down"},

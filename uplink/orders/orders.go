@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"uplinkd/internal/statefile"
-	"uplinkd/uplink/status"
+	"uplinkd/uplink/api"
 )
 
 // most bounds what is read, in bytes.
@@ -17,7 +17,7 @@ const most = 1 << 20
 
 // A page is the file.
 type page struct {
-	Orders map[string]status.Order `json:"orders"` // by uplink
+	Orders map[string]api.Order `json:"orders"` // by uplink
 }
 
 func path(dir string) string { return filepath.Join(dir, "orders.json") }
@@ -25,7 +25,7 @@ func path(dir string) string { return filepath.Join(dir, "orders.json") }
 // Load returns the orders kept in a directory, those whose time is up included. None
 // is no error. A file that cannot be read is one; it stays where it is until the
 // next Save.
-func Load(dir string) (map[string]status.Order, error) {
+func Load(dir string) (map[string]api.Order, error) {
 	b, err := statefile.Read(path(dir), most)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -38,7 +38,8 @@ func Load(dir string) (map[string]status.Order, error) {
 		return nil, fmt.Errorf("%s: %w", path(dir), err)
 	}
 	for name, o := range p.Orders {
-		if o.State != "" && o.State != "disabled" && o.State != "drained" || o.Weight < 0 || o.Weight > 256 {
+		known := o.State == api.AdminUp || o.State == api.AdminDisabled || o.State == api.AdminDrained
+		if !known || o.Weight < 0 || o.Weight > 256 {
 			return nil, fmt.Errorf("%s: %+v of %s is no order", path(dir), o, name)
 		}
 	}
@@ -47,7 +48,7 @@ func Load(dir string) (map[string]status.Order, error) {
 
 // Save keeps orders in a directory, in the place of those before. They are on
 // the disk when it returns, which may take its time.
-func Save(dir string, orders map[string]status.Order) error {
+func Save(dir string, orders map[string]api.Order) error {
 	b, err := json.MarshalIndent(page{orders}, "", " ")
 	if err != nil {
 		return err

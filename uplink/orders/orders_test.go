@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"uplinkd/uplink/api"
 	"uplinkd/uplink/orders"
-	"uplinkd/uplink/status"
 )
 
 func TestKept(t *testing.T) {
@@ -18,9 +18,9 @@ func TestKept(t *testing.T) {
 	if got, err := orders.Load(dir); err != nil || got != nil {
 		t.Errorf("nothing kept: %v, %v", got, err)
 	}
-	kept := map[string]status.Order{
+	kept := map[string]api.Order{
 		"isp1": {State: "drained", Weight: 3, By: "root", Since: now},
-		"isp2": {State: "disabled", By: "alice", Since: now, Until: status.When{Time: now.Add(time.Hour)}},
+		"isp2": {State: "disabled", By: "alice", Since: now, Until: api.When{Time: now.Add(time.Hour)}},
 	}
 	if err := orders.Save(dir, kept); err != nil {
 		t.Fatal(err)

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
+	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
-	"uplinkd/uplink/status"
 )
 
 // ErrBroken is what Run returns when a promise was not kept.
@@ -36,6 +36,7 @@ const (
 // A show is one run of the demo.
 type show struct {
 	out     io.Writer
+	printer Printer
 	begun   time.Time
 	world   *lab.World
 	dir     string
@@ -47,11 +48,14 @@ type show struct {
 	program string
 }
 
+// A Printer writes a snapshot as `uplinkd status` does.
+type Printer func(io.Writer, api.Snapshot) error
+
 // Run builds a lab of three ISPs, runs program (uplinkd) in it and tells what
 // happens as it happens. It must run inside lab.Enter. It blocks for about 15
 // seconds and leaves nothing behind.
-func Run(ctx context.Context, program string, out io.Writer) error {
-	s := &show{out: out, begun: time.Now(), program: program}
+func Run(ctx context.Context, program string, out io.Writer, printer Printer) error {
+	s := &show{out: out, printer: printer, begun: time.Now(), program: program}
 	defer s.end()
 	for _, act := range []func(context.Context) error{s.build, s.start, s.spread, s.silence, s.comeBack, s.stop} {
 		if err := act(ctx); err != nil {
@@ -147,14 +151,14 @@ func (s *show) table(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(s.out)
-	if err := now.WriteTable(s.out, time.Now(), 0); err != nil {
+	if err := s.printer(s.out, now); err != nil {
 		return err
 	}
 	fmt.Fprintln(s.out)
 	return nil
 }
 
-func allUp(now status.Snapshot) bool {
+func allUp(now api.Snapshot) bool {
 	for _, u := range now.Uplinks {
 		if u.State != "up" {
 			return false
@@ -164,7 +168,7 @@ func allUp(now status.Snapshot) bool {
 }
 
 // until waits for a condition and returns how long that took.
-func (s *show) until(ctx context.Context, limit time.Duration, met func(status.Snapshot) bool) (time.Duration, error) {
+func (s *show) until(ctx context.Context, limit time.Duration, met func(api.Snapshot) bool) (time.Duration, error) {
 	begun := time.Now()
 	for {
 		now, err := s.client.Status(ctx)
@@ -209,7 +213,7 @@ func (s *show) silence(ctx context.Context) error {
 		l.End()
 		return err
 	}
-	took, err := s.until(ctx, 5*time.Second, func(now status.Snapshot) bool {
+	took, err := s.until(ctx, 5*time.Second, func(now api.Snapshot) bool {
 		return now.Uplinks[0].State == "down" && len(now.DefaultRoute.NextHops) == 2
 	})
 	moved := time.Now()

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"uplinkd/uplink/api"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+)
+
+// A statusTable is a snapshot as a person likes to read it.
+type statusTable struct{ *api.Snapshot }
+
+// A column is one of the table. Those with a rank are left out on a narrow
+// terminal, the highest first.
+type column struct {
+	head string
+	rank int
+	cell func(u *api.Uplink, now time.Time) any
+}
+
+var columns = []column{
+	{"UPLINK", 0, func(u *api.Uplink, _ time.Time) any { return u.Name }},
+	{"STATE", 0, func(u *api.Uplink, _ time.Time) any { return u.State }},
+	{"FOR", 0, func(u *api.Uplink, now time.Time) any { return age(u.Since, now) }},
+	{"ROUTE", 0, func(u *api.Uplink, _ time.Time) any { return routeOf(u) }},
+	{"TIER", 2, func(u *api.Uplink, _ time.Time) any { return u.Tier }},
+	{"ADDRESS", 0, func(u *api.Uplink, _ time.Time) any { return dash(u.Address) }},
+	{"GATEWAY", 1, func(u *api.Uplink, _ time.Time) any { return address(u.Gateway) }},
+	{"RTT", 0, func(u *api.Uplink, _ time.Time) any { return rttOf(u) }},
+	{"LOSS", 0, func(u *api.Uplink, _ time.Time) any { return lossOf(u) }},
+	{"DOWN/UP", 3, func(u *api.Uplink, _ time.Time) any {
+		return rateOf(u.Counters.RxBPS) + "/" + rateOf(u.Counters.TxBPS)
+	}},
+	{"CONNS", 4, func(u *api.Uplink, _ time.Time) any { return u.Counters.Connections }},
+}
+
+// write writes the snapshot as a person likes to read it. now is what ages
+// are counted from. width is that of the terminal, 0 when it is not known; on a
+// narrow one columns are left out.
+func (s *statusTable) write(w io.Writer, now time.Time, width int) error {
+	var b strings.Builder
+	s.header(&b, now)
+	text := s.render(columns, now)
+	for rank := 4; rank > 0 && width > 0 && widest(text) > width; rank-- {
+		text = s.render(slices.DeleteFunc(slices.Clone(columns), func(c column) bool { return c.rank >= rank }), now)
+	}
+	b.WriteString(text)
+	s.remarks(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// writePolicies writes the policies as a person likes to read them.
+func (s *statusTable) writePolicies(w io.Writer) error {
+	if len(s.Policies) == 0 {
+		_, err := fmt.Fprintln(w, "no policies: new connections go by weight")
+		return err
+	}
+	t := plainTable()
+	t.AppendHeader(table.Row{"POLICY", "LEADS TO", "CONNECTIONS", "BYTES"})
+	for _, p := range s.Policies {
+		t.AppendRow(table.Row{p.Name, p.Leads, p.Packets, p.Bytes})
+	}
+	_, err := io.WriteString(w, trimmed(t))
+	return err
+}
+
+// plainTable is a table without lines.
+func plainTable() table.Writer {
+	t := table.NewWriter()
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	t.SetStyle(style)
+	return t
+}
+
+// trimmed renders a table without spaces at the ends of lines.
+func trimmed(t table.Writer) string {
+	var b strings.Builder
+	for line := range strings.Lines(t.Render() + "\n") {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	return b.String()
+}
+
+func (s *statusTable) render(columns []column, now time.Time) string {
+	t := plainTable()
+	t.SetColumnConfigs([]table.ColumnConfig{{Name: "CONNS", Align: text.AlignRight, AlignHeader: text.AlignRight}})
+	head := make(table.Row, len(columns))
+	for i, c := range columns {
+		head[i] = c.head
+	}
+	t.AppendHeader(head)
+	for i := range s.Uplinks {
+		row := make(table.Row, len(columns))
+		for j, c := range columns {
+			row[j] = c.cell(&s.Uplinks[i], now)
+		}
+		t.AppendRow(row)
+	}
+	return trimmed(t)
+}
+
+func widest(text string) int {
+	most := 0
+	for line := range strings.Lines(text) {
+		most = max(most, len(line)-1)
+	}
+	return most
+}
+
+func (s *statusTable) header(b *strings.Builder, now time.Time) {
+	up := 0
+	for _, u := range s.Uplinks {
+		if u.State == api.Up {
+			up++
+		}
+	}
+	fmt.Fprintf(b, "%d of %d uplinks up, uplinkd %s running for %s\n",
+		up, len(s.Uplinks), s.Daemon.Version, age(s.Daemon.Started, now))
+	total := 0
+	for _, hop := range s.DefaultRoute.NextHops {
+		total += hop.Weight
+	}
+	ways := make([]string, len(s.DefaultRoute.NextHops))
+	for i, hop := range s.DefaultRoute.NextHops {
+		ways[i] = fmt.Sprintf("%s %.0f%%", hop.Uplink, 100*float64(hop.Weight)/float64(total))
+	}
+	if len(ways) == 0 {
+		ways = []string{"none: no uplink carries new connections"}
+	}
+	fmt.Fprintf(b, "default route: %s\n\n", strings.Join(ways, ", "))
+}
+
+func routeOf(u *api.Uplink) string {
+	if !u.Active {
+		return "-"
+	}
+	return fmt.Sprintf("weight %d", u.EffectiveWeight)
+}
+
+// best returns the probe that loses least.
+func bestOf(u *api.Uplink) *api.Probe {
+	if len(u.Probes) == 0 {
+		return nil
+	}
+	return slices.MinFunc(pointers(u.Probes), func(a, b *api.Probe) int { return cmp.Compare(a.Loss, b.Loss) })
+}
+
+func pointers(probes []api.Probe) []*api.Probe {
+	list := make([]*api.Probe, len(probes))
+	for i := range probes {
+		list[i] = &probes[i]
+	}
+	return list
+}
+
+func rttOf(u *api.Uplink) string {
+	if p := bestOf(u); p != nil && p.Received > 0 {
+		return fmt.Sprintf("%.3g ms", p.RTT)
+	}
+	return "-"
+}
+
+func lossOf(u *api.Uplink) string {
+	if p := bestOf(u); p != nil {
+		return fmt.Sprintf("%.0f%%", p.Loss)
+	}
+	return "-"
+}
+
+// remarks are the lines below the table: whatever is not as it should be.
+func (s *statusTable) remarks(b *strings.Builder) {
+	var lines []string
+	for _, u := range s.Uplinks {
+		if u.State != api.Up {
+			lines = append(lines, fmt.Sprintf("%s is %s: %s", u.Name, u.State, u.Reason))
+		}
+	}
+	for _, u := range s.Uplinks {
+		lines = append(lines, remarksOf(&u)...)
+	}
+	for _, u := range s.Uplinks {
+		if u.DHCP != nil && u.DHCP.Conflict != nil {
+			lines = append(lines,
+				fmt.Sprintf("%s: another host, %s, claims %s too", u.Name, u.DHCP.Conflict.MAC, u.Address))
+		}
+	}
+	for _, c := range s.Kernel.Conflicts {
+		lines = append(lines, fmt.Sprintf("conflict: %s stands where %s belongs; %s", c.Have, c.Want, c.Remedy))
+	}
+	if s.Kernel.LastError != "" {
+		lines = append(lines, "kernel: "+s.Kernel.LastError)
+	}
+	for _, text := range s.Daemon.MeterErrors {
+		lines = append(lines, "not known: "+text)
+	}
+	if s.Daemon.OrdersError != "" {
+		lines = append(lines, "orders cannot be kept over a restart: "+s.Daemon.OrdersError)
+	}
+	if s.Daemon.ConfigError != "" {
+		lines = append(lines, "the configuration was not reloaded: "+s.Daemon.ConfigError)
+	}
+	if len(lines) > 0 {
+		b.WriteString("\n" + strings.Join(lines, "\n") + "\n")
+	}
+}
+
+// remarks tells what the operator, past falls or limits make of an uplink.
+func remarksOf(u *api.Uplink) []string {
+	var lines []string
+	if o := u.Order; o != nil {
+		text := fmt.Sprintf("%s: by %s since %s:", u.Name, o.By, o.Since.Local().Format(time.DateTime))
+		if o.State != "" {
+			text += " " + string(o.State) + untilText(o.Until)
+		}
+		if o.Weight > 0 {
+			text += fmt.Sprintf(" weight %d%s", o.Weight, untilText(o.WeightUntil))
+		}
+		lines = append(lines, text)
+	}
+	if u.Capped {
+		lines = append(lines, fmt.Sprintf("%s has its %d connections: no new ones until %d are left",
+			u.Name, u.MaxConnections, u.MaxConnections*9/10))
+	}
+	if u.ProbeStretched {
+		lines = append(lines, fmt.Sprintf("%s is probed each %s, to keep to its budget",
+			u.Name, time.Duration(u.ProbeInterval).Round(time.Millisecond)))
+	}
+	if u.Hold.Falls > 1 {
+		lines = append(lines, fmt.Sprintf("%s has fallen %d times lately: after the next it is held down longer",
+			u.Name, u.Hold.Falls))
+	}
+	return lines
+}
+
+// text tells when something ends, if it does.
+func untilText(w api.When) string {
+	if w.IsZero() {
+		return ""
+	}
+	return " until " + w.Local().Format(time.DateTime)
+}
+
+func address(a netip.Addr) string {
+	if !a.IsValid() {
+		return "-"
+	}
+	return a.String()
+}
+
+// age tells a time gone by in its largest unit or two.
+func age(from, now time.Time) string {
+	d := max(now.Sub(from), 0)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
+}
+
+// rateOf tells bits a second, or that they are not known.
+func rateOf(bps api.Figure[uint64]) string {
+	if !bps.Known {
+		return bps.String()
+	}
+	return rate(bps.N)
+}
+
+// rate tells bits a second with three digits at most.
+func rate(bps uint64) string {
+	value, unit := float64(bps), 0
+	for value >= 999.5 && unit < 4 {
+		value /= 1000
+		unit++
+	}
+	if unit == 0 || value >= 99.5 {
+		return fmt.Sprintf("%.0f%s", value, [...]string{"", "k", "M", "G", "T"}[unit])
+	}
+	return fmt.Sprintf("%.1f%s", value, [...]string{"", "k", "M", "G", "T"}[unit])
+}

@@ -1,0 +1,50 @@
+package routes
+
+import "time"
+
+// Applied is the outcome of one pass over the kernel.
+type Applied struct {
+	Generation uint64    // of the Set that was compared
+	Observed   []string  // the interfaces that were looked at
+	At         time.Time // when the last answer came
+	State      State     // what was read, before anything was done
+	Plan       Plan      // what differed
+	Done       []Op      // of the plan: carried out
+	Pending    []Pending // of the plan: refused, or left for later
+	Err        error     // of the operations and of the read, joined
+	InSync     bool      // the kernel holds what is wanted, as far as the answers tell
+	Ops        uint64    // operations carried out since the start
+	Repairs    uint64    // operations that put back what others had changed
+}
+
+// A Pending operation is one that is not carried out now.
+type Pending struct {
+	Op      Op
+	Err     error     // why the kernel refused it; nil: it is left alone for a while
+	Repairs int       // how often it has been put back lately
+	NextTry time.Time // zero: with what it depends on
+}
+
+// After returns what the kernel holds after the pass.
+func (a *Applied) After() State {
+	s := a.State
+	for _, op := range a.Done {
+		s = Apply(s, op)
+	}
+	return s
+}
+
+// Leads reports whether every route, and our nft table, is as it is wanted: what
+// begins anew finds its new way. Where a foreign object stands in the way, that is
+// told as a conflict, and there is nothing to wait for.
+func (a *Applied) Leads() bool {
+	if a.Err != nil && a.State.At.IsZero() {
+		return false // it was not even read
+	}
+	for _, p := range a.Pending {
+		if kind := KeyOf(p.Op).Kind; EffectOf(p.Op) != "" && (kind == KindRoute || kind == KindTable) {
+			return false
+		}
+	}
+	return true
+}

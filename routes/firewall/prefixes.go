@@ -1,0 +1,64 @@
+package firewall
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Prefixes is a set of addresses: ranges in order that neither overlap nor touch.
+// It is never changed once made.
+type Prefixes struct {
+	Ranges []AddressRange
+	sum    string
+}
+
+// An AddressRange is both ends included.
+type AddressRange struct{ First, Last netip.Addr }
+
+// NewPrefixes makes a set of IPv4 prefixes in any order, overlapping or not.
+func NewPrefixes(list []netip.Prefix) *Prefixes {
+	ranges := make([]AddressRange, len(list))
+	for i, p := range list {
+		ranges[i] = AddressRange{p.Masked().Addr(), lastOf(p)}
+	}
+	slices.SortFunc(ranges, func(a, b AddressRange) int { return a.First.Compare(b.First) })
+	merged := ranges[:0]
+	for _, r := range ranges {
+		if n := len(merged); n > 0 && merged[n-1].touches(r) {
+			if merged[n-1].Last.Less(r.Last) {
+				merged[n-1].Last = r.Last
+			}
+			continue
+		}
+		merged = append(merged, r)
+	}
+	h := sha256.New()
+	for _, r := range merged {
+		first, last := r.First.As4(), r.Last.As4()
+		h.Write(first[:])
+		h.Write(last[:])
+	}
+	return &Prefixes{Ranges: slices.Clip(merged), sum: hex.EncodeToString(h.Sum(nil)[:6])}
+}
+
+// touches reports whether next, which begins no earlier, overlaps r or follows it
+// at once.
+func (r AddressRange) touches(next AddressRange) bool {
+	after := r.Last.Next() // not valid after the last address there is
+	return !after.IsValid() || next.First.Compare(after) <= 0
+}
+
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b)
+}
+
+// SetName returns the name of the nft set that holds the addresses. It follows
+// from them, so that a set of that name need not be looked into.
+func (p *Prefixes) SetName() string { return fmt.Sprintf("net_%s_%d", p.sum, len(p.Ranges)) }

@@ -1,0 +1,196 @@
+package firewall
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Statement is a match or an action of a rule. It prints as nft has it.
+type Statement interface{ fmt.Stringer }
+
+// The statements there are.
+type (
+	// MatchIPv4 matches IPv4, or all else.
+	MatchIPv4 struct{ Not bool }
+	// MatchMark matches bits of the packet's mark, or of the connection's.
+	MatchMark struct {
+		Connection  bool
+		Mask, Value uint32
+		Not         bool
+	}
+	// MatchIn matches the interface a packet came in by.
+	MatchIn struct{ Interface string }
+	// MatchOwn matches what has an address of this host as its source, or has none.
+	// That tells what is forwarded from what is not: a tunnel's packets also seem to
+	// have come in by an interface, the tunnel's.
+	MatchOwn struct{ Not bool }
+	// MatchOut matches the interface a packet leaves by.
+	MatchOut struct{ Interface string }
+	// MatchNew matches the first packets of a connection.
+	MatchNew struct{}
+	// MatchForeignSource matches a source address that is not of the interface a
+	// packet leaves by.
+	MatchForeignSource struct{}
+	// MatchAddress matches source or destination in a set.
+	MatchAddress struct {
+		Source bool
+		Set    *Prefixes
+	}
+	// MatchProtocol matches one of several IP protocols.
+	MatchProtocol struct{ Protocols []uint8 }
+	// MatchPort matches one of several ranges of ports.
+	MatchPort struct {
+		Source bool
+		Ranges []PortRange
+	}
+	// MatchUser matches the user of a local program.
+	MatchUser struct{ ID uint32 }
+	// MatchDSCP matches the differentiated services code point.
+	MatchDSCP struct{ Value uint8 }
+	// MatchStuck matches who is in a set of sticky sources.
+	MatchStuck struct {
+		Set         string
+		Destination bool
+	}
+	// SetMark sets bits of the packet's mark, or of the connection's.
+	SetMark struct {
+		Connection  bool
+		Mask, Value uint32
+	}
+	// Follow goes to the chain of the connection's mark.
+	Follow struct {
+		Mask uint32
+		To   []Uplink
+	}
+	// Spread goes to one of several chains by weight, at random.
+	Spread struct{ To []SpreadWay }
+	// Stick puts the source into a set for a time.
+	Stick struct {
+		Set         string
+		Destination bool
+		Seconds     uint32
+	}
+	// Goto goes to a chain for good, or jumps to it.
+	Goto struct {
+		Chain string
+		Jump  bool
+	}
+	// Return ends the chain.
+	Return struct{}
+	// Reject answers that it is forbidden.
+	Reject struct{}
+	// Masquerade translates the source to the interface's address.
+	Masquerade struct{}
+	// Count counts, under a name.
+	Count struct{ Name string }
+)
+
+// A SpreadWay is a chain and its weight.
+type SpreadWay struct {
+	Chain  string
+	Weight int
+}
+
+func not(b bool) string {
+	if b {
+		return "!= "
+	}
+	return ""
+}
+
+func markKey(connection bool) string {
+	if connection {
+		return "ct mark"
+	}
+	return "meta mark"
+}
+
+func (m MatchIPv4) String() string { return "meta nfproto " + not(m.Not) + "ipv4" }
+
+func (m MatchMark) String() string {
+	return fmt.Sprintf("%s & %#x %s%#x", markKey(m.Connection), m.Mask, not(m.Not), m.Value)
+}
+
+func (m MatchIn) String() string  { return fmt.Sprintf("iifname %q", m.Interface) }
+func (m MatchOwn) String() string { return "fib saddr type " + not(m.Not) + "local" }
+
+func (m MatchOut) String() string         { return fmt.Sprintf("oifname %q", m.Interface) }
+func (MatchNew) String() string           { return "ct state new" }
+func (MatchForeignSource) String() string { return "fib saddr . oif type != local" }
+
+func (m MatchAddress) String() string {
+	if m.Source {
+		return "ip saddr @" + m.Set.SetName()
+	}
+	return "ip daddr @" + m.Set.SetName()
+}
+
+func (m MatchProtocol) String() string {
+	list := make([]string, len(m.Protocols))
+	for i, p := range m.Protocols {
+		list[i] = fmt.Sprint(p)
+	}
+	return "meta l4proto { " + strings.Join(list, ", ") + " }"
+}
+
+func (m MatchPort) String() string {
+	list := make([]string, len(m.Ranges))
+	for i, r := range m.Ranges {
+		list[i] = fmt.Sprintf("%d-%d", r.First, r.Last)
+	}
+	key := "th dport"
+	if m.Source {
+		key = "th sport"
+	}
+	return key + " { " + strings.Join(list, ", ") + " }"
+}
+
+func (m MatchUser) String() string { return fmt.Sprintf("meta skuid %d", m.ID) }
+func (m MatchDSCP) String() string { return fmt.Sprintf("ip dscp %d", m.Value) }
+
+func stickyKey(destination bool) string {
+	if destination {
+		return "ip saddr . ip daddr"
+	}
+	return "ip saddr"
+}
+
+func (m MatchStuck) String() string { return stickyKey(m.Destination) + " @" + m.Set }
+
+func (s SetMark) String() string {
+	key := markKey(s.Connection)
+	return fmt.Sprintf("%s set %s & %#x | %#x", key, key, ^s.Mask, s.Value)
+}
+
+func (f Follow) String() string {
+	list := make([]string, len(f.To))
+	for i, u := range f.To {
+		list[i] = fmt.Sprintf("%#x : goto %s", u.Mark, u.Chain())
+	}
+	return fmt.Sprintf("ct mark & %#x vmap { %s }", f.Mask, strings.Join(list, ", "))
+}
+
+func (s Spread) String() string {
+	total, list := 0, make([]string, len(s.To))
+	for i, way := range s.To {
+		list[i] = fmt.Sprintf("%d-%d : goto %s", total, total+way.Weight-1, way.Chain)
+		total += way.Weight
+	}
+	return fmt.Sprintf("numgen random mod %d vmap { %s }", total, strings.Join(list, ", "))
+}
+
+func (s Stick) String() string {
+	return fmt.Sprintf("update @%s { %s timeout %ds }", s.Set, stickyKey(s.Destination), s.Seconds)
+}
+
+func (g Goto) String() string {
+	if g.Jump {
+		return "jump " + g.Chain
+	}
+	return "goto " + g.Chain
+}
+
+func (Return) String() string     { return "return" }
+func (Reject) String() string     { return "reject with icmpx admin-prohibited" }
+func (Masquerade) String() string { return "masquerade" }
+func (c Count) String() string    { return "counter name " + c.Name }

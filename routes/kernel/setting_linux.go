@@ -1,0 +1,124 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"uplinkd/routes"
+)
+
+const procSys = "/proc/sys"
+
+// readSetting returns the present value of a setting.
+func (k *Kernel) readSetting(s routes.Setting) (string, error) {
+	if s.Kind == routes.LinkMTU {
+		if mtu, ok := k.mtus[s.Interface]; ok {
+			return strconv.Itoa(mtu), nil
+		}
+		return "", fs.ErrNotExist
+	}
+	return readFile(filepath.Join(procSys, s.Name))
+}
+
+// readFile reads a file of the kernel's that holds one value.
+func readFile(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+func (k *Kernel) readSettings(state *routes.State, scope routes.Scope) error {
+	seen := map[string]bool{}
+	add := func(s routes.Setting) error {
+		if seen[s.ID()] {
+			return nil
+		}
+		seen[s.ID()] = true
+		var err error
+		s.Value, err = k.readSetting(s)
+		// The setting goes and comes with its interface, and some kernels lack some.
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read setting %s: %w", s.ID(), err)
+		}
+		state.Settings = append(state.Settings, s)
+		return nil
+	}
+	for _, s := range scope.Settings {
+		if err := add(s); err != nil {
+			return err
+		}
+	}
+	for _, saved := range state.Saved {
+		if err := add(saved.Setting); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) writeSetting(s routes.Setting) error {
+	was, err := k.readSetting(s)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", s.ID(), routes.ErrGone)
+	}
+	if err != nil {
+		return err
+	}
+	// First on disk, then in the kernel: killed between the two, the next
+	// process still knows what to give back.
+	k.restore.save(s, was)
+	return k.putSetting(s)
+}
+
+func (k *Kernel) restoreSetting(saved routes.Saved) error {
+	now, err := k.readSetting(saved.Setting)
+	// What someone has changed since is theirs.
+	if err == nil && now == saved.Set {
+		err = k.putSetting(saved.Setting)
+	}
+	if err = ignore(err, fs.ErrNotExist); err != nil {
+		return err
+	}
+	k.restore.forget(saved.Setting)
+	return nil
+}
+
+// putSetting opens without creating: a missing file must stay missing.
+func (k *Kernel) putSetting(s routes.Setting) error {
+	if s.Kind == routes.LinkMTU {
+		return k.putMTU(s.Interface, s.Value)
+	}
+	f, err := os.OpenFile(filepath.Join(procSys, s.Name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(s.Value)
+	return errors.Join(err, f.Close())
+}
+
+func (k *Kernel) putMTU(name, value string) error {
+	mtu, err := strconv.Atoi(value)
+	if err != nil {
+		return fmt.Errorf("MTU of %s: %w", name, err)
+	}
+	index, err := k.linkIndex(name)
+	if err != nil {
+		return err
+	}
+	if err = k.handle.LinkSetMTU(linkWithIndex(index), mtu); err == nil {
+		k.mtus[name] = mtu
+	}
+	return err
+}

@@ -1,0 +1,244 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"uplinkd/routes/firewall"
+)
+
+func (w *nftWriter) rule(r firewall.Rule) ([]expr.Any, error) {
+	var exprs []expr.Any
+	for _, s := range r {
+		list, err := w.statement(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s, err)
+		}
+		exprs = append(exprs, list...)
+	}
+	return exprs, nil
+}
+
+// statement turns one statement into expressions. What is a match ends the rule
+// where it does not hold.
+func (w *nftWriter) statement(s firewall.Statement) ([]expr.Any, error) {
+	switch s := s.(type) {
+	case firewall.MatchIPv4:
+		return compare(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, s.Not, []byte{unix.NFPROTO_IPV4}), nil
+	case firewall.MatchMark:
+		return append(loadMark(s.Connection), bits(s.Mask, 0), cmp(s.Not, native32(s.Value))), nil
+	case firewall.MatchIn:
+		return compare(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, false, interfaceName(s.Interface)), nil
+	case firewall.MatchOwn:
+		fib := &expr.Fib{Register: 1, ResultADDRTYPE: true, FlagSADDR: true}
+		return compare(fib, s.Not, native32(unix.RTN_LOCAL)), nil
+	case firewall.MatchOut:
+		return compare(&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, false, interfaceName(s.Interface)), nil
+	case firewall.MatchNew:
+		return []expr.Any{
+			&expr.Ct{Key: expr.CtKeySTATE, Register: 1}, bits(expr.CtStateBitNEW, 0), cmp(true, native32(0)),
+		}, nil
+	case firewall.MatchForeignSource:
+		fib := &expr.Fib{Register: 1, ResultADDRTYPE: true, FlagSADDR: true, FlagOIF: true}
+		return compare(fib, true, native32(unix.RTN_LOCAL)), nil
+	case firewall.MatchUser:
+		return compare(&expr.Meta{Key: expr.MetaKeySKUID, Register: 1}, false, native32(s.ID)), nil
+	case firewall.MatchDSCP:
+		return []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 1, Len: 1},
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{0xfc}, Xor: []byte{0}},
+			cmp(false, []byte{s.Value << 2}),
+		}, nil
+	case firewall.MatchAddress, firewall.MatchProtocol, firewall.MatchPort, firewall.MatchStuck:
+		return w.membership(s)
+	}
+	return w.action(s)
+}
+
+// membership turns a match in a set into expressions.
+func (w *nftWriter) membership(s firewall.Statement) ([]expr.Any, error) {
+	switch s := s.(type) {
+	case firewall.MatchAddress:
+		set := w.sets[s.Set.SetName()]
+		return []expr.Any{loadAddress(s.Source, 1), lookup(set, 1)}, nil
+	case firewall.MatchProtocol:
+		list := make([]nftables.SetElement, len(s.Protocols))
+		for i, p := range s.Protocols {
+			list[i].Key = []byte{p}
+		}
+		set, err := w.anonymous(&nftables.Set{KeyType: nftables.TypeInetProto}, list)
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, lookup(set, 1)}, err
+	case firewall.MatchPort:
+		list := make([]nftables.SetElement, 0, 2*len(s.Ranges))
+		for _, r := range s.Ranges {
+			list = append(list, nftables.SetElement{Key: big16(r.First), IntervalOpen: r.Last == 0xffff})
+			if r.Last != 0xffff {
+				list = append(list, nftables.SetElement{Key: big16(r.Last + 1), IntervalEnd: true})
+			}
+		}
+		set, err := w.anonymous(&nftables.Set{KeyType: nftables.TypeInetService, Interval: true}, list)
+		offset := uint32(2)
+		if s.Source {
+			offset = 0
+		}
+		return []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
+			lookup(set, 1),
+		}, err
+	case firewall.MatchStuck:
+		exprs, register := loadSticky(s.Destination)
+		return append(exprs, lookup(w.sets[s.Set], register)), nil
+	}
+	return nil, errUnknownStatement
+}
+
+var errUnknownStatement = errors.New("kernel: unknown statement")
+
+func (w *nftWriter) action(s firewall.Statement) ([]expr.Any, error) {
+	switch s := s.(type) {
+	case firewall.SetMark:
+		store := []expr.Any{bits(^s.Mask, s.Value)}
+		if s.Connection {
+			store = append(store, &expr.Ct{Key: expr.CtKeyMARK, SourceRegister: true, Register: 1})
+		} else {
+			store = append(store, &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1})
+		}
+		return append(loadMark(s.Connection), store...), nil
+	case firewall.Follow:
+		return w.follow(s)
+	case firewall.Spread:
+		return w.spread(s)
+	case firewall.Stick:
+		exprs, register := loadSticky(s.Destination)
+		return append(exprs, &expr.Dynset{
+			SrcRegKey: register, SetName: s.Set, SetID: w.sets[s.Set].ID,
+			Operation: uint32(unix.NFT_DYNSET_OP_UPDATE), Timeout: time.Duration(s.Seconds) * time.Second,
+		}), nil
+	case firewall.Goto:
+		kind := expr.VerdictGoto
+		if s.Jump {
+			kind = expr.VerdictJump
+		}
+		return []expr.Any{&expr.Verdict{Kind: kind, Chain: s.Chain}}, nil
+	case firewall.Return:
+		return []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}}, nil
+	case firewall.Reject:
+		return []expr.Any{&expr.Reject{
+			Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED,
+		}}, nil
+	case firewall.Masquerade:
+		return []expr.Any{&expr.Masq{}}, nil
+	case firewall.Count:
+		return []expr.Any{&expr.Objref{Type: int(nftables.ObjTypeCounter), Name: s.Name}}, nil
+	}
+	return nil, errUnknownStatement
+}
+
+// follow goes by the connection's mark. nft refuses to copy bits from one mark to
+// the other, so each mark leads to a chain that sets one value.
+func (w *nftWriter) follow(s firewall.Follow) ([]expr.Any, error) {
+	list := make([]nftables.SetElement, len(s.To))
+	for i, u := range s.To {
+		list[i] = nftables.SetElement{
+			Key: native32(u.Mark), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: u.Chain()},
+		}
+	}
+	set, err := w.anonymous(&nftables.Set{
+		IsMap: true, KeyType: nftables.TypeMark, DataType: nftables.TypeVerdict, KeyByteOrder: binaryutil.NativeEndian,
+	}, list)
+	return append(loadMark(true), bits(s.Mask, 0), mapped(set)), err
+}
+
+// spread goes by a random number. Ranges are compared as bytes, so the number is
+// turned into the order of the network.
+func (w *nftWriter) spread(s firewall.Spread) ([]expr.Any, error) {
+	var list []nftables.SetElement
+	total := uint32(0)
+	for _, way := range s.To {
+		list = append(list, nftables.SetElement{
+			Key: big32(total), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: way.Chain},
+		})
+		total += uint32(way.Weight)
+	}
+	list = append(list, nftables.SetElement{Key: big32(total), IntervalEnd: true})
+	set, err := w.anonymous(&nftables.Set{
+		IsMap: true, Interval: true, KeyType: nftables.TypeInteger, DataType: nftables.TypeVerdict,
+	}, list)
+	return []expr.Any{
+		&expr.Numgen{Register: 1, Modulus: total, Type: unix.NFT_NG_RANDOM},
+		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4},
+		mapped(set),
+	}, err
+}
+
+// anonymous adds a set that belongs to one rule.
+func (w *nftWriter) anonymous(set *nftables.Set, list []nftables.SetElement) (*nftables.Set, error) {
+	set.Table, set.Anonymous, set.Constant = w.table, true, true
+	return set, w.conn.AddSet(set, list)
+}
+
+func compare(load expr.Any, not bool, data []byte) []expr.Any {
+	return []expr.Any{load, cmp(not, data)}
+}
+
+func cmp(not bool, data []byte) expr.Any {
+	op := expr.CmpOpEq
+	if not {
+		op = expr.CmpOpNeq
+	}
+	return &expr.Cmp{Op: op, Register: 1, Data: data}
+}
+
+func loadMark(connection bool) []expr.Any {
+	if connection {
+		return []expr.Any{&expr.Ct{Key: expr.CtKeyMARK, Register: 1}}
+	}
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}}
+}
+
+// bits keeps the bits of the mask and sets those of value.
+func bits(mask, value uint32) expr.Any {
+	return &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native32(mask), Xor: native32(value)}
+}
+
+// loadAddress loads the source or destination address (RFC 791).
+func loadAddress(source bool, register uint32) expr.Any {
+	offset := uint32(16)
+	if source {
+		offset = 12
+	}
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4}
+}
+
+// loadSticky loads the key of a sticky set, and returns where it is. Two values
+// beside each other need the small registers.
+func loadSticky(destination bool) ([]expr.Any, uint32) {
+	if !destination {
+		return []expr.Any{loadAddress(true, 1)}, 1
+	}
+	return []expr.Any{loadAddress(true, unix.NFT_REG32_00), loadAddress(false, unix.NFT_REG32_00+1)}, unix.NFT_REG32_00
+}
+
+func lookup(set *nftables.Set, register uint32) expr.Any {
+	return &expr.Lookup{SourceRegister: register, SetName: set.Name, SetID: set.ID}
+}
+
+func mapped(set *nftables.Set) expr.Any {
+	return &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID, IsDestRegSet: true}
+}
+
+func interfaceName(name string) []byte {
+	b := make([]byte, unix.IFNAMSIZ)
+	copy(b, name)
+	return b
+}
+
+func native32(n uint32) []byte { return binaryutil.NativeEndian.PutUint32(n) }
+func big32(n uint32) []byte    { return binaryutil.BigEndian.PutUint32(n) }
+func big16(n uint16) []byte    { return []byte{byte(n >> 8), byte(n)} }

@@ -1,0 +1,211 @@
+// Package reconcile makes the kernel hold what is wanted, and keeps it so. Every
+// object has a status and a clock of its own: one that is fought over, or refused,
+// holds back only itself and what depends on it.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"uplinkd/internal/latest"
+	"uplinkd/routes"
+)
+
+const (
+	// resyncEvery is how often the kernel is read with no reason at all. It
+	// bounds how long a change that sent no event goes unseen: IPv4 routes that
+	// vanish with a link or an address send none.
+	resyncEvery = 30 * time.Second
+
+	// readGap is the least time between two reads that only kernel events asked
+	// for, so that a host whose routes change all the time (BGP) costs at most
+	// 50 reads a second. A new Set is never held back.
+	readGap = 20 * time.Millisecond
+)
+
+// A Reconciler makes the kernel hold the wanted Set and keeps it so. Wake and Read
+// may be called from any goroutine. A wake-up has no content: every pass reads the
+// kernel anew, so a lost or doubled one does no harm.
+type Reconciler struct {
+	kernel   routes.Kernel
+	log      *slog.Logger
+	observed func(routes.Applied)
+
+	wanted *latest.Box[wanted]
+	events latest.Wake // the kernel has changed
+	reads  chan read
+
+	asked uint64 // the generation last given out; of who calls Want
+
+	// Owned by Run.
+	set      wanted
+	objects  objects
+	ops      uint64
+	repairs  uint64
+	lastErr  string
+	passedAt time.Time
+}
+
+// A wanted is a Set and its number.
+type wanted struct {
+	set        routes.Set
+	generation uint64
+}
+
+// A read is a question about the kernel, and where to put the answer.
+type read struct {
+	scope  routes.Scope
+	answer chan<- readAnswer
+}
+
+type readAnswer struct {
+	state routes.State
+	err   error
+}
+
+// New returns a Reconciler that works on kernel and calls observed after each
+// pass, from the goroutine of Run; observed must not block.
+func New(kernel routes.Kernel, log *slog.Logger, observed func(routes.Applied)) *Reconciler {
+	return &Reconciler{
+		kernel: kernel, log: log, observed: observed,
+		wanted: latest.New[wanted](), events: latest.NewWake(), reads: make(chan read),
+		objects: newObjects(),
+	}
+}
+
+// Want makes set the wanted one and returns its generation, which the Applied
+// that follows carries. An equal second call is applied again. It does not block.
+// One goroutine may call it.
+func (r *Reconciler) Want(set routes.Set) uint64 {
+	r.asked++
+	r.wanted.Put(wanted{set, r.asked})
+	return r.asked
+}
+
+// Wake says that the kernel may have changed. It does not block.
+func (r *Reconciler) Wake() { r.events.Set() }
+
+// Read returns what the kernel holds of a scope, read by the goroutine of Run
+// between two passes. It blocks until then, or until ctx ends.
+func (r *Reconciler) Read(ctx context.Context, scope routes.Scope) (routes.State, error) {
+	answer := make(chan readAnswer, 1)
+	select {
+	case r.reads <- read{scope, answer}:
+	case <-ctx.Done():
+		return routes.State{}, ctx.Err()
+	}
+	select {
+	case a := <-answer:
+		return a.state, a.err
+	case <-ctx.Done():
+		return routes.State{}, ctx.Err()
+	}
+}
+
+// Run makes passes until ctx ends and then returns nil. It blocks.
+func (r *Reconciler) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case question := <-r.reads:
+			state, err := r.kernel.Read(ctx, question.scope)
+			question.answer <- readAnswer{state, err}
+			continue
+		case <-r.wanted.Ready():
+			if w, ok := r.wanted.Take(); ok {
+				r.set = w
+			}
+		case <-r.events:
+			if wait := readGap - time.Since(r.passedAt); wait > 0 {
+				timer.Reset(wait)
+				continue
+			}
+		case <-timer.C:
+		}
+		r.passedAt = time.Now()
+		timer.Reset(r.pass(ctx))
+	}
+}
+
+// pass reads, compares and acts once, and returns when to look again unless
+// something happens before.
+func (r *Reconciler) pass(ctx context.Context) time.Duration {
+	if r.set.generation == 0 {
+		return resyncEvery
+	}
+	set := r.set.set
+	have, err := r.kernel.Read(ctx, routes.ScopeOf(set))
+	if ctx.Err() != nil {
+		return resyncEvery
+	}
+	applied := routes.Applied{Generation: r.set.generation, Observed: set.Observe, State: have}
+	if err != nil {
+		applied.Err = fmt.Errorf("read the kernel's routing state: %w", err)
+		return r.finish(applied, r.objects.readFailed())
+	}
+	r.objects.want(r.set)
+	applied.Plan = routes.Diff(set, have)
+	next, ok := r.carryOut(ctx, &applied)
+	if !ok {
+		return resyncEvery
+	}
+	return r.finish(applied, next)
+}
+
+// carryOut does the operations in order, those that are due. One that fails does
+// not keep the others from being done, for they may be another uplink's; only what
+// depends on it waits. It returns when to look again, and false when ctx has ended.
+func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Duration, bool) {
+	var errs []error
+	p := r.objects.begin(a.State, time.Now())
+	for _, op := range a.Plan.Ops {
+		if pending, wait := p.mustWait(op); wait {
+			a.Pending = append(a.Pending, pending)
+			if pending.Err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", op, pending.Err))
+			}
+			continue
+		}
+		err := r.kernel.Do(ctx, op)
+		if ctx.Err() != nil {
+			return 0, false
+		}
+		r.ops++
+		r.log.Debug("kernel operation", "op", op.String(), "err", err)
+		if err != nil {
+			a.Pending = append(a.Pending, p.failed(op, err))
+			errs = append(errs, fmt.Errorf("%s: %w", op, err))
+			continue
+		}
+		a.Done = append(a.Done, op)
+		if p.done(op) {
+			r.repairs++
+			r.log.Warn("put back what was gone from the kernel", "op", op.String())
+		}
+	}
+	a.Err = errors.Join(errs...)
+	return p.end(), true
+}
+
+// finish reports the pass and returns the time to the next.
+func (r *Reconciler) finish(a routes.Applied, next time.Duration) time.Duration {
+	a.At = time.Now()
+	a.InSync = a.Err == nil && len(a.Plan.Conflicts) == 0 && len(a.Pending) == 0
+	a.Ops, a.Repairs = r.ops, r.repairs
+	text := ""
+	if a.Err != nil {
+		text = a.Err.Error()
+	}
+	if text != r.lastErr && text != "" {
+		r.log.Error("kernel change refused", "err", a.Err, "retry_in", next)
+	}
+	r.lastErr = text
+	r.observed(a)
+	return min(next, resyncEvery)
+}

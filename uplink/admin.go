@@ -1,0 +1,122 @@
+package uplink
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/uplink/api"
+)
+
+// Admin is what the operator wants of an uplink until further notice. Its zero
+// value is nothing. State and weight are two orders, each with an end of its own.
+type Admin struct {
+	State       api.AdminState
+	Until       time.Time // of State; zero: until it is taken back
+	Weight      int       // 0: the configured one
+	WeightUntil time.Time
+	By          string // who gave the last order
+	Since       time.Time
+}
+
+// AutoDisable is who disables an uplink that has auto_disable.
+const AutoDisable = "auto_disable"
+
+// applyCommand returns what the operator wants after a command.
+func applyCommand(before Admin, c api.Command, now time.Time) Admin {
+	after := before
+	until := time.Time{}
+	if c.For > 0 {
+		until = now.Add(c.For)
+	}
+	switch c.Action {
+	case api.Weight:
+		after.Weight, after.WeightUntil = c.Weight, until
+	case api.Disable:
+		after.State, after.Until = api.AdminDisabled, until
+	case api.Drain:
+		after.State, after.Until = api.AdminDrained, until
+	case api.Enable:
+		after.State, after.Until = api.AdminUp, time.Time{}
+	case api.Renew:
+		return before
+	}
+	after.By, after.Since = c.By, now
+	return after.tidy()
+}
+
+// tidy takes away what no longer says anything.
+func (a Admin) tidy() Admin {
+	if a.State == api.AdminUp {
+		a.Until = time.Time{}
+	}
+	if a.Weight == 0 {
+		a.WeightUntil = time.Time{}
+	}
+	if a.State == api.AdminUp && a.Weight == 0 {
+		return Admin{}
+	}
+	return a
+}
+
+// expire ends the orders whose time is up.
+func (a *Admin) expire(now time.Time) {
+	over := func(until time.Time) bool { return !until.IsZero() && !now.Before(until) }
+	if over(a.Until) {
+		a.State = api.AdminUp
+	}
+	if over(a.WeightUntil) {
+		a.Weight = 0
+	}
+	*a = a.tidy()
+}
+
+// Disabled reports whether the uplink is out by order.
+func (u *Uplink) Disabled() bool { return u.Admin.State == api.AdminDisabled }
+
+// admins returns what the operator wants, by name; nil: nothing.
+func (s *State) admins() map[string]Admin {
+	var all map[string]Admin
+	for i := range s.Uplinks {
+		if u := &s.Uplinks[i]; u.Admin != (Admin{}) {
+			if all == nil {
+				all = map[string]Admin{}
+			}
+			all[u.Config.Name] = u.Admin
+		}
+	}
+	return all
+}
+
+// AutoDisabled returns the commands that follow from falls of uplinks that are to
+// stay out after one. It is pure.
+func AutoDisabled(before, after State) []Commanded {
+	var list []Commanded
+	for i := range after.Uplinks {
+		u := &after.Uplinks[i]
+		old := before.at(i, u.Config.Interface)
+		if !u.Config.AutoDisable || old == nil || u.Disabled() {
+			continue
+		}
+		if old.OperState() == api.Up && u.OperState() == api.Down {
+			list = append(list, Commanded{u.Config.Name, api.Command{Action: api.Disable, By: AutoDisable}})
+		}
+	}
+	return list
+}
+
+// ErrNoUplink is why a command for an uplink that is not configured is refused.
+var ErrNoUplink = errors.New("no such uplink")
+
+// Refuse returns why a command cannot be carried out, nil when it can. It is pure.
+func (s *State) Refuse(c Commanded) error {
+	u := s.Named(c.Uplink)
+	switch {
+	case u == nil:
+		return fmt.Errorf("%w: %q: see uplinkd status", ErrNoUplink, c.Uplink)
+	case c.Action == api.Renew && u.Config.Address != configs.AddressDHCP:
+		return fmt.Errorf("uplink %s has no lease to renew: its address is %s", c.Uplink, u.Config.Address)
+	}
+	return nil
+}

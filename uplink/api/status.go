@@ -1,0 +1,181 @@
+// Package api is what the daemon and those who speak to it exchange: the words, and
+// the JSON of status, events, commands and plans. Fields are only ever added.
+package api
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Version of the JSON. Fields are only ever added to it.
+const Version = 1
+
+// A Snapshot is the daemon's answer. Times are RFC 3339.
+type Snapshot struct {
+	Version      int          `json:"version"`
+	Daemon       Daemon       `json:"daemon"`
+	DefaultRoute DefaultRoute `json:"default_route"`
+	Uplinks      []Uplink     `json:"uplinks"`
+	Policies     []Policy     `json:"policies"`
+	Kernel       Kernel       `json:"kernel"`
+}
+
+// Daemon is the process itself.
+type Daemon struct {
+	Version     string    `json:"version"`
+	PID         int       `json:"pid"`
+	Started     time.Time `json:"started"`
+	Config      string    `json:"config"`
+	Reloaded    When      `json:"reloaded"`
+	ConfigError string    `json:"config_error"`    // why the last reload changed nothing
+	OrdersError string    `json:"orders_error"`    // why the operator's orders cannot be kept
+	MeterErrors []string  `json:"meter_errors"`    // what cannot be measured, and why
+	LongestStep Millis    `json:"longest_step_ms"` // the longest that one decision has taken
+}
+
+// DefaultRoute is the shared default route as it was last read from the kernel.
+type DefaultRoute struct {
+	Table    uint32    `json:"table"`
+	Metric   uint32    `json:"metric"`
+	NextHops []NextHop `json:"nexthops"`
+}
+
+// NextHop is one way out of it.
+type NextHop struct {
+	Uplink    string     `json:"uplink"`
+	Interface string     `json:"interface"`
+	Gateway   netip.Addr `json:"gateway"` // "" when there is none
+	Weight    int        `json:"weight"`
+}
+
+// Uplink is one uplink.
+type Uplink struct {
+	Name      string         `json:"name"`
+	Interface string         `json:"interface"`
+	State     OperState      `json:"state"`
+	Reason    string         `json:"reason"`
+	Since     time.Time      `json:"since"`
+	Active    bool           `json:"active"` // carries new connections now
+	Weight    int            `json:"weight"`
+	Tier      int            `json:"tier"`
+	Table     uint32         `json:"table"`
+	FwMark    uint32         `json:"fwmark"`
+	Address   string         `json:"address"` // with prefix length; several are separated by a space
+	Addresses []netip.Prefix `json:"addresses"`
+	Gateway   netip.Addr     `json:"gateway"` // "" when there is none
+	DHCP      *DHCP          `json:"dhcp"`    // null without a lease to keep
+	Probes    []Probe        `json:"probes"`
+	Counters  Counters       `json:"counters"`
+
+	EffectiveWeight int    `json:"effective_weight"` // in the default route; weight is the configured one
+	MaxConnections  int    `json:"max_connections"`  // 0: no limit
+	Capped          bool   `json:"capped"`           // it has all the connections it may have
+	Order           *Order `json:"order"`            // null: the operator has not overruled anything
+	Hold            Hold   `json:"hold_down"`
+	ProbeInterval   Millis `json:"probe_interval_ms"` // the steady pace
+	ProbeStretched  bool   `json:"probe_stretched"`   // the budget has made it slower than configured
+}
+
+// An Order is what the operator wants of an uplink until further notice. Its zero
+// value is nothing.
+type Order struct {
+	State AdminState `json:"state"`
+	By    string     `json:"by"` // who gave the last order
+	Since time.Time  `json:"since"`
+	Until When       `json:"until"` // of State; none: until it is taken back
+
+	Weight      int  `json:"weight"`       // 0: the configured one
+	WeightUntil When `json:"weight_until"` // of Weight
+}
+
+// Hold is what past falls hold against an uplink.
+type Hold struct {
+	Falls int  `json:"falls"`
+	Until When `json:"until"` // it is not up before; none: it has not fallen
+}
+
+// An Event is a change of an uplink, with the evidence for it.
+type Event struct {
+	ID        uint64    `json:"id"` // counts from 1 at the daemon's start
+	Time      time.Time `json:"time"`
+	Uplink    string    `json:"uplink"`
+	Interface string    `json:"interface"`
+	Address   string    `json:"address"` // that the uplink has now
+	Kind      EventKind `json:"kind"`
+	From      string    `json:"from"`
+	To        string    `json:"to"`
+	Reason    string    `json:"reason"`
+	Evidence  []string  `json:"evidence"`
+}
+
+// DHCP is the lease and the client's state.
+type DHCP struct {
+	State  string       `json:"state"`
+	Reason string       `json:"reason"`
+	Server netip.Addr   `json:"server"`
+	Expire When         `json:"expires"` // none: the lease never ends
+	Renew  When         `json:"renew_at"`
+	Rebind When         `json:"rebind_at"`
+	DNS    []netip.Addr `json:"dns"`
+
+	SubnetMask netip.Addr `json:"subnet_mask"`
+	Domain     string     `json:"domain"`
+	MTU        int        `json:"mtu"`      // bytes; 0: the lease names none
+	Conflict   *Rival     `json:"conflict"` // null: no other host claims the address
+}
+
+// Rival is another host that claims the lease's address and did not give way.
+type Rival struct {
+	MAC string    `json:"mac"`
+	At  time.Time `json:"at"` // when its claim was last taken note of
+}
+
+// Probe is what is known of one target.
+type Probe struct {
+	Target    string  `json:"target"`
+	State     string  `json:"state"`
+	Reason    string  `json:"reason"` // what speaks against the target
+	RTT       float64 `json:"rtt_ms"`
+	Jitter    float64 `json:"jitter_ms"`
+	Loss      float64 `json:"loss_percent"` // of the last 100
+	Sent      uint64  `json:"sent"`
+	Received  uint64  `json:"received"`
+	Bytes     uint64  `json:"bytes"` // of IP packets, both ways
+	LastError string  `json:"last_error"`
+}
+
+// Counters are the interface's, and the connections that have the uplink's
+// address: TCP sockets of this host, or flows that were translated to it,
+// whichever are more.
+type Counters struct {
+	RxBytes     Figure[uint64] `json:"rx_bytes"`
+	TxBytes     Figure[uint64] `json:"tx_bytes"`
+	RxBPS       Figure[uint64] `json:"rx_bps"` // bits a second
+	TxBPS       Figure[uint64] `json:"tx_bps"`
+	Connections Figure[int]    `json:"connections"`
+}
+
+// Policy is one policy: where it leads now, and what it has counted. Only the first
+// packet of a connection is asked about.
+type Policy struct {
+	Name    string         `json:"name"`
+	Leads   string         `json:"leads"` // an uplink | balance | nowhere | the next policy
+	Packets Figure[uint64] `json:"packets"`
+	Bytes   Figure[uint64] `json:"bytes"`
+}
+
+// Kernel is how the kernel stands to what is wanted.
+type Kernel struct {
+	InSync    bool       `json:"in_sync"`
+	LastError string     `json:"last_error"`
+	Repairs   uint64     `json:"repairs"`    // operations that put back what others had changed
+	Ops       uint64     `json:"operations"` // carried out since the start
+	Conflicts []Conflict `json:"conflicts"`
+}
+
+// Conflict is a foreign object where one of ours belongs.
+type Conflict struct {
+	Want   string `json:"want"`
+	Have   string `json:"have"`
+	Remedy string `json:"remedy"`
+}

@@ -1,0 +1,47 @@
+package api
+
+// An OperState is how an uplink is (IF-MIB, ifOperStatus).
+type OperState string
+
+// The states.
+const (
+	Starting OperState = "starting" // not judged yet
+	Up       OperState = "up"       // may carry new connections
+	Down     OperState = "down"     // cannot
+	Drained  OperState = "drained"  // could, and keeps what it has, by order
+	Disabled OperState = "disabled" // out, by order
+)
+
+// An AdminState is what the operator wants an uplink to be (IF-MIB, ifAdminStatus).
+type AdminState string
+
+// What an operator may want.
+const (
+	AdminUp       AdminState = ""
+	AdminDrained  AdminState = "drained"  // no new connections, old ones live on
+	AdminDisabled AdminState = "disabled" // out at once, its lease released
+)
+
+// An Action is what a Command does.
+type Action string
+
+// The actions.
+const (
+	Enable  Action = "enable"
+	Disable Action = "disable"
+	Drain   Action = "drain"
+	Weight  Action = "weight"
+	Renew   Action = "renew"
+)
+
+// An EventKind says what has changed.
+type EventKind string
+
+// The kinds.
+const (
+	EventState   EventKind = "state"   // an uplink's OperState
+	EventRoute   EventKind = "route"   // the shared default route
+	EventLease   EventKind = "lease"   // an uplink's lease
+	EventAddress EventKind = "address" // the addresses on its interface
+	EventOrder   EventKind = "order"   // what the operator wants of it
+)

@@ -1,0 +1,75 @@
+package uplink
+
+import (
+	"uplinkd/configs"
+	"uplinkd/probe"
+	"uplinkd/uplink/api"
+)
+
+// decideCarriers decides which paths carry new connections.
+func (s *State) decideCarriers() {
+	for f := range families {
+		for i := range s.Uplinks {
+			s.Uplinks[i].Paths[f].Carries = false
+		}
+		for _, i := range s.chooseCarriers(f) {
+			s.Uplinks[i].Paths[f].Carries = true
+		}
+	}
+}
+
+// chooseCarriers returns the uplinks that are to carry new connections of a family:
+// those that are up and not capped, of the lowest tier that has one. Before it has
+// been judged a path that carried under the process before us still does. When all
+// have been judged and none is up, and last_resort is keep, it is those that are
+// only held down for having fallen often, or else those whose link and address
+// still stand: perhaps only the probes fail. What the operator has taken out stays
+// out.
+func (s *State) chooseCarriers(f Family) []int {
+	free := func(u *Uplink) bool { return u.Admin.State == api.AdminUp && !u.Load.Capped }
+	active := lowestTier(s.Uplinks, func(u *Uplink) bool {
+		p := &u.Paths[f]
+		adopted := p.OperState == api.Starting && p.Adopted.Carried
+		return free(u) && (p.OperState == api.Up || adopted && u.obstacle(p).reason == "")
+	})
+	if len(active) > 0 || !s.Settled || s.Config.Routes.LastResort == configs.LastResortNone {
+		return active
+	}
+	held := lowestTier(s.Uplinks, func(u *Uplink) bool {
+		p := &u.Paths[f]
+		return free(u) && p.Health.Verdict == probe.Up && u.obstacle(p).reason == ""
+	})
+	if len(held) > 0 {
+		return held
+	}
+	return lowestTier(s.Uplinks, func(u *Uplink) bool { return free(u) && u.obstacle(&u.Paths[f]).reason == "" })
+}
+
+func lowestTier(uplinks []Uplink, fit func(*Uplink) bool) []int {
+	var list []int
+	for i := range uplinks {
+		if !fit(&uplinks[i]) {
+			continue
+		}
+		tier := uplinks[i].Config.Tier
+		if len(list) > 0 && tier < uplinks[list[0]].Config.Tier {
+			list = list[:0]
+		}
+		if len(list) == 0 || tier == uplinks[list[0]].Config.Tier {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// carriers returns the uplinks whose paths in a family carry new connections, as was
+// decided.
+func (s *State) carriers(f Family) []int {
+	var list []int
+	for i := range s.Uplinks {
+		if s.Uplinks[i].Paths[f].Carries {
+			list = append(list, i)
+		}
+	}
+	return list
+}

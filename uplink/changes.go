@@ -1,0 +1,154 @@
+package uplink
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"uplinkd/uplink/api"
+)
+
+// Changes returns what changed between two states, with the evidence. It is pure.
+func Changes(before, after State, now time.Time) []api.Event {
+	var list []api.Event
+	for i := range after.Uplinks {
+		u := &after.Uplinks[i]
+		old := before.at(i, u.Config.Interface)
+		if old == nil {
+			continue
+		}
+		for f := range u.Paths {
+			list = append(list, u.changes(old, &old.Paths[f], &u.Paths[f], now)...)
+		}
+	}
+	if before.Settled && !sameRoute(&before, &after) {
+		list = append(list, api.Event{
+			Time: now, Kind: api.EventRoute, From: routeText(&before), To: routeText(&after), Evidence: []string{},
+		})
+	}
+	return list
+}
+
+// changes returns what changed of one path of an uplink.
+func (u *Uplink) changes(old *Uplink, was, p *Path, now time.Time) []api.Event {
+	var list []api.Event
+	add := func(kind api.EventKind, from, to, reason string) {
+		list = append(list, api.Event{
+			Time: now, Uplink: u.Config.Name, Interface: u.Config.Interface, Address: u.assignedText(p),
+			Kind: kind, From: from, To: to, Reason: reason, Evidence: u.facts(p),
+		})
+	}
+	if old.Admin != u.Admin && p.Family == 0 {
+		add(api.EventOrder, old.Admin.text(), u.Admin.text(), adminReason(old.Admin, u.Admin))
+	}
+	if from, to := was.Report.prefix(), p.Report.prefix(); from != to {
+		add(api.EventLease, prefixText(from), prefixText(to), p.Report.Reason)
+	}
+	if old.Device.Read && !sameAssigned(old, was, u, p) {
+		if from, to := old.assignedText(was), u.assignedText(p); from != to {
+			add(api.EventAddress, from, to, "")
+		}
+	}
+	if was.OperState != p.OperState {
+		add(api.EventState, string(was.OperState), string(p.OperState), p.Reason)
+	}
+	return list
+}
+
+// facts are what is known of a path, in words.
+func (u *Uplink) facts(p *Path) []string {
+	list := []string{}
+	if o := u.obstacle(p); o.reason != "" {
+		list = append(list, o.reason)
+	}
+	for n, e := range u.Evidence(p) {
+		text := fmt.Sprintf("%s: %s", u.Config.Probe.Targets[n], e.Verdict)
+		if e.Reason != "" {
+			text += ", " + e.Reason
+		}
+		if e.Misses > 0 {
+			text += fmt.Sprintf(", %d missed in a row", e.Misses)
+		}
+		if e.Err != "" {
+			text += ", " + e.Err
+		}
+		if e.LastRTT > 0 {
+			text += fmt.Sprintf(", last round trip %s", e.LastRTT.Round(time.Microsecond))
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
+func (a *Admin) text() string {
+	switch {
+	case a.State != api.AdminUp && a.Weight > 0:
+		return fmt.Sprintf("%s, weight %d", a.State, a.Weight)
+	case a.Weight > 0:
+		return fmt.Sprintf("weight %d", a.Weight)
+	}
+	return string(a.State)
+}
+
+func adminReason(before, after Admin) string {
+	if after == (Admin{}) {
+		if !before.Until.IsZero() || !before.WeightUntil.IsZero() {
+			return "taken back, or its time is up"
+		}
+		return "taken back"
+	}
+	return "by " + after.By
+}
+
+// sameAssigned reports whether a path has the same addresses as before, without
+// making a text of them.
+func sameAssigned(old *Uplink, was *Path, u *Uplink, p *Path) bool {
+	return slices.Equal(was.Assigned, p.Assigned) && slices.Equal(old.Addresses(was), u.Addresses(p))
+}
+
+// assignedText returns the addresses of the path that its interface has.
+func (u *Uplink) assignedText(p *Path) string {
+	var list []string
+	for _, a := range u.Addresses(p) {
+		if slices.Contains(p.Assigned, a) {
+			list = append(list, a.String())
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+// prefix returns the address of the lease; not valid: there is none.
+func (r *LeaseReport) prefix() netip.Prefix {
+	if r.Lease == nil {
+		return netip.Prefix{}
+	}
+	return r.Lease.Prefix
+}
+
+func prefixText(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
+}
+
+// sameRoute reports whether the same uplinks carry, with the same weights.
+func sameRoute(a, b *State) bool {
+	from, to := a.carriers(IPv4), b.carriers(IPv4)
+	return slices.EqualFunc(from, to, func(i, j int) bool {
+		u, v := &a.Uplinks[i], &b.Uplinks[j]
+		return u.Config.Name == v.Config.Name && u.Paths[IPv4].Weight == v.Paths[IPv4].Weight
+	})
+}
+
+// routeText says who carries new connections, and with what weight.
+func routeText(s *State) string {
+	var ways []string
+	for _, i := range s.carriers(IPv4) {
+		u := &s.Uplinks[i]
+		ways = append(ways, fmt.Sprintf("%s %d", u.Config.Name, u.Paths[IPv4].Weight))
+	}
+	return strings.Join(ways, ", ")
+}

@@ -1,0 +1,310 @@
+// Package daemon owns the life of a configuration: it is loaded, checked, staged,
+// and committed or rolled back. It answers the control socket, and hands what happens
+// to the hooks.
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"uplinkd/configs"
+	"uplinkd/routes"
+	"uplinkd/uplink"
+	"uplinkd/uplink/api"
+	"uplinkd/uplink/control"
+	"uplinkd/uplink/engine"
+	"uplinkd/uplink/hooks"
+	"uplinkd/uplink/orders"
+)
+
+// commandLimit is how long a command may take until it is on the disk.
+const commandLimit = 4 * time.Second
+
+// A Manager is told that a reload is under way (sd_notify(3), RELOADING=1).
+type Manager interface {
+	engine.Notifier
+	Reloading()
+}
+
+// A Daemon is what runs: the engine, the hooks, and the configuration they have in
+// common.
+type Daemon struct {
+	path    string
+	version string
+	started time.Time
+	engine  *engine.Engine
+	manager Manager
+	hooks   *hooks.Runner
+	log     *slog.Logger
+	lists   map[string]string // what the files of prefixes looked like; of watchLists
+
+	changing sync.Mutex // held while the configuration changes; never by who only asks
+
+	mu          sync.Mutex // guards what follows, and is held for no longer than reading it takes
+	running     configs.Config
+	reloaded    time.Time
+	configError string // why the last reload changed nothing
+	listError   string // why a file of prefixes was not read again
+}
+
+var _ control.Daemon = (*Daemon)(nil)
+
+// New returns a Daemon for the configuration that was loaded from a file. deps is
+// what the engine needs of the world; orders and the service manager are the
+// Daemon's to add. It starts nothing.
+func New(path, version string, c configs.Config, manager Manager, deps engine.Deps) *Daemon {
+	d := &Daemon{
+		path: path, version: version, started: time.Now(), manager: manager,
+		hooks: hooks.New(deps.Log), log: deps.Log, lists: stamps(c), running: c,
+	}
+	stood, err := orders.Load(c.StateDir)
+	if err != nil {
+		d.log.Error("the operator's orders of before are not known: none is in force", "err", err)
+	}
+	deps.Notify, deps.Orders = manager, stood
+	deps.SaveOrders = func(book map[string]api.Order) error { return orders.Save(c.StateDir, book) }
+	d.engine = engine.New(c, deps)
+	d.hooks.Set(hooksOf(c))
+	return d
+}
+
+// Run runs the daemon until ctx ends and then returns nil, when all it started has
+// ended. Each value from hangups has the configuration read again.
+func (d *Daemon) Run(ctx context.Context, hangups <-chan os.Signal) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.engine.Run(ctx) })
+	group.Go(func() error { return d.hooks.Run(ctx) })
+	group.Go(func() error { return d.reloadOnHangup(ctx, hangups) })
+	group.Go(func() error { return d.watchLists(ctx) })
+	group.Go(func() error { return d.tellHooks(ctx) })
+	return group.Wait()
+}
+
+// config returns the running configuration.
+func (d *Daemon) config() configs.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running
+}
+
+// Status implements control.Daemon.
+func (d *Daemon) Status() api.Snapshot {
+	s := d.engine.Snapshot()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s.Daemon.Version, s.Daemon.PID, s.Daemon.Started, s.Daemon.Config = d.version, os.Getpid(), d.started, d.path
+	s.Daemon.Reloaded = api.When{Time: d.reloaded}
+	s.Daemon.ConfigError = cmp.Or(d.configError, d.listError)
+	return s
+}
+
+// stage returns a configuration as it would be put in the place of the running one:
+// checked against that, with the marks that its uplinks have.
+func (d *Daemon) stage(next configs.Config) (configs.Config, error) {
+	running := d.config()
+	if err := configs.CanReload(running, next); err != nil {
+		return configs.Config{}, err
+	}
+	return configs.KeepMarks(running, next), nil
+}
+
+// commit puts a staged configuration in the place of the running one. When it returns
+// the engine has decided on it. On an error the running one stays.
+func (d *Daemon) commit(ctx context.Context, staged configs.Config) error {
+	before := d.config()
+	d.hooks.Set(hooksOf(staged))
+	if err := d.engine.Do(ctx, uplink.Reloaded{Config: staged}); err != nil {
+		d.hooks.Set(hooksOf(before))
+		return fmt.Errorf("the engine did not take the configuration: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running = staged
+	return nil
+}
+
+// Reload implements control.Daemon.
+func (d *Daemon) Reload(ctx context.Context) error {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	d.manager.Reloading()
+	defer d.manager.Ready()
+	next, err := Load(d.path)
+	if err == nil {
+		next, err = d.stage(next)
+	}
+	if err == nil {
+		err = d.commit(ctx, next)
+	}
+	d.noteReload(err)
+	if err != nil {
+		d.log.Error("configuration not reloaded; nothing has changed", "config", d.path, "err", err)
+		return err
+	}
+	d.log.Info("configuration reloaded", "config", d.path, "uplinks", len(next.Uplinks))
+	return nil
+}
+
+func (d *Daemon) noteReload(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		d.configError = err.Error()
+		return
+	}
+	d.reloaded, d.configError, d.listError = time.Now(), "", ""
+}
+
+// Plan implements control.Daemon.
+func (d *Daemon) Plan(ctx context.Context, name string, text []byte) (api.Plan, error) {
+	next, err := Parse(name, text)
+	if err == nil {
+		next, err = d.stage(next)
+	}
+	if err != nil {
+		return api.Plan{}, err
+	}
+	plan, err := d.engine.Plan(ctx, next)
+	return PlanText(plan), err
+}
+
+// PlanText returns a plan as people read it.
+func PlanText(plan routes.Plan) api.Plan {
+	p := api.Plan{Operations: make([]string, len(plan.Ops)), Conflicts: make([]api.Conflict, len(plan.Conflicts))}
+	for i, op := range plan.Ops {
+		p.Operations[i] = op.String()
+	}
+	for i, c := range plan.Conflicts {
+		p.Conflicts[i] = api.Conflict(c)
+	}
+	return p
+}
+
+// Command implements control.Daemon.
+func (d *Daemon) Command(ctx context.Context, name string, c api.Command) error {
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
+	err := d.engine.Do(ctx, uplink.Commanded{Uplink: name, Command: c})
+	switch {
+	case errors.Is(err, uplink.ErrNoUplink):
+		return fmt.Errorf("%w: %q: see uplinkd status", control.ErrUnknownUplink, name)
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("%w: %s of %s is in force, and not on the disk yet: after a restart it may be forgotten",
+			control.ErrInPart, c.Action, name)
+	case errors.Is(err, engine.ErrNotKept):
+		err = fmt.Errorf("%w: %s of %s: %w", control.ErrInPart, c.Action, name, err)
+	case err != nil:
+		return err
+	}
+	d.log.Info("order", "uplink", name, "action", c.Action, "by", c.By)
+	return err
+}
+
+// Drain implements control.Daemon.
+func (d *Daemon) Drain(name string) (api.DrainProgress, error) {
+	progress, err := d.engine.Drain(name)
+	if err != nil {
+		return progress, fmt.Errorf("%w: %q: see uplinkd status", control.ErrUnknownUplink, name)
+	}
+	return progress, nil
+}
+
+// Events implements control.Daemon.
+func (d *Daemon) Events(after uint64) ([]api.Event, <-chan struct{}) { return d.engine.Events(after) }
+
+func (d *Daemon) reloadOnHangup(ctx context.Context, hangups <-chan os.Signal) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangups:
+			_ = d.Reload(ctx) // has been logged, and shows in status
+		}
+	}
+}
+
+// listsEvery is how often the files of prefixes are looked at.
+const listsEvery = time.Second
+
+// watchLists reads the files of prefixes again when one has changed.
+func (d *Daemon) watchLists(ctx context.Context) error {
+	ticker := time.NewTicker(listsEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if now := stamps(d.config()); !maps.Equal(now, d.lists) {
+			d.lists = now
+			d.reloadLists(ctx)
+		}
+	}
+}
+
+// reloadLists reads the files of prefixes again, and nothing else: the configuration
+// itself may be in the middle of an edit.
+func (d *Daemon) reloadLists(ctx context.Context) {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	next := d.config()
+	err := loadLists(&next)
+	if err == nil {
+		err = d.commit(ctx, next)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		d.listError = err.Error()
+		d.log.Error("a file of prefixes was not reloaded; nothing has changed", "err", err)
+		return
+	}
+	d.listError = ""
+	d.log.Info("a file of prefixes has changed, and was reloaded")
+}
+
+// stamps tells the present state of the files of prefixes, by path.
+func stamps(c configs.Config) map[string]string {
+	list := map[string]string{}
+	for _, path := range configs.Files(c) {
+		list[path] = "none"
+		if info, err := os.Stat(path); err == nil {
+			list[path] = fmt.Sprint(info.ModTime().UnixNano(), info.Size())
+		}
+	}
+	return list
+}
+
+// tellHooks hands on what happens.
+func (d *Daemon) tellHooks(ctx context.Context) error {
+	for after := uint64(0); ; {
+		events, more := d.engine.Events(after)
+		for _, e := range events {
+			d.hooks.Tell(e)
+			after = e.ID
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-more:
+		}
+	}
+}
+
+func hooksOf(c configs.Config) []hooks.Hook {
+	list := make([]hooks.Hook, len(c.Hooks))
+	for i, h := range c.Hooks {
+		list[i] = hooks.Hook(h)
+	}
+	return list
+}

@@ -1,0 +1,307 @@
+// Package engine runs the decisions of package uplink. One goroutine owns the state
+// and makes every step; it never waits for the kernel, a disk or a program. What is
+// wanted after a step goes to the parts that act: the reconciler, a worker for each
+// path, the meter, the disconnector, the keeper of orders.
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"uplinkd/configs"
+	"uplinkd/dhcp"
+	"uplinkd/internal/latest"
+	"uplinkd/probe"
+	"uplinkd/routes"
+	"uplinkd/routes/reconcile"
+	"uplinkd/uplink"
+	"uplinkd/uplink/api"
+)
+
+// tick is how often the engine looks at the clock and says that it lives.
+const tick = time.Second
+
+// leastSuspension is what the two clocks may drift apart for other reasons.
+const leastSuspension = 2 * time.Second
+
+// Deps is what the engine needs of the world. Functions that are nil are not called.
+type Deps struct {
+	Kernel routes.Kernel
+	Log    *slog.Logger
+
+	// Watch calls wake when the kernel may have changed, Neighbours calls failed when a
+	// neighbour has. Both block until ctx ends.
+	Watch      func(ctx context.Context, wake func()) error
+	Neighbours func(ctx context.Context, failed func(index int, address netip.Addr)) error
+
+	OpenProbe probe.Opener
+	DHCP      dhcp.Outside
+	Meters    Meters
+
+	// Disconnect ends connections. It may block for some milliseconds.
+	Disconnect func(context.Context, uplink.Disconnect) (uplink.Disconnected, error)
+
+	// Orders are those that stood when the process before us ended. SaveOrders keeps
+	// them: they are on the disk when it returns, which may take that disk's time.
+	Orders     map[string]api.Order
+	SaveOrders func(map[string]api.Order) error
+
+	SinceBoot func() time.Duration // with the time the machine was suspended
+	Notify    Notifier
+}
+
+// A Notifier tells the service manager how the daemon is. Its methods must not
+// block.
+type Notifier interface {
+	Ready()             // every uplink has been judged, or the start limit has passed
+	Status(line string) // "2/3 up: isp1 isp3"
+	Alive()             // the engine's loop turns
+}
+
+// An Engine owns the state of all uplinks.
+type Engine struct {
+	deps         Deps
+	reconciler   *reconcile.Reconciler
+	eventLog     *eventLog
+	meter        *meter
+	disconnector *disconnector
+	keeper       *keeper
+	started      time.Time
+	wake         latest.Wake
+	running      sync.WaitGroup // of workers
+
+	mu    sync.Mutex // guards what follows
+	inbox []message
+	view  view // what readers see
+
+	// Owned by Run.
+	state       uplink.State
+	wanted      uplink.Wanted
+	generation  uint64                     // of wanted.Set
+	drained     map[string]*drainCount     // by uplink
+	connections map[string]api.Figure[int] // by interface, as of the last tick
+	workers     workers
+	pending     pending
+	line        string        // last told
+	ready       bool          // told
+	asleep      time.Duration // since the boot less our time awake, at the last tick
+}
+
+// A message is an event, and who waits for it.
+type message struct {
+	event uplink.Event
+	from  *worker      // nil: from elsewhere
+	done  chan<- error // size 1; nil: nobody waits
+}
+
+// New returns an Engine for a configuration. It starts nothing.
+func New(c configs.Config, deps Deps) *Engine {
+	now := time.Now()
+	e := &Engine{
+		deps: deps, started: now, wake: latest.NewWake(), eventLog: newEventLog(),
+		state: uplink.New(c, now), pending: newPending(), drained: map[string]*drainCount{},
+	}
+	e.state = uplink.Step(e.state, uplink.Restored{Admins: adminsOf(deps.Orders)}, now)
+	e.keeper = newKeeper(deps.SaveOrders, deps.Log, deps.Orders)
+	e.meter = newMeter(deps.Meters, deps.Log)
+	e.disconnector = newDisconnector(deps.Disconnect, deps.Log, e.isUp)
+	e.view.state = e.state
+	e.reconciler = reconcile.New(deps.Kernel, deps.Log, func(a routes.Applied) { e.Send(uplink.Observed{Applied: a}) })
+	return e
+}
+
+// Send hands the engine an event. It does not block and may be called from any
+// goroutine. What was observed replaces what was observed before and not yet
+// looked at.
+func (e *Engine) Send(event uplink.Event) { e.send(message{event: event}) }
+
+func (e *Engine) send(m message) {
+	e.mu.Lock()
+	last := len(e.inbox) - 1
+	if _, ok := m.event.(uplink.Observed); ok && last >= 0 && isObserved(e.inbox[last]) {
+		e.inbox[last] = m
+	} else {
+		e.inbox = append(e.inbox, m)
+	}
+	e.mu.Unlock()
+	e.wake.Set()
+}
+
+func isObserved(m message) bool {
+	_, ok := m.event.(uplink.Observed)
+	return ok
+}
+
+// Do hands the engine an event and returns when it has decided on it and, if the
+// event is a command, when what the operator wants is on the disk. It blocks until
+// then, or until ctx ends. The error says why the event was refused; ErrNotKept that
+// it is in force and will not outlive a restart.
+func (e *Engine) Do(ctx context.Context, event uplink.Event) error {
+	done := make(chan error, 1)
+	e.send(message{event: event, done: done})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Run works until ctx ends and then returns nil, when all it started has ended.
+// The kernel is left as it is: traffic goes on.
+func (e *Engine) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	e.wanted = uplink.Want(&e.state)
+	e.generation = e.reconciler.Want(e.wanted.Set)
+	e.meter.set(e.wanted.Meter)
+	group.Go(func() error { return e.reconciler.Run(ctx) })
+	group.Go(func() error { return e.deps.Watch(ctx, e.reconciler.Wake) })
+	group.Go(func() error { return e.loop(ctx) })
+	group.Go(func() error { return e.keeper.run(ctx) })
+	group.Go(func() error { return e.disconnector.run(ctx) })
+	group.Go(func() error { return e.meter.run(ctx) })
+	if e.deps.Neighbours != nil {
+		group.Go(func() error {
+			return e.deps.Neighbours(ctx, func(index int, address netip.Addr) {
+				e.Send(uplink.NeighbourFailed{Index: index, Address: address})
+			})
+		})
+	}
+	err := group.Wait()
+	e.running.Wait()
+	return err
+}
+
+func (e *Engine) loop(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if d := e.suspendedFor(); d > 0 {
+				e.deps.Log.Info("the machine was suspended", "for", d.Round(time.Second))
+				e.step(ctx, uplink.Resumed{SuspendedFor: d})
+			}
+			e.step(ctx, uplink.Sampled{Samples: e.samples()})
+			e.notifyAlive()
+		case <-e.wake:
+			for _, m := range e.takeInbox() {
+				e.handle(ctx, m)
+			}
+		}
+	}
+}
+
+func (e *Engine) takeInbox() []message {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := e.inbox
+	e.inbox = nil
+	return list
+}
+
+// handle makes the step for one message, and has who waits for it told.
+func (e *Engine) handle(ctx context.Context, m message) {
+	if m.from != nil && !e.workers.has(m.from) {
+		return // of a worker that has been let go meanwhile
+	}
+	command, isCommand := m.event.(uplink.Commanded)
+	if isCommand {
+		if err := e.state.Refuse(command); err != nil {
+			acknowledge(m.done, err)
+			return
+		}
+	}
+	e.step(ctx, m.event)
+	if isCommand {
+		e.keeper.keep(ordersOf(e.wanted.Admins), m.done)
+		return
+	}
+	acknowledge(m.done, nil)
+}
+
+func acknowledge(done chan<- error, err error) {
+	if done != nil {
+		done <- err
+	}
+}
+
+// step makes one decision and hands what it asks for to where it is acted on.
+func (e *Engine) step(ctx context.Context, event uplink.Event) {
+	began := time.Now()
+	before := e.state
+	e.state = uplink.Step(before, event, began)
+	wanted := uplink.Want(&e.state)
+	if !wanted.Set.Equal(&e.wanted.Set) {
+		e.generation = e.reconciler.Want(wanted.Set)
+	}
+	if !wanted.Meter.Equal(&e.wanted.Meter) {
+		e.meter.set(wanted.Meter)
+	}
+	if !maps.Equal(wanted.Admins, e.wanted.Admins) {
+		e.keeper.keep(ordersOf(wanted.Admins), nil)
+	}
+	e.wanted = wanted
+	e.syncWorkers(ctx, wanted.Work)
+	if failed, ok := event.(uplink.NeighbourFailed); ok {
+		e.reportUnreachable(failed)
+	}
+	e.trackTransitions(before, began)
+	e.eventLog.add(uplink.Changes(before, e.state, began))
+	observed, isObserved := event.(uplink.Observed)
+	e.publish(observed, isObserved)
+	if isObserved {
+		e.finishTransitions(observed.Applied)
+	}
+	e.notify()
+	e.noteStep(time.Since(began))
+	for _, command := range uplink.AutoDisabled(before, e.state) {
+		e.step(ctx, command)
+	}
+}
+
+// suspendedFor returns how long the machine has been suspended since the last tick.
+func (e *Engine) suspendedFor() time.Duration {
+	if e.deps.SinceBoot == nil {
+		return 0
+	}
+	// Go's clock stands still in a suspended machine, that since the boot does not.
+	awake, since := time.Since(e.started), e.deps.SinceBoot()
+	asleep := since - awake
+	suspended := asleep - e.asleep
+	first := e.asleep == 0
+	e.asleep = asleep
+	if first || suspended < leastSuspension {
+		return 0
+	}
+	return suspended
+}
+
+func (e *Engine) notifyAlive() {
+	if e.deps.Notify != nil {
+		e.deps.Notify.Alive()
+	}
+}
+
+// notify tells the service manager what is new.
+func (e *Engine) notify() {
+	if e.deps.Notify == nil {
+		return
+	}
+	if e.wanted.Line != e.line {
+		e.line = e.wanted.Line
+		e.deps.Notify.Status(e.wanted.Line)
+	}
+	if e.wanted.Ready && !e.ready {
+		e.ready = true
+		e.deps.Notify.Ready()
+	}
+}

@@ -1,0 +1,60 @@
+package engine
+
+import (
+	"slices"
+	"sync"
+
+	"uplinkd/uplink/api"
+)
+
+// eventsKept is how many events are remembered.
+const eventsKept = 1000
+
+// An eventLog remembers the last events. Its methods may be called from any
+// goroutine.
+type eventLog struct {
+	mu     sync.Mutex // guards what follows
+	events []api.Event
+	last   uint64
+	more   chan struct{} // closed when there is another
+}
+
+func newEventLog() *eventLog { return &eventLog{more: make(chan struct{})} }
+
+// add remembers events, and forgets the oldest.
+func (l *eventLog) add(events []api.Event) {
+	if len(events) == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range events {
+		l.last++
+		e.ID = l.last
+		l.events = append(l.events, e)
+	}
+	if n := len(l.events) - eventsKept; n > 0 {
+		l.events = slices.Delete(l.events, 0, n)
+	}
+	close(l.more)
+	l.more = make(chan struct{})
+}
+
+// after returns the events that came after the one of that number, and a channel
+// that is closed when there is another.
+func (l *eventLog) after(id uint64) ([]api.Event, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.IndexFunc(l.events, func(e api.Event) bool { return e.ID > id })
+	if i < 0 {
+		return nil, l.more
+	}
+	return slices.Clone(l.events[i:]), l.more
+}
+
+// Events returns the events after the one of that number, oldest first, and a
+// channel that is closed when there is another. It may be called from any
+// goroutine.
+func (e *Engine) Events(after uint64) ([]api.Event, <-chan struct{}) {
+	return e.eventLog.after(after)
+}

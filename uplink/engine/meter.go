@@ -1,0 +1,209 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"uplinkd/routes/flows"
+	"uplinkd/uplink"
+	"uplinkd/uplink/api"
+)
+
+// Meters are what asks the kernel. Each blocks for as long as the kernel takes to
+// answer, and returns an error when that is longer than ctx lasts. nil: that cannot
+// be measured here.
+type Meters struct {
+	// Traffic is by interface.
+	Traffic func() (map[string]flows.Traffic, error)
+	// Connections counts TCP sockets of this host by their own address, Flows those
+	// that connection tracking translates to it.
+	Connections func(context.Context, []netip.Addr) (map[netip.Addr]int, error)
+	Flows       func(context.Context, []netip.Addr) (map[netip.Addr]int, error)
+	// Stalled says whether connections of an address get no answer.
+	Stalled func(context.Context, []netip.Addr) (map[netip.Addr]bool, error)
+	// Counters are those of policies, by name.
+	Counters func(ctx context.Context, table string) (map[string]flows.Counter, error)
+}
+
+// A meter measures what uplinks carry, each kind of figure by a gauge of its own. A
+// kernel that does not answer one holds up neither the others nor the engine, which
+// reads the last readings.
+type meter struct {
+	traffic     *gauge[map[string]flows.Traffic]
+	connections *gauge[map[netip.Addr]int]
+	flows       *gauge[map[netip.Addr]int]
+	stalled     *gauge[map[netip.Addr]bool]
+	counters    *gauge[map[string]flows.Counter]
+
+	// Owned by the engine's loop.
+	asked    uplink.Meter
+	previous reading[map[string]flows.Traffic]
+	rates    map[string]rate
+}
+
+// A rate is the traffic of an interface in bits a second.
+type rate struct{ rx, tx uint64 }
+
+// How often is measured: what somebody goes by each tick, what is only shown less
+// often. Reading the flows takes long where there are many.
+const (
+	shownEvery = 2 * tick
+	flowsEvery = 5 * tick
+)
+
+func newMeter(m Meters, log *slog.Logger) *meter {
+	addresses := func(w uplink.Meter) []netip.Addr {
+		list := make([]netip.Addr, len(w.Addresses))
+		for i, a := range w.Addresses {
+			list[i] = a.Address
+		}
+		return list
+	}
+	when := func(needed bool, every time.Duration) time.Duration {
+		if !needed {
+			return 0
+		}
+		return every
+	}
+	return &meter{
+		traffic: newGauge("traffic", log,
+			func(uplink.Meter) time.Duration { return when(m.Traffic != nil, tick) },
+			func(context.Context, uplink.Meter) (map[string]flows.Traffic, error) { return m.Traffic() }),
+		connections: newGauge("connections", log,
+			func(w uplink.Meter) time.Duration {
+				if w.Connections {
+					return when(m.Connections != nil, tick)
+				}
+				return when(m.Connections != nil, shownEvery)
+			},
+			func(ctx context.Context, w uplink.Meter) (map[netip.Addr]int, error) {
+				return m.Connections(ctx, addresses(w))
+			}),
+		flows: newGauge("flows", log,
+			func(w uplink.Meter) time.Duration { return when(w.Connections && m.Flows != nil, flowsEvery) },
+			func(ctx context.Context, w uplink.Meter) (map[netip.Addr]int, error) {
+				return m.Flows(ctx, addresses(w))
+			}),
+		stalled: newGauge("stalled connections", log,
+			func(w uplink.Meter) time.Duration { return when(w.Stalled && m.Stalled != nil, tick) },
+			func(ctx context.Context, w uplink.Meter) (map[netip.Addr]bool, error) {
+				return m.Stalled(ctx, addresses(w))
+			}),
+		counters: newGauge("policy counters", log,
+			func(w uplink.Meter) time.Duration { return when(w.Table != "" && m.Counters != nil, tick) },
+			func(ctx context.Context, w uplink.Meter) (map[string]flows.Counter, error) {
+				return m.Counters(ctx, w.Table)
+			}),
+	}
+}
+
+// set says what to measure from now on. It does not block.
+func (m *meter) set(w uplink.Meter) {
+	m.asked = w
+	m.traffic.set(w)
+	m.connections.set(w)
+	m.flows.set(w)
+	m.stalled.set(w)
+	m.counters.set(w)
+}
+
+// run measures until ctx ends, and returns when all gauges have ended.
+func (m *meter) run(ctx context.Context) error {
+	var group errgroup.Group
+	for _, run := range []func(context.Context){
+		m.traffic.run, m.connections.run, m.flows.run, m.stalled.run, m.counters.run,
+	} {
+		group.Go(func() error { run(ctx); return nil })
+	}
+	return group.Wait()
+}
+
+// connectionsOf returns how many connections have an address: sockets of this host,
+// or flows that are translated to it, whichever are more.
+func (m *meter) connectionsOf(a netip.Addr) api.Figure[int] {
+	sockets := m.connections.last()
+	n, ok := sockets.value[a]
+	if sockets.err != nil || !ok {
+		return api.Figure[int]{}
+	}
+	if !m.asked.Connections || !m.flows.inUse() {
+		return api.Known(n)
+	}
+	translated := m.flows.last()
+	t, ok := translated.value[a]
+	if translated.err != nil || !ok {
+		return api.Figure[int]{}
+	}
+	return api.Known(max(n, t))
+}
+
+// connectionsBy returns how many connections each uplink has, by interface.
+func (m *meter) connectionsBy() map[string]api.Figure[int] {
+	sums := make(map[string]api.Figure[int], len(m.asked.Addresses))
+	for _, a := range m.asked.Addresses {
+		sum, ok := sums[a.Interface]
+		if !ok {
+			sum = api.Known(0)
+		}
+		sums[a.Interface] = sum.Plus(m.connectionsOf(a.Address))
+	}
+	return sums
+}
+
+// updateRates makes rates of the traffic since the last reading.
+func (m *meter) updateRates() {
+	now := m.traffic.last()
+	if now.err != nil || now.at.IsZero() {
+		m.rates, m.previous = nil, now
+		return
+	}
+	seconds := now.at.Sub(m.previous.at).Seconds()
+	if seconds <= 0 {
+		return // no new reading
+	}
+	rates := map[string]rate{}
+	for name, t := range now.value {
+		was, ok := m.previous.value[name]
+		if ok && t.RxBytes >= was.RxBytes && t.TxBytes >= was.TxBytes {
+			rates[name] = rate{
+				rx: uint64(float64(t.RxBytes-was.RxBytes) * 8 / seconds),
+				tx: uint64(float64(t.TxBytes-was.TxBytes) * 8 / seconds),
+			}
+		}
+	}
+	m.rates, m.previous = rates, now
+}
+
+// samples returns what was measured of each uplink.
+func (e *Engine) samples() map[string]uplink.Sample {
+	e.meter.updateRates()
+	e.connections = e.meter.connectionsBy()
+	samples := make(map[string]uplink.Sample, len(e.state.Uplinks))
+	for i := range e.state.Uplinks {
+		u := &e.state.Uplinks[i]
+		name := u.Config.Interface
+		s := uplink.Sample{Connections: e.connections[name]}
+		if r, ok := e.meter.rates[name]; ok {
+			s.RxBPS, s.TxBPS = api.Known(r.rx), api.Known(r.tx)
+		}
+		samples[name] = s
+	}
+	if e.wanted.Meter.Stalled {
+		stalled := e.meter.stalled.last().value
+		for _, a := range e.wanted.Meter.Addresses {
+			s := samples[a.Interface]
+			s.Stalled = s.Stalled || stalled[a.Address]
+			samples[a.Interface] = s
+		}
+	}
+	e.addResponseTimes(samples)
+	return samples
+}
+
+// errNotRead is the error of a gauge that has not read anything yet.
+var errNotRead = errors.New("not measured yet")

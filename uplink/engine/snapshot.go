@@ -1,0 +1,194 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/probe"
+	"uplinkd/routes"
+	"uplinkd/routes/firewall"
+	"uplinkd/uplink"
+	"uplinkd/uplink/api"
+)
+
+// Snapshot returns how things stand. It may be called from any goroutine, asks the
+// kernel nothing, and leaves the daemon's own part to the caller.
+func (e *Engine) Snapshot() api.Snapshot {
+	v := e.now()
+	s := api.Snapshot{Version: api.Version, Kernel: kernelStatus(v.applied), DefaultRoute: defaultRoute(v)}
+	s.Daemon.OrdersError = e.keeper.failure()
+	s.Daemon.LongestStep = api.Millis(v.longest)
+	s.Daemon.MeterErrors = e.meter.failures()
+	s.Policies = policyStatus(v)
+	for i := range v.state.Uplinks {
+		u := &v.state.Uplinks[i]
+		line := uplinkStatus(u, v)
+		if w := e.worker(u.Config.Interface); w != nil {
+			line.Probes = probeStatus(u, w.prober.Status())
+			line.ProbeInterval = api.Millis(w.prober.Interval())
+			line.ProbeStretched = w.prober.Interval() > u.Config.Probe.Interval
+		}
+		s.Uplinks = append(s.Uplinks, line)
+	}
+	return s
+}
+
+// worker returns the worker of an uplink's first path, nil when there is none yet.
+func (e *Engine) worker(iface string) *worker {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.workers.active[path{iface, uplink.IPv4}]
+}
+
+// failures returns what cannot be measured, and why.
+func (m *meter) failures() []string {
+	list := []string{}
+	for _, text := range []string{
+		m.traffic.failure(), m.connections.failure(), m.flows.failure(), m.stalled.failure(), m.counters.failure(),
+	} {
+		if text != "" {
+			list = append(list, text)
+		}
+	}
+	return list
+}
+
+// policyStatus returns where each policy leads, and what it has counted.
+func policyStatus(v view) []api.Policy {
+	list := make([]api.Policy, len(v.state.Config.Policies))
+	for i, p := range v.state.Config.Policies {
+		list[i] = api.Policy{Name: p.Name, Leads: v.state.Leads(p)}
+		if count, ok := v.counters[firewall.Policy{Name: p.Name}.Counter()]; ok {
+			list[i].Packets, list[i].Bytes = api.Known(count.Packets), api.Known(count.Bytes)
+		}
+	}
+	return list
+}
+
+func uplinkStatus(u *uplink.Uplink, v view) api.Uplink {
+	p := &u.Paths[uplink.IPv4]
+	hop, _ := u.NextHop(p)
+	addresses := u.Addresses(p)
+	prefixes := make([]string, len(addresses))
+	for i, a := range addresses {
+		prefixes[i] = a.String()
+	}
+	line := api.Uplink{
+		Name: u.Config.Name, Interface: u.Config.Interface, State: p.OperState, Reason: p.Reason,
+		Since: p.Since, Active: p.Carries, Weight: u.Config.Weight, Tier: u.Config.Tier, Table: u.Config.Table,
+		FwMark: u.Config.FwMark, Address: strings.Join(prefixes, " "),
+		Addresses: append([]netip.Prefix{}, addresses...),
+		Gateway:   hop.Gateway, Probes: []api.Probe{},
+		EffectiveWeight: p.Weight, MaxConnections: u.Config.MaxConnections, Capped: u.Load.Capped,
+		Hold: api.Hold{Falls: p.Health.Hold.Falls, Until: api.When{Time: p.Health.Hold.Until}},
+	}
+	if u.Admin != (uplink.Admin{}) {
+		order := orderOf(u.Admin)
+		line.Order = &order
+	}
+	switch {
+	case p.Carries && p.OperState != api.Up && p.OperState != api.Starting:
+		line.Reason += "; kept as a last resort"
+	case u.Load.Capped:
+		line.Reason += fmt.Sprintf("; at its limit of %d connections", u.Config.MaxConnections)
+	}
+	line.Counters = counters(u, v)
+	if u.KeepsLease() {
+		line.DHCP = dhcpStatus(p)
+	}
+	return line
+}
+
+// counters returns what an uplink carries.
+func counters(u *uplink.Uplink, v view) api.Counters {
+	name := u.Config.Interface
+	c := api.Counters{Connections: connectionsOf(u, v.connections)}
+	if t, ok := v.traffic[name]; ok {
+		c.RxBytes, c.TxBytes = api.Known(t.RxBytes), api.Known(t.TxBytes)
+	}
+	if r, ok := v.rates[name]; ok {
+		c.RxBPS, c.TxBPS = api.Known(r.rx), api.Known(r.tx)
+	}
+	return c
+}
+
+func dhcpStatus(p *uplink.Path) *api.DHCP {
+	d := &api.DHCP{State: p.Report.State, Reason: p.Report.Reason, DNS: []netip.Addr{}}
+	if lease := p.Report.Lease; lease != nil {
+		d.Server = lease.Server
+		d.Expire, d.Renew = api.When{Time: lease.Expire}, api.When{Time: lease.Renew}
+		d.Rebind = api.When{Time: lease.Rebind}
+		d.DNS = append(d.DNS, lease.DNS...)
+		d.Domain, d.MTU, d.SubnetMask = lease.Domain, lease.MTU, subnetMask(lease.Prefix)
+	}
+	if r := p.Report.Rival; r.MAC != "" {
+		d.Conflict = &api.Rival{MAC: r.MAC, At: r.At}
+	}
+	return d
+}
+
+// subnetMask returns the mask of a prefix, as people write it.
+func subnetMask(p netip.Prefix) netip.Addr {
+	ones, _ := netip.AddrFrom4([4]byte{255, 255, 255, 255}).Prefix(p.Bits())
+	return ones.Addr()
+}
+
+// probeStatus returns what is known of each target: the figures of the moment, and
+// the verdict that the uplink's state rests on, so that the two never disagree.
+func probeStatus(u *uplink.Uplink, list []probe.TargetStatus) []api.Probe {
+	probes := make([]api.Probe, len(list))
+	milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	decided := u.Evidence(&u.Paths[uplink.IPv4])
+	for i, t := range list {
+		probes[i] = api.Probe{
+			Target: t.Target, State: t.Verdict.String(), Reason: t.Reason, Bytes: t.Bytes,
+			RTT: milliseconds(t.RTT), Jitter: milliseconds(t.Jitter),
+			Loss: t.Loss, Sent: t.Sent, Received: t.Received, LastError: t.Err,
+		}
+		if len(decided) == len(list) {
+			probes[i].State, probes[i].Reason = decided[i].Verdict.String(), decided[i].Reason
+		}
+	}
+	return probes
+}
+
+func kernelStatus(a routes.Applied) api.Kernel {
+	k := api.Kernel{InSync: a.InSync, Repairs: a.Repairs, Ops: a.Ops, Conflicts: []api.Conflict{}}
+	if a.Err != nil {
+		k.LastError = a.Err.Error()
+	}
+	for _, c := range a.Plan.Conflicts {
+		k.Conflicts = append(k.Conflicts, api.Conflict(c))
+	}
+	return k
+}
+
+// defaultRoute returns the shared default route as it is in the kernel: as it
+// was read, with what has been made of it since.
+func defaultRoute(v view) api.DefaultRoute {
+	c := &v.state.Config.Routes
+	d := api.DefaultRoute{Table: c.Table, Metric: c.Metric, NextHops: []api.NextHop{}}
+	for _, hop := range sharedHops(v.applied, c) {
+		name := ""
+		if u := v.state.On(hop.Interface); u != nil {
+			name = u.Config.Name
+		}
+		d.NextHops = append(d.NextHops, api.NextHop{
+			Uplink: name, Interface: hop.Interface, Gateway: hop.Gateway, Weight: hop.Weight,
+		})
+	}
+	return d
+}
+
+func sharedHops(a routes.Applied, c *configs.Routes) []routes.NextHop {
+	var hops []routes.NextHop
+	for _, r := range a.After().Routes {
+		if r.Table == c.Table && r.Metric == c.Metric && r.Dst.Bits() == 0 && r.Protocol == c.Protocol {
+			hops = r.NextHops
+		}
+	}
+	return hops
+}

@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"log/slog"
+	"time"
+
+	"uplinkd/routes"
+	"uplinkd/uplink"
+	"uplinkd/uplink/api"
+)
+
+// patience is how long a disconnect waits for a kernel that refuses the routes
+// before it. What is refused for longer may be another uplink's.
+const patience = 5 * time.Second
+
+// pending are the transitions that wait for the kernel's answer, to be logged with
+// it in one line, and the disconnects that wait for another uplink to be up.
+type pending struct {
+	list     []waiting
+	answered uint64                       // the last generation the kernel has answered to
+	deferred map[string]uplink.Disconnect // by uplink
+}
+
+func newPending() pending { return pending{deferred: map[string]uplink.Disconnect{}} }
+
+// A waiting transition knows which Set follows from it.
+type waiting struct {
+	uplink.Transition
+	generation uint64
+	noted      time.Time
+}
+
+// trackTransitions keeps what changed until the kernel has answered; what asked
+// nothing of it has no answer to wait for.
+func (e *Engine) trackTransitions(before uplink.State, now time.Time) {
+	list := uplink.Transitions(before, e.state, now)
+	for i, t := range list {
+		// Nothing is cut while nothing else is up: what hangs may come back, and who
+		// looks after this host may be on it. It is made up for when something is.
+		if t.Disconnect != nil && !e.state.AnyUp(t.Uplink) {
+			e.pending.deferred[t.Uplink] = *t.Disconnect
+			list[i].Disconnect = nil
+		}
+	}
+	if len(e.pending.deferred) > 0 {
+		list = append(list, e.dueNow(now)...)
+	}
+	for _, t := range list {
+		if t.From == t.To && t.Disconnect == nil {
+			continue
+		}
+		w := waiting{Transition: t, generation: e.generation, noted: now}
+		if e.generation <= e.pending.answered {
+			e.finish(w, routes.Applied{At: now})
+			continue
+		}
+		e.pending.list = append(e.pending.list, w)
+	}
+}
+
+// dueNow returns the disconnects that were put off, once something else is up. What
+// is up again itself has nothing to be cut.
+func (e *Engine) dueNow(now time.Time) []uplink.Transition {
+	var list []uplink.Transition
+	for name, d := range e.pending.deferred {
+		u := e.state.Named(name)
+		switch {
+		case u != nil && u.OperState() == api.Up:
+			delete(e.pending.deferred, name)
+		case e.state.AnyUp(name):
+			delete(e.pending.deferred, name)
+			list = append(list, uplink.Transition{Uplink: name, Disconnect: &d, Since: now})
+		}
+	}
+	return list
+}
+
+// finishTransitions logs each change of state that the kernel has answered to: one
+// line, with how long it took from the first miss, or from the event, to the answer.
+func (e *Engine) finishTransitions(a routes.Applied) {
+	e.pending.answered = max(e.pending.answered, a.Generation)
+	kept := e.pending.list[:0]
+	for _, w := range e.pending.list {
+		// What is cut begins anew by the routes there are: they must be the new ones.
+		early := w.Disconnect != nil && !a.Leads() && a.At.Sub(w.noted) < patience
+		if w.generation > a.Generation || early {
+			kept = append(kept, w)
+			continue
+		}
+		e.finish(w, a)
+	}
+	e.pending.list = kept
+}
+
+// finish logs a transition that the kernel has answered to, and before that cuts
+// what is to be cut: never earlier, for what begins anew must find the new routes.
+func (e *Engine) finish(w waiting, a routes.Applied) {
+	if w.Disconnect == nil || e.deps.Disconnect == nil {
+		logTransition(e.deps.Log, w, a)
+		return
+	}
+	e.disconnector.add(*w.Disconnect, e.state.Config.OnDown.Again,
+		func(ended uplink.Disconnected, took time.Duration, err error) {
+			logTransition(e.deps.Log, w, a, "flows", ended.Flows, "sockets", ended.Sockets,
+				"cut_took", took.Round(time.Microsecond))
+			if err != nil {
+				e.deps.Log.Warn("connections over the uplink could not all be ended", "uplink", w.Uplink, "err", err)
+			}
+		})
+}
+
+func logTransition(log *slog.Logger, w waiting, a routes.Applied, more ...any) {
+	if w.From == w.To {
+		log.Info("connections ended", append([]any{"uplink", w.Uplink}, more...)...)
+		return
+	}
+	attrs := []any{
+		"uplink", w.Uplink, "from", string(w.From), "to", string(w.To), "reason", w.Reason,
+		"took", a.At.Sub(w.Since).Round(10 * time.Microsecond),
+	}
+	if w.Misses > 0 {
+		attrs = append(attrs, "misses", w.Misses)
+	}
+	if w.RTT > 0 {
+		attrs = append(attrs, "last_rtt", w.RTT.Round(time.Microsecond))
+	}
+	attrs = append(attrs, more...)
+	if a.Err != nil {
+		attrs = append(attrs, "err", a.Err)
+	}
+	if w.To == api.Up {
+		log.Info("uplink state", attrs...)
+		return
+	}
+	log.Warn("uplink state", attrs...)
+}

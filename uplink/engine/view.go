@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/probe"
+	"uplinkd/routes"
+	"uplinkd/routes/flows"
+	"uplinkd/uplink"
+	"uplinkd/uplink/api"
+)
+
+// A view is what the last step left, for readers. It is never changed, only
+// replaced.
+type view struct {
+	state       uplink.State
+	applied     routes.Applied
+	traffic     map[string]flows.Traffic // by interface
+	rates       map[string]rate
+	connections map[string]api.Figure[int]
+	counters    map[string]flows.Counter
+	drains      map[string]api.DrainProgress // of drained uplinks, by name
+	longest     time.Duration                // the longest step so far
+}
+
+// publish shows readers what the last step left.
+func (e *Engine) publish(observed uplink.Observed, isObserved bool) {
+	drains := e.drains()
+	traffic, counters := e.meter.traffic.last(), e.meter.counters.last()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.view.state = e.state
+	if isObserved {
+		e.view.applied = observed.Applied
+	}
+	e.view.traffic, e.view.rates, e.view.counters = traffic.value, e.meter.rates, counters.value
+	e.view.connections, e.view.drains = e.connections, drains
+}
+
+func (e *Engine) noteStep(took time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.view.longest = max(e.view.longest, took)
+}
+
+// now returns what the last step left. It may be called from any goroutine.
+func (e *Engine) now() view {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.view
+}
+
+// isUp reports whether an uplink is up, as of the last step.
+func (e *Engine) isUp(name string) bool {
+	v := e.now()
+	u := v.state.Named(name)
+	return u != nil && u.OperState() == api.Up
+}
+
+// Plan returns what would be done to the kernel under another configuration, as far
+// as that follows from what is known now. It reads the kernel, and blocks until that
+// has answered, or until ctx ends.
+func (e *Engine) Plan(ctx context.Context, c configs.Config) (routes.Plan, error) {
+	scope := routes.ScopeOf(uplink.Watched(c))
+	state := e.now().state
+	for i := range state.Uplinks {
+		scope.Links = append(scope.Links, state.Uplinks[i].Config.Interface)
+	}
+	have, err := e.reconciler.Read(ctx, scope)
+	if err != nil {
+		return routes.Plan{}, err
+	}
+	return uplink.Plan(e.now().state, uplink.Reloaded{Config: c}, have, time.Now()), nil
+}
+
+// addResponseTimes adds the round trips of the probes where weights follow them.
+func (e *Engine) addResponseTimes(samples map[string]uplink.Sample) {
+	if e.state.Config.Routes.Balance != configs.BalanceResponseTime {
+		return
+	}
+	for at, w := range e.workers.active {
+		s := samples[at.iface]
+		if rtt := fastest(w.prober.Status()); rtt > 0 && (s.RTT == 0 || rtt < s.RTT) {
+			s.RTT = rtt
+		}
+		samples[at.iface] = s
+	}
+}
+
+// fastest returns the shortest round trip of the targets that are up, 0 when none is.
+func fastest(list []probe.TargetStatus) time.Duration {
+	var least time.Duration
+	for _, t := range list {
+		if t.Verdict == probe.Up && (least == 0 || t.RTT < least) {
+			least = t.RTT
+		}
+	}
+	return least
+}

@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"uplinkd/dhcp"
+	"uplinkd/probe"
+	"uplinkd/uplink"
+)
+
+// A path names a path of an uplink, by what it is: an interface and a family.
+type path struct {
+	iface  string
+	family uplink.Family
+}
+
+// A worker is what works for one path: its prober and its DHCP client.
+type worker struct {
+	path   path
+	prober *probe.Prober
+	client *dhcp.Client
+	told   uplink.Work
+	stop   context.CancelFunc
+	done   chan struct{}
+}
+
+// workers are those at work, and those that were let go and have not ended yet.
+type workers struct {
+	active map[path]*worker
+	ending map[path]*worker
+}
+
+func (w *workers) has(one *worker) bool { return w.active[one.path] == one }
+
+// syncWorkers sees to it that there is a worker for each path and for no other,
+// and tells each what to do.
+func (e *Engine) syncWorkers(ctx context.Context, work []uplink.Work) {
+	if len(e.workers.active) > 0 {
+		e.letGo(work)
+	}
+	for i := range work {
+		to := &work[i]
+		w := e.workers.active[path{to.Interface, to.Family}]
+		if w == nil {
+			w = e.startWorker(ctx, path{to.Interface, to.Family})
+		}
+		if w.told.Probe != to.Probe {
+			w.prober.Set(to.Probe)
+		}
+		if w.told.KeepLease != to.KeepLease || w.told.Lease != to.Lease {
+			if to.KeepLease {
+				w.client.Set(&to.Lease, to.Release)
+			} else {
+				w.client.Set(nil, to.Release)
+			}
+		}
+		w.told = *to
+	}
+}
+
+// letGo stops the workers of paths that are there no longer. What they have started
+// may take its time to end: nobody waits for it but the next worker of that path.
+func (e *Engine) letGo(work []uplink.Work) {
+	wanted := make(map[path]bool, len(work))
+	for i := range work {
+		wanted[path{work[i].Interface, work[i].Family}] = true
+	}
+	for at, w := range e.workers.active {
+		if wanted[at] {
+			continue
+		}
+		w.stop()
+		e.mu.Lock()
+		delete(e.workers.active, at)
+		e.mu.Unlock()
+		e.workers.ending[at] = w
+	}
+}
+
+// startWorker starts the prober and the DHCP client of a path.
+func (e *Engine) startWorker(ctx context.Context, at path) *worker {
+	ctx, stop := context.WithCancel(ctx)
+	w := &worker{path: at, stop: stop, done: make(chan struct{})}
+	w.prober = probe.New(e.deps.OpenProbe, func(c probe.Change) {
+		e.send(message{event: uplink.ProbeChanged{Interface: at.iface, Family: at.family, Change: c}, from: w})
+	})
+	w.client = dhcp.New(e.deps.DHCP, func(c dhcp.Change) {
+		changed := uplink.LeaseChanged{Interface: at.iface, Family: at.family, Report: reportOf(c)}
+		e.send(message{event: changed, from: w})
+	})
+	before := e.workers.ending[at]
+	delete(e.workers.ending, at)
+	e.running.Go(func() {
+		defer close(w.done)
+		if before != nil {
+			<-before.done // two must not be at work on one interface
+		}
+		var both sync.WaitGroup
+		both.Go(func() { _ = w.prober.Run(ctx) }) // both return nil
+		both.Go(func() { _ = w.client.Run(ctx) })
+		both.Wait()
+	})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.workers.active == nil {
+		e.workers.active, e.workers.ending = map[path]*worker{}, map[path]*worker{}
+	}
+	e.workers.active[at] = w
+	return w
+}
+
+// reportOf puts what the DHCP client says into the words of the core.
+func reportOf(c dhcp.Change) uplink.LeaseReport {
+	r := uplink.LeaseReport{
+		State: c.State.String(), Reason: c.Reason, Confirmed: c.Confirmed, Rival: uplink.Rival(c.Conflict),
+		Asking: c.State == dhcp.Off || c.State == dhcp.InitReboot || c.State == dhcp.Checking,
+	}
+	if l := c.Lease; l != nil {
+		r.Lease = &uplink.Lease{
+			Prefix: l.Prefix, Router: l.Router, Server: l.Server, DNS: l.DNS, Domain: l.Domain, MTU: l.MTU,
+			Renew: l.Renew, Rebind: l.Rebind, Expire: l.Expire,
+		}
+	}
+	return r
+}
+
+// reportUnreachable tells the probers of the paths that a neighbour was the gateway
+// of. Where the gateway answers ARP no more, nothing behind it can.
+func (e *Engine) reportUnreachable(f uplink.NeighbourFailed) {
+	for i := range e.state.Uplinks {
+		u := &e.state.Uplinks[i]
+		if u.Device.Link.Index != f.Index {
+			continue
+		}
+		for n := range u.Paths {
+			hop, ok := u.NextHop(&u.Paths[n])
+			w := e.workers.active[path{u.Config.Interface, u.Paths[n].Family}]
+			if ok && w != nil && hop.Gateway == f.Address {
+				w.prober.Unreachable("nobody answers ARP for " + f.Address.String())
+			}
+		}
+	}
+}

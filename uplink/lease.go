@@ -1,0 +1,193 @@
+package uplink
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/routes"
+)
+
+// A Lease is an address lent for a time, and what came with it, whatever protocol
+// it came by.
+type Lease struct {
+	Prefix netip.Prefix // the address with its network's prefix length
+	Router netip.Addr   // not valid: none was told
+	Server netip.Addr
+	DNS    []netip.Addr
+	Domain string
+	MTU    int // bytes; 0: not told
+
+	Renew, Rebind, Expire time.Time // zero: never
+}
+
+// Same reports whether two leases mean the same to the host: address, router and
+// MTU. Their times may differ.
+func (l *Lease) Same(other *Lease) bool {
+	if l == nil || other == nil {
+		return l == other
+	}
+	return l.Prefix == other.Prefix && l.Router == other.Router && l.MTU == other.MTU
+}
+
+// A LeaseReport is what the client that keeps a path's lease says.
+type LeaseReport struct {
+	State  string // the protocol's word for it, for people
+	Reason string
+	Lease  *Lease // nil: none is in force
+
+	// Asking is whether the answer of the server, or of the link, on the lease is
+	// still to come, or nobody can be asked.
+	Asking bool
+
+	// Confirmed is whether a server has given or confirmed the lease to this
+	// process. One that an earlier process left is not, until then.
+	Confirmed bool
+
+	Rival Rival
+}
+
+// A Rival is another host that claims the lease's address; its zero value is none.
+type Rival struct {
+	MAC string
+	At  time.Time // when its claim was last taken note of
+}
+
+// Adopted is what was found of ours in the kernel at the start. It keeps
+// traffic on the same routes until the path has been judged anew.
+type Adopted struct {
+	Carried bool         // it was in the shared default route
+	Prefix  netip.Prefix // its address, of a lease that we know no more of
+	Until   time.Time    // when the kernel takes that address away; zero: never
+	Gateway netip.Addr   // the next hop in its table
+	OnLink  bool
+}
+
+// expire forgets an adopted address when its time in the kernel is up.
+func (a *Adopted) expire(now time.Time) {
+	if !a.Until.IsZero() && !now.Before(a.Until) {
+		a.Prefix, a.Until = netip.Prefix{}, time.Time{}
+	}
+}
+
+// takeLease takes in what is new about the lease.
+func (p *Path) takeLease(report LeaseReport) {
+	had := p.Report.Lease
+	p.Report = report
+	if report.Lease == nil && had == nil {
+		return
+	}
+	if !report.Lease.Same(had) {
+		p.EverAssigned = nil
+	}
+	if report.Lease != had {
+		p.OperatorRenews = 0 // there is an answer; the next wish begins anew
+	}
+	// Once a server has spoken, what was adopted has been confirmed or replaced.
+	if report.Lease != nil && !report.Confirmed {
+		return
+	}
+	p.Adopted.Prefix, p.Adopted.Gateway = netip.Prefix{}, netip.Addr{}
+}
+
+// inForce returns the lease that the path goes by, nil when there is none. One
+// that no server has confirmed to this process does not take the place of an
+// address found in use; and while nobody can be asked, or the answer is still to
+// come, the server's or another host's, an address that is not on the interface
+// is not put there (RFC 2131 section 3.2).
+func (p *Path) inForce() *Lease {
+	lease := p.Report.Lease
+	if p.Clash != "" {
+		return nil
+	}
+	if lease == nil || slices.Contains(p.Assigned, lease.Prefix) && lease.Prefix == p.Adopted.Prefix {
+		return lease
+	}
+	if p.Report.Asking && !slices.Contains(p.Assigned, lease.Prefix) {
+		return nil
+	}
+	if !p.Report.Confirmed && p.Adopted.Prefix.IsValid() {
+		return nil
+	}
+	return lease
+}
+
+// until returns the addresses the path is to have now, and when they end (zero:
+// never). Those of an external uplink are what the interface has.
+func (u *Uplink) until(p *Path) ([]netip.Prefix, time.Time) {
+	switch u.Config.Address {
+	case configs.AddressStatic:
+		return u.Config.Prefixes, time.Time{}
+	case configs.AddressExternal:
+		return p.Assigned, time.Time{}
+	case configs.AddressDHCP:
+		switch {
+		case p.Lease != nil:
+			return []netip.Prefix{p.Lease.Prefix}, p.Lease.Expire
+		case p.Adopted.Prefix.IsValid():
+			return []netip.Prefix{p.Adopted.Prefix}, p.Adopted.Until
+		}
+	}
+	return nil, time.Time{}
+}
+
+// Addresses returns the addresses the path is to have now.
+func (u *Uplink) Addresses(p *Path) []netip.Prefix {
+	list, _ := u.until(p)
+	return list
+}
+
+// NextHop returns the way out of the path, and whether it is known.
+func (u *Uplink) NextHop(p *Path) (routes.NextHop, bool) {
+	hop := routes.NextHop{Interface: u.Config.Interface, OnLink: u.Config.OnLink, Weight: max(p.Weight, 1)}
+	switch u.Config.Gateway {
+	case configs.GatewayFixed:
+		hop.Gateway = u.Config.GatewayIP
+	case configs.GatewayNone:
+		return hop, true
+	case configs.GatewayLease:
+		if p.Lease != nil {
+			hop.Gateway = p.Lease.Router
+			// A router outside the leased network is reached on the link all the same.
+			hop.OnLink = hop.Gateway.IsValid() && !p.Lease.Prefix.Contains(hop.Gateway)
+		} else {
+			hop.Gateway, hop.OnLink = p.Adopted.Gateway, p.Adopted.OnLink
+		}
+	}
+	return hop, hop.Gateway.IsValid()
+}
+
+// assigned reports whether every address the path is to have is on its interface.
+func (u *Uplink) assigned(p *Path) bool {
+	addresses := u.Addresses(p)
+	for _, a := range addresses {
+		if !slices.Contains(p.Assigned, a) {
+			return false
+		}
+	}
+	return len(addresses) > 0
+}
+
+// noteAssigned remembers which addresses have been on the interface.
+func (u *Uplink) noteAssigned(p *Path) {
+	for _, a := range u.Addresses(p) {
+		if slices.Contains(p.Assigned, a) && !slices.Contains(p.EverAssigned, a) {
+			p.EverAssigned = append(slices.Clone(p.EverAssigned), a)
+		}
+	}
+}
+
+const (
+	mtuLeast = 1280 // below what IPv6 needs (RFC 8200 section 5) the kernel takes that off the interface
+	mtuMost  = 1500 // Ethernet's; what is more a device may not take, or the way not carry
+)
+
+// mtu returns what the interface is to have as its MTU, 0 for what it has. No
+// provider means one that is out of bounds.
+func (u *Uplink) mtu(p *Path) int {
+	if u.Config.DHCP.MTU != configs.MTUAccept || p.Lease == nil || p.Lease.MTU < mtuLeast || p.Lease.MTU > mtuMost {
+		return 0
+	}
+	return p.Lease.MTU
+}

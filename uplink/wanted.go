@@ -1,0 +1,62 @@
+package uplink
+
+import (
+	"fmt"
+	"strings"
+
+	"uplinkd/dhcp"
+	"uplinkd/probe"
+	"uplinkd/routes"
+	"uplinkd/uplink/api"
+)
+
+// Wanted is all that follows from a State: the one output of this package. Who
+// carries it out compares it with the last one, and acts on what differs.
+type Wanted struct {
+	Set    routes.Set       // of the kernel
+	Work   []Work           // one for each path
+	Admins map[string]Admin // to be kept over a restart, by uplink; nil: none
+	Meter  Meter            // what is to be measured
+	Line   string           // the state in a few words: "2/3 up: isp1 isp3"
+	Ready  bool             // every uplink has been judged, or the start limit has passed
+}
+
+// Work is what is to be done for one path.
+type Work struct {
+	Interface string
+	Family    Family
+	Probe     *probe.Spec // nil: nothing can be probed
+	KeepLease bool        // by Lease
+	Lease     dhcp.Spec
+	Release   bool // give the lease back, if there is one
+}
+
+// Want returns what is wanted in a State. It is pure.
+func Want(s *State) Wanted {
+	w := Wanted{Set: Desired(s), Admins: s.admins(), Meter: s.meter(), Line: line(s), Ready: s.Settled}
+	w.Work = make([]Work, 0, len(s.Uplinks)*int(families))
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		for f := range u.Paths {
+			p := &u.Paths[f]
+			work := Work{Interface: u.Config.Interface, Family: p.Family, Probe: p.Probe, Release: u.Disabled()}
+			work.Lease, work.KeepLease = s.leaseSpec(u, p)
+			w.Work = append(w.Work, work)
+		}
+	}
+	return w
+}
+
+func line(s *State) string {
+	var up []string
+	for i := range s.Uplinks {
+		if s.Uplinks[i].OperState() == api.Up {
+			up = append(up, s.Uplinks[i].Config.Name)
+		}
+	}
+	text := fmt.Sprintf("%d/%d up", len(up), len(s.Uplinks))
+	if len(up) > 0 {
+		text += ": " + strings.Join(up, " ")
+	}
+	return text
+}
