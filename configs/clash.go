@@ -1,5 +1,10 @@
 package configs
 
+import (
+	"net/netip"
+	"slices"
+)
+
 // fillIn gives tables, marks and return values to the uplinks that name none,
 // and turns quorums into numbers.
 func (p *parser) fillIn() {
@@ -74,8 +79,26 @@ func (p *parser) clashes() {
 		for j := range i {
 			p.clash(u, &p.uplinks[j])
 		}
+		p.ownTargets(u)
 	}
 	p.uplink = ""
+}
+
+// ownTargets refuses addresses of this host as targets: it would answer itself.
+func (p *parser) ownTargets(u *rawUplink) {
+	for _, t := range u.Probe.Targets {
+		for i := range p.uplinks {
+			own := func(a netip.Prefix) bool { return a.Addr() == t.IP }
+			if slices.ContainsFunc(p.uplinks[i].Prefixes, own) {
+				place, ok := u.probeAt["targets"]
+				if !ok {
+					place = u.where("probe.targets")
+				}
+				p.fail(place, "%s: an address of this host, which would answer itself: probe another host", t.Text)
+				return
+			}
+		}
+	}
 }
 
 func (p *parser) clash(u, earlier *rawUplink) {

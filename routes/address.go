@@ -16,6 +16,11 @@ type Address struct {
 	// even if this daemon is dead.
 	Until time.Time
 
+	// NoPrefixRoute keeps the kernel from leading the whole network of the address to
+	// the interface (noprefixroute in ip-address(8)). One that is there without it
+	// serves as well: the kernel does not change it.
+	NoPrefixRoute bool
+
 	Protocol uint8 // who put it there (IFA_PROTO, Linux 5.18)
 }
 

@@ -30,6 +30,7 @@ func Diff(want Set, have State) Plan {
 	d := differ{want: want, have: have}
 	puts := slices.Concat(d.linkPuts(), d.settingPuts(), d.addressPuts(),
 		d.routePuts(want.Tables), d.rulePuts(), d.firewallPuts(), d.routePuts(want.Default))
+	d.precedents()
 	plan := Plan{Ops: puts, Conflicts: d.conflicts}
 	if want.Prune {
 		plan.Ops = slices.Concat(puts, d.firewallDeletes(), d.ruleDeletes(), d.routeDeletes(), d.addressDeletes(),
@@ -176,6 +177,7 @@ func (d *differ) usable(r Route) (Route, bool) {
 // routeOp returns what makes the kernel hold w, or nil when it does or may not.
 func (d *differ) routeOp(w Route) Op {
 	var own, foreign *Route
+	foreignFirst := false
 	for i := range d.have.Routes {
 		h := &d.have.Routes[i]
 		switch {
@@ -183,24 +185,54 @@ func (d *differ) routeOp(w Route) Op {
 		case d.want.Owner.OwnsRoute(*h):
 			own = h
 		default:
-			foreign = h
+			foreign, foreignFirst = h, own == nil
 		}
 	}
-	switch {
-	case foreign != nil: // even beside ours: a replace takes the first of that key
-	case own == nil:
-		return AddRoute{Route: w}
-	case own.Equal(w):
-		return nil
-	default:
-		return ReplaceRoute{Route: w}
+	if foreign != nil {
+		d.conflict(w, foreign)
 	}
+	switch {
+	case own != nil && own.Equal(w):
+		return nil
+	case foreign == nil && own == nil:
+		return AddRoute{Route: w}
+	case own != nil && !foreignFirst:
+		// A replace takes the first of a key (fib_table_insert), which is ours.
+		return ReplaceRoute{Route: w}
+	case own != nil:
+		// Behind the foreign one ours leads nobody, and it must not lead to a dead uplink
+		// when that one goes. Ours is put back then.
+		return DeleteRoute{Route: *own}
+	}
+	return nil
+}
+
+// conflict notes a foreign route that stands where ours belongs, or before it.
+func (d *differ) conflict(w Route, foreign *Route) {
 	d.conflicts = append(d.conflicts, Conflict{
 		Want: w.String(), Have: foreign.String(),
 		Remedy: fmt.Sprintf("remove it where it is configured (ifupdown, networkd, NetworkManager), or by hand: "+
-			"ip route del default table %s metric %d", tableName(foreign.Table), foreign.Metric),
+			"ip route del %sdefault table %s metric %d", typeNames[foreign.Type], tableName(foreign.Table), foreign.Metric),
 	})
-	return nil
+}
+
+// precedents notes the foreign default routes that are asked before the one all uplinks
+// share: of a better metric in its table, or such as end every lookup. Rule 20000 asks
+// main before all of ours, and passes over a default route, but not over one that is an
+// error.
+func (d *differ) precedents() {
+	for _, w := range d.want.Default {
+		for i := range d.have.Routes {
+			h := &d.have.Routes[i]
+			if h.Dst != w.Dst || d.want.Owner.OwnsRoute(*h) || h.RouteKey == w.RouteKey {
+				continue
+			}
+			better := h.Table == w.Table && h.Metric < w.Metric && h.Type != Other
+			if better || h.Table == TableMain && h.Type.endsLookups() {
+				d.conflict(w, h)
+			}
+		}
+	}
 }
 
 func (d *differ) rulePuts() (ops []Op) {

@@ -16,7 +16,7 @@ func (s *Set) Equal(other *Set) bool {
 }
 
 func equalAddresses(a, b Address) bool {
-	return a.same(b) && a.Protocol == b.Protocol && a.Until.Equal(b.Until)
+	return a.same(b) && a.Protocol == b.Protocol && a.NoPrefixRoute == b.NoPrefixRoute && a.Until.Equal(b.Until)
 }
 
 // identical reports whether two routes are the same to the letter.

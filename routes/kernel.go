@@ -38,6 +38,8 @@ type Kernel interface {
 func ScopeOf(want Set) Scope {
 	scope := Scope{Owner: want.Owner, Links: want.Observe}
 	seen := map[uint32]bool{}
+	// A foreign default route of main may stand before ours, or end every lookup.
+	seen[TableMain], scope.Tables = true, append(scope.Tables, TableMain)
 	for _, r := range want.Routes() {
 		if !seen[r.Table] {
 			seen[r.Table] = true

@@ -15,6 +15,15 @@ type Op interface {
 	effect() string
 }
 
+// Brief returns an operation as it prints, but for an nft table, of which it only says
+// that it is put: a log and a status are no place for two kilobytes.
+func Brief(op Op) string {
+	if put, ok := op.(PutFirewall); ok {
+		return fmt.Sprintf("nft table inet %s, of %d chains", put.Firewall.Name, len(put.Firewall.Chains()))
+	}
+	return op.String()
+}
+
 // EffectOf tells what an operation makes of its object, times aside; "": it is to go.
 // Two operations on one key with one effect do the same.
 func EffectOf(op Op) string { return op.effect() }
@@ -79,7 +88,12 @@ func (o RestoreSetting) String() string { return o.Saved.String() }
 
 func (o PutAddress) String() string {
 	a := o.Address
-	return fmt.Sprintf("ip addr replace %s dev %s%s proto %d", a.Prefix, a.Interface, a.lifetimeText(o.Now), a.Protocol)
+	flags := ""
+	if a.NoPrefixRoute {
+		flags = " noprefixroute"
+	}
+	return fmt.Sprintf("ip addr replace %s dev %s%s%s proto %d",
+		a.Prefix, a.Interface, flags, a.lifetimeText(o.Now), a.Protocol)
 }
 
 func (o DeleteAddress) String() string {
@@ -91,10 +105,7 @@ func (o ReplaceRoute) String() string { return ip(o.Route.v6()) + " route replac
 
 func (o DeleteRoute) String() string {
 	r := o.Route
-	kind := ""
-	if r.Type == Prohibit {
-		kind = "prohibit "
-	}
+	kind := typeNames[r.Type]
 	return fmt.Sprintf("%s route del %s%s table %s metric %d proto %d",
 		ip(r.v6()), kind, dstName(r.Dst), tableName(r.Table), r.Metric, r.Protocol)
 }

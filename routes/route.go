@@ -20,13 +20,22 @@ const (
 // RouteType says what a route does with a packet.
 type RouteType uint8
 
-// The types that are ours to set. Foreign routes of any other type read as
-// Other: they are compared, never written.
+// The types. Only Unicast and Prohibit are ours to set. Foreign routes of a type that
+// is not named here read as Other.
 const (
 	Unicast RouteType = iota
 	Prohibit
+	Unreachable
+	Blackhole
 	Other
 )
+
+// typeNames are those that `ip route` puts before a destination.
+var typeNames = [...]string{"", "prohibit ", "unreachable ", "blackhole ", ""}
+
+// endsLookups reports whether a route of that type is the kernel's last word: no rule
+// after the one that led there is asked (fib_rules_lookup in net/core/fib_rules.c).
+func (t RouteType) endsLookups() bool { return t == Prohibit || t == Unreachable || t == Blackhole }
 
 // A RouteKey is what the kernel tells routes apart by. The key also holds a
 // TOS, which is always 0 here. Two routes with one key cannot be told apart by
@@ -84,6 +93,11 @@ func (r Route) Equal(other Route) bool {
 	return slices.Equal(r.canonicalHops(), other.canonicalHops())
 }
 
+// OnLinkNetwork reports whether the route leads to a network on the link itself.
+func (r Route) OnLinkNetwork() bool {
+	return r.Type == Unicast && r.Dst.Bits() > 0 && len(r.NextHops) == 1 && !r.NextHops[0].Gateway.IsValid()
+}
+
 func (r Route) interfaces() []string {
 	names := make([]string, len(r.NextHops))
 	for i, hop := range r.NextHops {
@@ -107,9 +121,7 @@ func (r Route) canonicalHops() []NextHop {
 // String returns the route as arguments of `ip route`.
 func (r Route) String() string {
 	var b strings.Builder
-	if r.Type == Prohibit {
-		b.WriteString("prohibit ")
-	}
+	b.WriteString(typeNames[r.Type])
 	b.WriteString(dstName(r.Dst))
 	if len(r.NextHops) == 1 {
 		b.WriteString(r.NextHops[0].String())
@@ -119,8 +131,8 @@ func (r Route) String() string {
 		fmt.Fprintf(&b, " metric %d", r.Metric)
 	}
 	fmt.Fprintf(&b, " proto %d", r.Protocol)
-	// ip would choose scope link for a route without a gateway; ours are all global.
-	if len(r.NextHops) == 1 && !r.NextHops[0].Gateway.IsValid() {
+	// ip would choose scope link for a route without a gateway; our defaults are global.
+	if len(r.NextHops) == 1 && !r.NextHops[0].Gateway.IsValid() && !r.OnLinkNetwork() {
 		b.WriteString(" scope global")
 	}
 	b.WriteString(r.Options.String())

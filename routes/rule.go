@@ -35,6 +35,11 @@ func (r Rule) same(other Rule) bool {
 	return r == other
 }
 
+// LeadsAllTo reports whether the rule sends every packet to a table that asks it.
+func (r Rule) LeadsAllTo(table uint32) bool {
+	return r.Table == table && !r.From.IsValid() && r.Out == "" && r.Mask == 0 && !r.SuppressDefault && !r.Foreign
+}
+
 // String returns the rule as arguments of `ip rule`.
 func (r Rule) String() string {
 	return fmt.Sprintf("%s protocol %d", r.matchText(), r.Protocol)

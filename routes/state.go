@@ -81,16 +81,18 @@ type Link struct {
 // foreign but stands where ours would.
 type State struct {
 	At        time.Time
-	Links     []Link    // of every name asked for that exists
-	Addresses []Address // on those links, ours and foreign, and ours anywhere
-	Elsewhere []Address // on all other links, loopback aside
-	Routes    []Route   // ours in every table; foreign defaults of the tables asked for
-	Rules     []Rule    // all but the kernel's own three
-	Firewall  string    // Version of our nft table; "": there is none; "?": one that says nothing
-	Settings  []Setting // current values of those asked for and of those saved
-	Saved     []Saved   // settings changed by us or by the process before us
-	SeenUp    []string  // links that were up before, with us or the process before us to look after them
-	RaisedUp  []string  // links found down and set up by us or the process before us
+	Links     []Link         // of every name asked for that exists
+	Addresses []Address      // on those links, ours and foreign, and ours anywhere
+	Elsewhere []Address      // on all other links, loopback aside
+	Routes    []Route        // ours in every table; foreign defaults of the tables asked for, in the kernel's order
+	Site      []netip.Prefix // private networks that foreign routes of main lead to, not by a link asked for
+	Rules     []Rule         // all but the kernel's own three
+	MainRule  bool           // somebody's rule leads all packets to main, as the kernel's own does (32766)
+	Firewall  string         // Version of our nft table; "": there is none; "?": one that says nothing
+	Settings  []Setting      // current values of those asked for and of those saved
+	Saved     []Saved        // settings changed by us or by the process before us
+	SeenUp    []string       // links that were up before, with us or the process before us to look after them
+	RaisedUp  []string       // links found down and set up by us or the process before us
 }
 
 // Link returns the link of that name, and whether there is one.

@@ -90,7 +90,7 @@ func (s *State) admins() map[string]Admin {
 }
 
 // AutoDisabled returns the commands that follow from falls of uplinks that are to
-// stay out after one. It is pure.
+// stay out after one, as long as another is up. It is pure.
 func AutoDisabled(before, after State) []Commanded {
 	var list []Commanded
 	for i := range after.Uplinks {
@@ -99,7 +99,8 @@ func AutoDisabled(before, after State) []Commanded {
 		if !u.Config.AutoDisable || old == nil || u.Disabled() {
 			continue
 		}
-		if old.OperState() == api.Up && u.OperState() == api.Down {
+		// The last one is not taken out: who would enable it could not get in.
+		if old.OperState() == api.Up && u.OperState() == api.Down && after.AnyUp(u.Config.Name) {
 			list = append(list, Commanded{u.Config.Name, api.Command{Action: api.Disable, By: AutoDisable}})
 		}
 	}

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"uplinkd/configs"
@@ -30,9 +31,26 @@ func (s *State) decideLeases() {
 			before = append(before, w)
 		}
 	}
+	local := s.localAddresses()
 	for u, p := range s.paths() {
 		u.noteAssigned(p)
+		hop, _ := u.NextHop(p)
+		p.GatewayIsOurs = local[hop.Gateway]
 	}
+}
+
+// localAddresses returns the addresses that this host has.
+func (s *State) localAddresses() map[netip.Addr]bool {
+	local := make(map[netip.Addr]bool, len(s.LAN)+len(s.Uplinks))
+	for _, a := range s.LAN {
+		local[a.Prefix.Addr()] = true
+	}
+	for _, p := range s.paths() {
+		for _, a := range p.Assigned {
+			local[a.Addr()] = true
+		}
+	}
+	return local
 }
 
 // A where is a path and the uplink it is of.
@@ -48,6 +66,47 @@ func (p *Path) inUse() bool {
 		p.Adopted.Prefix.IsValid() && slices.Contains(p.Assigned, p.Adopted.Prefix)
 }
 
+// siteClash returns why a lease must not be used beside the LAN and what the site
+// routes, "" when it may. An address of theirs would cut off the host that has it; a
+// route to the lease's network that is more specific than that to the LAN, or the
+// same, would lead part of the LAN to the provider.
+func (s *State) siteClash(lease netip.Prefix) string {
+	for _, a := range s.LAN {
+		if a.Prefix.IsSingleIP() {
+			continue
+		}
+		if a.Prefix.Contains(lease.Addr()) || a.Prefix.Overlaps(lease) && a.Prefix.Bits() <= lease.Bits() {
+			return fmt.Sprintf("the lease's network %s is part of %s on %s: change one of them",
+				lease.Masked(), a.Prefix.Masked(), a.Interface)
+		}
+	}
+	for _, site := range s.Site {
+		if site.Contains(lease.Addr()) {
+			return fmt.Sprintf("the lease's address %s lies in %s, which this site routes elsewhere: change one of them",
+				lease.Addr(), site)
+		}
+	}
+	return ""
+}
+
+// answersItself returns why an address that this host took would make it answer its
+// own probes, "" when it would not.
+func (s *State) answersItself(address netip.Addr) string {
+	for i := range s.Uplinks {
+		c := &s.Uplinks[i].Config
+		if c.Gateway == configs.GatewayFixed && c.GatewayIP == address {
+			return fmt.Sprintf("the lease's address %s is the gateway of %s: have the provider give another", address, c.Name)
+		}
+		for _, t := range c.Probe.Targets {
+			if t.IP == address {
+				return fmt.Sprintf("the lease's address %s is a probe target of %s: have the provider give another, "+
+					"or probe something else", address, c.Name)
+			}
+		}
+	}
+	return ""
+}
+
 // clash returns why the lease of a path must not be used beside the LAN and the
 // paths that count for more, "" when it may. A provider that gives an address in a
 // network of another provider would draw the traffic for that one to itself; a
@@ -57,13 +116,11 @@ func (s *State) clash(w where, before []where) string {
 		return ""
 	}
 	lease := w.path.Report.Lease.Prefix
-	for _, a := range s.LAN {
-		// A route to the lease's network, when it is more specific than that to the
-		// LAN or the same, would lead part of the LAN to the provider.
-		if a.Prefix.Overlaps(lease) && a.Prefix.Bits() <= lease.Bits() && !a.Prefix.IsSingleIP() {
-			return fmt.Sprintf("the lease's network %s is part of %s on %s: change one of them",
-				lease.Masked(), a.Prefix.Masked(), a.Interface)
-		}
+	if reason := s.siteClash(lease); reason != "" {
+		return reason
+	}
+	if reason := s.answersItself(lease.Addr()); reason != "" {
+		return reason
 	}
 	for _, other := range before {
 		name := other.uplink.Config.Name

@@ -16,7 +16,7 @@ import (
 //	+50+i     oif INTERFACE lookup TABLE            what a program has bound to an uplink
 //	+100+i    fwmark M/MASK lookup TABLE            what was marked for an uplink
 //	+300+i    from ADDRESS lookup TABLE             what has an uplink's address
-//	+900      lookup TABLE                          the shared default route, where that is not in main
+//	+900      lookup TABLE                          the shared default route, where nothing else leads there
 //
 // A mark comes before an address because two uplinks may have the same address
 // (carrier-grade NAT), and then only the mark tells them apart. What matches
@@ -78,7 +78,9 @@ func (d *desired) globals() {
 	d.sysctl("net/ipv4/fib_multipath_use_neigh", "1")
 	for f := range families {
 		d.rule(f, routes.Rule{Priority: ruleSuppress, Table: routes.TableMain, SuppressDefault: true})
-		if table := d.state.Config.Routes.Table; table != routes.TableMain {
+		// Main has a rule of the kernel's own, behind those of all others: WireGuard's
+		// and the administrator's. Only where that is gone is one of ours needed.
+		if table := d.state.Config.Routes.Table; table != routes.TableMain || d.state.NoMainRule {
 			d.rule(f, routes.Rule{Priority: ruleShared, Table: table})
 		}
 	}
@@ -134,6 +136,7 @@ func (d *desired) path(i int, u *Uplink, p *Path) {
 		if u.Config.Address != configs.AddressExternal {
 			d.set.Addresses = append(d.set.Addresses, routes.Address{
 				Interface: u.Config.Interface, Prefix: a, Until: until, Protocol: d.set.Owner.Protocol,
+				NoPrefixRoute: u.keepsApart(a),
 			})
 		}
 		if leads {
@@ -145,6 +148,11 @@ func (d *desired) path(i int, u *Uplink, p *Path) {
 	// not at all, and the probes need it.
 	if routable {
 		hop.Weight = 1
+		for _, a := range addresses {
+			if u.keepsApart(a) {
+				d.set.Tables = append(d.set.Tables, d.network(u, a))
+			}
+		}
 		d.set.Tables = append(d.set.Tables, d.route(p.Family, u.Config.Table, 0, u.Config.Options, hop))
 	}
 	beneath := d.route(p.Family, u.Config.Table, prohibitMetric, configs.RouteOptions{})
@@ -159,7 +167,17 @@ func (d *desired) routable(u *Uplink, p *Path) (routes.NextHop, bool) {
 	if !ok || u.Device.Link.Index == 0 || len(u.Addresses(p)) == 0 || u.gatewayObstacle(p).reason != "" {
 		return routes.NextHop{}, false
 	}
+	// Without a route to its network the kernel would not know where the gateway is.
+	hop.OnLink = hop.OnLink || slices.ContainsFunc(u.Addresses(p), u.keepsApart) && hop.Gateway.IsValid()
 	return hop, u.Device.Link.Up || slices.Contains(d.set.Links, u.Config.Interface)
+}
+
+// network is the route to the network of an address, in the uplink's own table.
+func (d *desired) network(u *Uplink, a netip.Prefix) routes.Route {
+	return routes.Route{
+		RouteKey: routes.RouteKey{Table: u.Config.Table, Dst: a.Masked()},
+		NextHops: []routes.NextHop{{Interface: u.Config.Interface, Weight: 1}}, Protocol: d.set.Owner.Protocol,
+	}
 }
 
 func (d *desired) route(f Family, table, metric uint32, o configs.RouteOptions, hops ...routes.NextHop) routes.Route {

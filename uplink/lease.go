@@ -132,6 +132,24 @@ func (u *Uplink) until(p *Path) ([]netip.Prefix, time.Time) {
 	return nil, time.Time{}
 }
 
+// private are the networks that are nobody's on the Internet, and so lead none of it
+// away: those of RFC 1918, and carrier-grade NAT's (RFC 6598).
+var private = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("100.64.0.0/10"),
+}
+
+// keepsApart reports whether the network of an address must not be led to the uplink
+// by its address alone: what a provider says of its size is the provider's word, and a
+// route to it would be asked before every default route, rule and mark of ours
+// (CVE-2024-3661 has the same effect by another option). In the uplink's own table it
+// stands all the same. A private network draws nothing of the Internet, and the page
+// of the modem is on it.
+func (u *Uplink) keepsApart(a netip.Prefix) bool {
+	inside := func(p netip.Prefix) bool { return p.Bits() <= a.Bits() && p.Contains(a.Addr()) }
+	return u.Config.Address == configs.AddressDHCP && !a.IsSingleIP() && !slices.ContainsFunc(private, inside)
+}
+
 // Addresses returns the addresses the path is to have now.
 func (u *Uplink) Addresses(p *Path) []netip.Prefix {
 	list, _ := u.until(p)

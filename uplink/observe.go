@@ -17,7 +17,8 @@ func (s *State) takeObserved(a routes.Applied) {
 		s.adopt(a.State)
 		s.Read = true
 	}
-	s.LAN = a.State.Elsewhere
+	s.Site = a.State.Site
+	s.LAN, s.NoMainRule, s.Conflicts = a.State.Elsewhere, !a.State.MainRule, a.Plan.Conflicts
 	after := a.After()
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]

@@ -58,6 +58,9 @@ func (u *Uplink) addressObstacle(p *Path) obstacle {
 
 func (u *Uplink) gatewayObstacle(p *Path) obstacle {
 	hop, ok := u.NextHop(p)
+	if p.GatewayIsOurs {
+		return obstacle{reason: fmt.Sprintf("the gateway %s is an address of this host: correct it", hop.Gateway)}
+	}
 	if !ok {
 		return obstacle{reason: "the lease names no router: give `gateway:` its address in the configuration"}
 	}

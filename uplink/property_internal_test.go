@@ -123,7 +123,7 @@ func (h *host) look(name string) func(*State) Event {
 	if h.random.IntN(3) == 0 {
 		h.given[name] = nil
 	}
-	seen := routes.State{At: h.now, Elsewhere: []routes.Address{{Interface: "lan0", Prefix: netip.MustParsePrefix("192.168.7.1/24")}}}
+	seen := routes.State{At: h.now, MainRule: h.random.IntN(9) > 0, Elsewhere: []routes.Address{{Interface: "lan0", Prefix: netip.MustParsePrefix("192.168.7.1/24")}}}
 	for _, name := range slices.Sorted(maps.Keys(h.links)) {
 		seen.Links = append(seen.Links, h.links[name])
 	}

@@ -24,8 +24,11 @@ type State struct {
 	Settled      bool // every uplink has been decided on once, or startLimit has passed
 	Uplinks      []Uplink
 	LAN          []routes.Address // what this host has on interfaces that are no uplinks
-	SuspendedFor time.Duration    // in all
-	BalancedAt   time.Time        // when the factors were last brought up to date
+	Site         []netip.Prefix   // what this host routes to its site, not to an uplink
+	NoMainRule   bool             // the kernel's own rule that leads to main is gone
+	Conflicts    []routes.Conflict
+	SuspendedFor time.Duration // in all
+	BalancedAt   time.Time     // when the factors were last brought up to date
 
 	series uint64      // the last one given to a path
 	sets   []policySet // of Config.Policies
@@ -81,6 +84,7 @@ type Path struct {
 
 	// What was decided. Each is decided in one place, once a step.
 	Clash           string // why the lease is not used beside other networks
+	GatewayIsOurs   bool   // the next hop is an address of this host
 	Lease           *Lease // in force; nil: none
 	Health          Health
 	OperState       api.OperState

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"uplinkd/configs"
@@ -95,7 +96,10 @@ func (u *Uplink) poll(p *Path, shared opinions) outcome {
 	for n := range evidence {
 		e, target := &evidence[n], &u.Config.Probe.Targets[n]
 		v := vote{gateway: target.Kind == configs.TargetGateway, verdict: e.Verdict, reason: against(target, e)}
-		if e.Verdict == probe.Down && !v.gateway {
+		switch {
+		case shared.local[target.IP]:
+			v.void = true // this host answers itself: that says nothing of any uplink
+		case e.Verdict == probe.Down && !v.gateway:
 			v.verdict, v.void = shared.blame(p.Family, target, e)
 		}
 		votes = append(votes, v)
@@ -125,7 +129,10 @@ func (o *opinion) add(e *probe.Evidence, n int) {
 }
 
 // opinions are what all paths say of each target beyond their gateways.
-type opinions map[opinionKey]opinion
+type opinions struct {
+	of    map[opinionKey]opinion
+	local map[netip.Addr]bool // the addresses of this host
+}
 
 type opinionKey struct {
 	family Family
@@ -134,7 +141,7 @@ type opinionKey struct {
 
 // opinions asks all paths once, so that each can be told what the others say.
 func (s *State) opinions() opinions {
-	var all opinions
+	all := opinions{local: s.localAddresses()}
 	for u, p := range s.paths() {
 		evidence := u.Evidence(p)
 		for n := range evidence {
@@ -142,13 +149,13 @@ func (s *State) opinions() opinions {
 			if target.Kind == configs.TargetGateway {
 				continue
 			}
-			if all == nil {
-				all = opinions{}
+			if all.of == nil {
+				all.of = map[opinionKey]opinion{}
 			}
 			key := opinionKey{p.Family, target}
-			o := all[key]
+			o := all.of[key]
 			o.add(&evidence[n], 1)
-			all[key] = o
+			all.of[key] = o
 		}
 	}
 	return all
@@ -156,7 +163,7 @@ func (s *State) opinions() opinions {
 
 // others returns what the other paths say of a target.
 func (o opinions) others(f Family, target *configs.Target, own *probe.Evidence) opinion {
-	said := o[opinionKey{f, *target}]
+	said := o.of[opinionKey{f, *target}]
 	if own != nil {
 		said.add(own, -1)
 	}
@@ -214,7 +221,7 @@ func (u *Uplink) hurry(p *Path, shared opinions) uint64 {
 	evidence := u.Evidence(p)
 	for n := range u.Config.Probe.Targets {
 		target := &u.Config.Probe.Targets[n]
-		if target.Kind == configs.TargetGateway || len(shared) == 0 {
+		if target.Kind == configs.TargetGateway || len(shared.of) == 0 {
 			continue
 		}
 		var own *probe.Evidence

@@ -58,5 +58,8 @@ func line(s *State) string {
 	if len(up) > 0 {
 		text += ": " + strings.Join(up, " ")
 	}
+	if len(s.Conflicts) > 0 {
+		text += ", but " + s.Conflicts[0].Have + " stands in the way"
+	}
 	return text
 }

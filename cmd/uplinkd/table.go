@@ -198,6 +198,7 @@ func (s *statusTable) remarks(b *strings.Builder) {
 	for _, c := range s.Kernel.Conflicts {
 		lines = append(lines, fmt.Sprintf("conflict: %s stands where %s belongs; %s", c.Have, c.Want, c.Remedy))
 	}
+	lines = append(lines, s.fights()...)
 	if s.Kernel.LastError != "" {
 		lines = append(lines, "kernel: "+s.Kernel.LastError)
 	}
@@ -215,7 +216,19 @@ func (s *statusTable) remarks(b *strings.Builder) {
 	}
 }
 
-// remarks tells what the operator, past falls or limits make of an uplink.
+// fights tells what another program undoes again and again.
+func (s *statusTable) fights() []string {
+	var lines []string
+	for _, p := range s.Kernel.Pending {
+		if p.Repairs > 0 {
+			lines = append(lines, fmt.Sprintf("fight: another program has undone %s %d times; next put back at %s: "+
+				"find it with ip monitor or nft monitor, and stop it", p.Object, p.Repairs, p.NextTry.Local().Format(time.TimeOnly)))
+		}
+	}
+	return lines
+}
+
+// remarksOf tells what the operator, past falls or limits make of an uplink.
 func remarksOf(u *api.Uplink) []string {
 	var lines []string
 	if o := u.Order; o != nil {

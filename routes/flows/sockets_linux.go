@@ -81,20 +81,35 @@ func diagHeader(k kind, states uint32, id []byte) []byte {
 }
 
 // Connections returns how many established TCP connections of this host have each
-// of the addresses as their own.
+// of the addresses as their own. Those that a local listener has accepted do not
+// count: a stranger decides how many these are, and no balance leads them.
 func Connections(ctx context.Context, addresses []netip.Addr) (map[netip.Addr]int, error) {
 	counts := make(map[netip.Addr]int, len(addresses))
 	for _, a := range addresses {
 		counts[a] = 0
 	}
+	type end struct {
+		address netip.Addr
+		port    uint16
+	}
+	open, listening := map[end]int{}, map[uint16]bool{}
 	for _, k := range tcpKinds {
-		err := list(ctx, k, 1<<stateEstablished, 0, func(s socket, _ []byte) {
-			if n, ok := counts[s.own()]; ok {
-				counts[s.own()] = n + 1
+		err := list(ctx, k, 1<<stateEstablished|1<<stateListen, 0, func(s socket, _ []byte) {
+			if s.state == stateListen {
+				listening[s.port()] = true
+				return
+			}
+			if _, ok := counts[s.own()]; ok {
+				open[end{s.own(), s.port()}]++
 			}
 		})
 		if err != nil {
 			return nil, err
+		}
+	}
+	for at, n := range open {
+		if !listening[at.port] {
+			counts[at.address] += n
 		}
 	}
 	return counts, nil

@@ -19,6 +19,9 @@ func (k *Kernel) putAddress(a routes.Address, now time.Time) error {
 		k.restore.addAddress(index, a.Prefix)
 	}
 	request := netlink.Addr{IPNet: ipNet(a), Protocol: int(a.Protocol)}
+	if a.NoPrefixRoute {
+		request.Flags = unix.IFA_F_NOPREFIXROUTE
+	}
 	if !a.Until.IsZero() {
 		seconds := int(routes.LifetimeSeconds(a.Until, now))
 		request.ValidLft, request.PreferedLft = seconds, seconds

@@ -43,7 +43,7 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 		if err := k.readRoutes(&state, scope, family, names); err != nil {
 			return routes.State{}, fmt.Errorf("read routes: %w", err)
 		}
-		if err := k.readRules(&state, family); err != nil {
+		if err := k.readRules(&state, scope.Owner, family); err != nil {
 			return routes.State{}, fmt.Errorf("read rules: %w", err)
 		}
 	}
@@ -144,6 +144,7 @@ func (k *Kernel) readAddresses(state *routes.State, scope routes.Scope, family i
 		ones, _ := a.Mask.Size()
 		address := routes.Address{
 			Interface: names[a.LinkIndex], Prefix: netip.PrefixFrom(ip.Unmap(), ones), Protocol: uint8(a.Protocol),
+			NoPrefixRoute: a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
 		}
 		if a.ValidLft > 0 && uint32(a.ValidLft) != forever {
 			address.Until = state.At.Add(time.Duration(a.ValidLft) * time.Second)
@@ -166,6 +167,7 @@ func (k *Kernel) readAddresses(state *routes.State, scope routes.Scope, family i
 const forever = 1<<32 - 1
 
 func (k *Kernel) readRoutes(state *routes.State, scope routes.Scope, family int, names map[int]string) error {
+	var site []netip.Prefix
 	list, err := k.dumpRoutes(family, func(r *netlink.Route) bool {
 		if uint8(r.Protocol) == scope.Owner.Protocol {
 			return true
@@ -174,18 +176,30 @@ func (k *Kernel) readRoutes(state *routes.State, scope routes.Scope, family int,
 		if r.Dst != nil {
 			ones, _ = r.Dst.Mask.Size()
 		}
+		if isSite(r) && !slices.Contains(scope.Links, names[r.LinkIndex]) {
+			ip, _ := netip.AddrFromSlice(r.Dst.IP)
+			site = append(site, netip.PrefixFrom(ip.Unmap(), ones))
+		}
 		return (scope.Foreign || ones == 0) && r.Tos == 0 && slices.Contains(scope.Tables, uint32(r.Table))
 	})
 	if err != nil {
 		return err
 	}
+	state.Site = append(state.Site, site...)
 	for i := range list {
 		state.Routes = append(state.Routes, fromNetlink(&list[i], family, names))
 	}
 	return nil
 }
 
-func (k *Kernel) readRules(state *routes.State, family int) error {
+// isSite reports whether a foreign route leads to a private network behind a router of
+// the site. What is beyond the Internet's border is told by BGP too, and says nothing of
+// whose an address is.
+func isSite(r *netlink.Route) bool {
+	return r.Table == unix.RT_TABLE_MAIN && r.Type == unix.RTN_UNICAST && r.Gw != nil && r.Dst != nil && r.Dst.IP.IsPrivate()
+}
+
+func (k *Kernel) readRules(state *routes.State, owner routes.Owner, family int) error {
 	messages, err := k.dumpRules(family)
 	if err != nil {
 		return err
@@ -195,6 +209,8 @@ func (k *Kernel) readRules(state *routes.State, family int) error {
 		if err != nil {
 			return err
 		}
+		ours := owner.OwnsRule(rule)
+		state.MainRule = state.MainRule || !ours && rule.LeadsAllTo(routes.TableMain)
 		if rule.Protocol != unix.RTPROT_KERNEL {
 			state.Rules = append(state.Rules, rule)
 		}

@@ -35,11 +35,13 @@ func (k *Kernel) replaceRoute(r routes.Route) error {
 // deleteRoute names the route by its key, type and protocol alone: nexthops
 // that the kernel has dropped meanwhile must not make it miss.
 func (k *Kernel) deleteRoute(r routes.Route) error {
+	scope := scopeOf(r)
 	r.NextHops, r.Options = nil, routes.Options{}
 	request, err := k.toNetlink(r)
 	if err != nil {
 		return err
 	}
+	request.Scope = scope
 	return ignore(k.handle.RouteDel(request), unix.ESRCH)
 }
 
@@ -53,7 +55,7 @@ func (k *Kernel) toNetlink(r routes.Route) (*netlink.Route, error) {
 	n := &netlink.Route{
 		Dst:   &net.IPNet{IP: r.Dst.Addr().AsSlice(), Mask: net.CIDRMask(r.Dst.Bits(), r.Dst.Addr().BitLen())},
 		Table: int(r.Table), Priority: int(r.Metric), Type: kind,
-		Protocol: netlink.RouteProtocol(r.Protocol), Scope: netlink.SCOPE_UNIVERSE,
+		Protocol: netlink.RouteProtocol(r.Protocol), Scope: scopeOf(r),
 		InitCwnd: int(r.Options.InitCwnd), InitRwnd: int(r.Options.InitRwnd),
 		MTU: int(r.Options.MTU), AdvMSS: int(r.Options.AdvMSS),
 		RtoMin: int(r.Options.RTOMin.Milliseconds()),
@@ -79,6 +81,15 @@ func (k *Kernel) toNetlink(r routes.Route) (*netlink.Route, error) {
 		n.MultiPath = append(n.MultiPath, hop)
 	}
 	return n, nil
+}
+
+// scopeOf returns the scope of a route: what leads to a network on the link itself can
+// have gateways in it (fib_check_nh), and no default route is such.
+func scopeOf(r routes.Route) netlink.Scope {
+	if r.OnLinkNetwork() {
+		return netlink.SCOPE_LINK
+	}
+	return netlink.SCOPE_UNIVERSE
 }
 
 func (k *Kernel) toNextHop(h routes.NextHop) (*netlink.NexthopInfo, error) {
@@ -113,6 +124,12 @@ func fromNetlink(n *netlink.Route, family int, names map[int]string) routes.Rout
 	case unix.RTN_UNICAST:
 	case unix.RTN_PROHIBIT:
 		r.Type = routes.Prohibit
+		return r
+	case unix.RTN_UNREACHABLE:
+		r.Type = routes.Unreachable
+		return r
+	case unix.RTN_BLACKHOLE:
+		r.Type = routes.Blackhole
 		return r
 	default:
 		r.Type = routes.Other

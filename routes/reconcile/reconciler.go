@@ -186,7 +186,11 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 		a.Done = append(a.Done, op)
 		if p.done(op) {
 			r.repairs++
-			r.log.Warn("put back what was gone from the kernel", "op", op.String())
+			if routes.EffectOf(op) == "" {
+				r.log.Warn("took away what others had put in the kernel under our tag", "op", routes.Brief(op))
+			} else {
+				r.log.Warn("put back what was gone from the kernel", "op", routes.Brief(op))
+			}
 		}
 	}
 	a.Err = errors.Join(errs...)

@@ -72,6 +72,7 @@ func Set(prune bool, wans ...Wan) routes.Set {
 func ThreeLinks() *Fake {
 	f := &Fake{}
 	f.Edit(func(s *routes.State) {
+		s.MainRule = true
 		for n := 1; n <= 3; n++ {
 			name := fmt.Sprintf("eth%d", n)
 			s.Links = append(s.Links, routes.Link{Name: name, Index: n + 1, Up: true, Carrier: true})

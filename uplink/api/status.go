@@ -171,6 +171,16 @@ type Kernel struct {
 	Repairs   uint64     `json:"repairs"`    // operations that put back what others had changed
 	Ops       uint64     `json:"operations"` // carried out since the start
 	Conflicts []Conflict `json:"conflicts"`
+	Pending   []Pending  `json:"pending"` // what is not as it is wanted, and why
+}
+
+// Pending is an object that is not as it is wanted, and left for later.
+type Pending struct {
+	Object    string `json:"object"`    // as ip, sysctl or nft name it
+	Operation string `json:"operation"` // what is to be done
+	Error     string `json:"error"`     // why the kernel refused it; "": it was not asked
+	Repairs   int    `json:"repairs"`   // how often it was put back in the last minute or so
+	NextTry   When   `json:"next_try"`  // none: with what it rests on
 }
 
 // Conflict is a foreign object where one of ours belongs.

@@ -44,4 +44,6 @@ const (
 	EventLease   EventKind = "lease"   // an uplink's lease
 	EventAddress EventKind = "address" // the addresses on its interface
 	EventOrder   EventKind = "order"   // what the operator wants of it
+
+	EventConflict EventKind = "conflict" // a foreign object where one of ours belongs, or before it
 )

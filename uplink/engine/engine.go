@@ -255,7 +255,9 @@ func (e *Engine) step(ctx context.Context, event uplink.Event) {
 		e.reportUnreachable(failed)
 	}
 	e.trackTransitions(before, began)
-	e.eventLog.add(uplink.Changes(before, e.state, began))
+	changes := uplink.Changes(before, e.state, began)
+	e.eventLog.add(changes)
+	logConflicts(e.deps.Log, changes)
 	observed, isObserved := event.(uplink.Observed)
 	e.publish(observed, isObserved)
 	if isObserved {

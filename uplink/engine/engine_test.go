@@ -158,6 +158,7 @@ func openWith(t *testing.T, config string, kernel *routestest.Fake, saved map[st
 	if h.fake == nil {
 		h.fake = &routestest.Fake{}
 		h.fake.Edit(func(s *routes.State) {
+			s.MainRule = true
 			for n := 1; n <= 3; n++ {
 				s.Links = append(s.Links, routes.Link{
 					Name: fmt.Sprintf("eth%d", n), Index: n + 1, Up: true, Carrier: true, MAC: "02:00:00:00:00:01",

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -57,4 +58,19 @@ func (l *eventLog) after(id uint64) ([]api.Event, <-chan struct{}) {
 // goroutine.
 func (e *Engine) Events(after uint64) ([]api.Event, <-chan struct{}) {
 	return e.eventLog.after(after)
+}
+
+// logConflicts tells of conflicts that have begun or ended: traffic may go by another
+// route than ours, and nothing else in the log would say so.
+func logConflicts(log *slog.Logger, changes []api.Event) {
+	for _, c := range changes {
+		switch {
+		case c.Kind != api.EventConflict:
+		case c.To != "":
+			log.Warn("a foreign route stands where ours belongs, or before it", "route", c.To, "reason", c.Reason,
+				"remedy", c.Evidence[0])
+		default:
+			log.Info("the foreign route is gone", "route", c.From)
+		}
+	}
 }

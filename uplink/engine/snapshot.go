@@ -156,12 +156,22 @@ func probeStatus(u *uplink.Uplink, list []probe.TargetStatus) []api.Probe {
 }
 
 func kernelStatus(a routes.Applied) api.Kernel {
-	k := api.Kernel{InSync: a.InSync, Repairs: a.Repairs, Ops: a.Ops, Conflicts: []api.Conflict{}}
+	k := api.Kernel{InSync: a.InSync, Repairs: a.Repairs, Ops: a.Ops, Conflicts: []api.Conflict{}, Pending: []api.Pending{}}
 	if a.Err != nil {
 		k.LastError = a.Err.Error()
 	}
 	for _, c := range a.Plan.Conflicts {
 		k.Conflicts = append(k.Conflicts, api.Conflict(c))
+	}
+	for _, p := range a.Pending {
+		pending := api.Pending{
+			Object: routes.KeyOf(p.Op).String(), Operation: routes.Brief(p.Op), Repairs: p.Repairs,
+			NextTry: api.When{Time: p.NextTry},
+		}
+		if p.Err != nil {
+			pending.Error = p.Err.Error()
+		}
+		k.Pending = append(k.Pending, pending)
 	}
 	return k
 }

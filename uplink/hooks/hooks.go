@@ -105,7 +105,7 @@ func eventNames(e api.Event) []string {
 		return []string{string(e.Kind)}
 	case api.EventRoute:
 		return []string{"switch"}
-	case api.EventOrder:
+	case api.EventOrder, api.EventConflict:
 	}
 	return nil
 }
