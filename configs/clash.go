@@ -10,7 +10,7 @@ import (
 func (p *parser) fillIn() {
 	for i := range p.uplinks {
 		if u := &p.uplinks[i]; u.Table == 0 {
-			u.Table = defaultTable + uint32(i) + 1
+			u.Table, u.AssignedTable = defaultTable+uint32(i)+1, true
 		}
 	}
 	p.fillMarks()
@@ -26,7 +26,29 @@ func (p *parser) fillIn() {
 	}
 }
 
+// Where connection marks and fwmarks of ours stand when the file says nothing: in the
+// highest byte, which nobody is known to use. QoS classes and scripts count from 1, and
+// 0x00ff0000 is Tailscale's. A file that gives marks of its own, as those of before, means
+// the lowest.
+const (
+	defaultMask = 0xff000000
+	givenMask   = 0xff
+)
+
+// fillMask chooses the mask of a file that gives none.
+func (p *parser) fillMask() {
+	if _, given := p.routes["fwmark_mask"]; given {
+		return
+	}
+	for i := range p.uplinks {
+		if m := p.uplinks[i].FwMark; m != 0 && m&^givenMask == 0 {
+			p.whole.Routes.FwMarkMask = givenMask
+		}
+	}
+}
+
 func (p *parser) fillMarks() {
+	p.fillMask()
 	taken := map[uint32]bool{}
 	for i := range p.uplinks {
 		taken[p.uplinks[i].FwMark] = true

@@ -57,21 +57,22 @@ const (
 
 // An Uplink is one way to the Internet.
 type Uplink struct {
-	Name      string
-	Interface string
-	Address   AddressMode
-	Prefixes  []netip.Prefix // of AddressStatic: each address with its prefix length
-	Gateway   GatewayMode
-	GatewayIP netip.Addr // of GatewayFixed
-	OnLink    bool       // the gateway lies outside the uplink's networks
-	Weight    int        // 1..256
-	Tier      int        // 1 and up; the lowest that has an uplink up carries traffic
-	Table     uint32
-	FwMark    uint32 // under Routes.FwMarkMask
-	Assigned  bool   // FwMark is not of the file
-	Probe     Probe
-	DHCP      DHCP
-	Options   RouteOptions
+	Name          string
+	Interface     string
+	Address       AddressMode
+	Prefixes      []netip.Prefix // of AddressStatic: each address with its prefix length
+	Gateway       GatewayMode
+	GatewayIP     netip.Addr // of GatewayFixed
+	OnLink        bool       // the gateway lies outside the uplink's networks
+	Weight        int        // 1..256
+	Tier          int        // 1 and up; the lowest that has an uplink up carries traffic
+	Table         uint32
+	FwMark        uint32 // under Routes.FwMarkMask
+	Assigned      bool   // FwMark is not of the file
+	AssignedTable bool   // Table is not of the file
+	Probe         Probe
+	DHCP          DHCP
+	Options       RouteOptions
 
 	Masquerade     bool          // forwarded traffic gets the uplink's address
 	MaxConnections int           // with so many it gets no new ones, until 90 % of it; 0: no limit

@@ -26,7 +26,7 @@ var (
 		HoldDown: 2 * time.Second, HoldDownMax: 5 * time.Minute, FlapWindow: 10 * time.Minute,
 	}
 	defaultRoutes = Routes{
-		Table: tableMain, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff,
+		Table: tableMain, Protocol: 201, RulePriority: 20000, FwMarkMask: defaultMask,
 		Hash: HashL4, LastResort: LastResortKeep, BalanceInterval: 10 * time.Second,
 	}
 	defaultDHCP    = DHCP{RenewAfter: 10 * time.Second}

@@ -110,7 +110,8 @@ func TestGood(t *testing.T) {
 	}{
 		"table by name":   {head + ", table: blue}", func(c configs.Config) (any, any) { return c.Uplinks[0].Table, uint32(77) }},
 		"default table":   {head + "}", func(c configs.Config) (any, any) { return c.Uplinks[0].Table, uint32(501) }},
-		"assigned mark":   {head + "}", func(c configs.Config) (any, any) { return c.Uplinks[0].FwMark, uint32(1) }},
+		"assigned mark":   {head + "}", func(c configs.Config) (any, any) { return c.Uplinks[0].FwMark, uint32(0x01000000) }},
+		"assigned low":    {head + ", fwmark: 0x97}", func(c configs.Config) (any, any) { return c.Routes.FwMarkMask, uint32(0xff) }},
 		"assigned high":   {head + "}\nroutes: {fwmark_mask: 0xa000}", func(c configs.Config) (any, any) { return c.Uplinks[0].FwMark, uint32(0x2000) }},
 		"probe inherits":  {head + ", probe: {up_after: 9}}\nprobe: {interval: 2s}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.Interval, 2 * time.Second }},
 		"probe overrides": {head + ", probe: {up_after: 9}}\nprobe: {up_after: 2}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 9 }},
@@ -181,7 +182,7 @@ func TestBad(t *testing.T) {
 		"table main":        {two(", table: main", ""), "f.yaml:2:68: uplink a: table: 254: the kernel's own (default, main, local): give another"},
 		"unknown table":     {two(", table: green", ""), "f.yaml:2:68: uplink a: table: \"green\": no table has that name in rt_tables: add it there or give a number"},
 		"same mark":         {two(", fwmark: 7", ", fwmark: 7"), "f.yaml:3:69: uplink b: fwmark: 0x7: already used by uplink a: give each its own"},
-		"mark outside mask": {two(", fwmark: 0x100", ""), "f.yaml:2:69: uplink a: fwmark: 0x100: outside routes.fwmark_mask 0xff: change one of them"},
+		"mark outside mask": {two(", fwmark: 0x100", ""), "f.yaml:2:69: uplink a: fwmark: 0x100: outside routes.fwmark_mask 0xff000000: change one of them"},
 		"no mark left":      {two("", "") + "routes: {fwmark_mask: 1}", "f.yaml:3:3: uplink b: fwmark: no mark is left under routes.fwmark_mask 0x1: widen the mask"},
 		"gateway outside":   {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 198.51.100.1}]", "f.yaml:1:70: uplink a: gateway: 198.51.100.1: outside the uplink's networks (192.0.2.0/24): correct one of them, or set onlink: true"},
 		"gateway is self":   {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.5}]", "f.yaml:1:70: uplink a: gateway: 192.0.2.5: this is the uplink's own address: give the router's"},

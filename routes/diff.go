@@ -28,8 +28,13 @@ type Conflict struct {
 // while something still points to it.
 func Diff(want Set, have State) Plan {
 	d := differ{want: want, have: have}
-	puts := slices.Concat(d.linkPuts(), d.settingPuts(), d.addressPuts(),
-		d.routePuts(want.Tables), d.rulePuts(), d.firewallPuts(), d.routePuts(want.Default))
+	puts := slices.Concat(d.linkPuts(), d.settingPuts(), d.addressPuts(), d.routePuts(want.Tables), d.rulePuts())
+	if have.Firewall == "" {
+		puts = slices.Concat(puts, d.firewallPuts(), d.routePuts(want.Default))
+	} else {
+		// A table that only changes can wait the moment that a dead uplink's route cannot.
+		puts = slices.Concat(puts, d.routePuts(want.Default), d.firewallPuts())
+	}
 	d.precedents()
 	plan := Plan{Ops: puts, Conflicts: d.conflicts}
 	if want.Prune {
@@ -212,7 +217,8 @@ func (d *differ) conflict(w Route, foreign *Route) {
 	d.conflicts = append(d.conflicts, Conflict{
 		Want: w.String(), Have: foreign.String(),
 		Remedy: fmt.Sprintf("remove it where it is configured (ifupdown, networkd, NetworkManager), or by hand: "+
-			"ip route del %sdefault table %s metric %d", typeNames[foreign.Type], tableName(foreign.Table), foreign.Metric),
+			"ip route del %sdefault table %s metric %d",
+			typeNames[foreign.Type], tableName(foreign.Table), foreign.Metric),
 	})
 }
 

@@ -137,24 +137,40 @@ func TestMemberGone(t *testing.T) {
 	}
 }
 
-// Whose a route is decides: one of ours beside a foreign one of the same key is
-// neither replaced nor added (a replace takes the first). From the first review.
+// Whose a route is decides. A replace takes the first of a key: ours is replaced before a
+// foreign one, and behind it deleted, so that it leads to no dead uplink when the foreign
+// one goes; none of ours is added beside it. From the first review, and from an attack:
+// ours was frozen, with a dead nexthop, as long as the foreign one was there.
 func TestForeignRouteOnOurKey(t *testing.T) {
-	for _, both := range []bool{false, true} {
+	for place, want := range map[string]string{
+		"alone": "", "before ours": "ip route del default table main metric 0 proto 201",
+		"behind ours": "ip route replace default table main proto 201 nexthop via 192.0.2.1 dev eth1 weight 1 " +
+			"nexthop via 198.51.100.1 dev eth2 weight 2",
+	} {
 		f := routestest.ThreeLinks()
 		apply(t, f, routestest.Set(true, one))
 		f.Edit(func(s *routes.State) {
 			foreign := routestest.DefaultRoute(254, 0, routes.NextHop{Interface: "eth3", Gateway: netip.MustParseAddr("10.0.0.9"), Weight: 1})
 			foreign.Protocol = 4
-			s.Routes = slices.DeleteFunc(s.Routes, func(r routes.Route) bool { return r.Table == 254 && !both })
-			s.Routes = append([]routes.Route{foreign}, s.Routes...)
+			s.Routes = slices.DeleteFunc(s.Routes, func(r routes.Route) bool { return r.Table == 254 && place == "alone" })
+			if place == "behind ours" {
+				s.Routes = append(s.Routes, foreign)
+			} else {
+				s.Routes = append([]routes.Route{foreign}, s.Routes...)
+			}
 		})
 		plan := routes.Diff(routestest.Set(true, one, two), read(t, f, routestest.Set(true, one, two)))
 		if len(plan.Conflicts) != 1 {
-			t.Errorf("both %v: %d conflicts, want 1", both, len(plan.Conflicts))
+			t.Errorf("%s: %d conflicts, want 1", place, len(plan.Conflicts))
 		}
-		if s := text(plan); strings.Contains(s, "table main proto 201") {
-			t.Errorf("both %v: touches the key:\n%s", both, s)
+		onKey := ""
+		for line := range strings.Lines(text(plan)) {
+			if strings.Contains(line, "default table main") {
+				onKey += strings.TrimSpace(line)
+			}
+		}
+		if onKey != want {
+			t.Errorf("%s: does %q, want %q", place, onKey, want)
 		}
 	}
 }
@@ -242,6 +258,11 @@ func TestEveryPrefixKeepsTraffic(t *testing.T) {
 				if exit == "" && before[packet] != "" && after[packet] != "" {
 					t.Fatalf("round %d: after %d operations %s has no way out (before %s, at the end %s)\nplan:\n%s",
 						round, i+1, packet, before[packet], after[packet], text(plan))
+				}
+				// Of an address that keeps its uplink the way must be the right one, not just one.
+				if packet != "packet from "+(netip.Addr{}).String() && before[packet] == after[packet] && exit != after[packet] {
+					t.Fatalf("round %d: after %d operations %s leaves by %q (before and at the end %q)\nplan:\n%s",
+						round, i+1, packet, exit, after[packet], text(plan))
 				}
 			}
 		}

@@ -82,8 +82,8 @@ func (s *State) siteClash(lease netip.Prefix) string {
 	}
 	for _, site := range s.Site {
 		if site.Contains(lease.Addr()) {
-			return fmt.Sprintf("the lease's address %s lies in %s, which this site routes elsewhere: change one of them",
-				lease.Addr(), site)
+			return fmt.Sprintf("the lease's address %s lies in %s, which this site routes elsewhere: "+
+				"change one of them", lease.Addr(), site)
 		}
 	}
 	return ""
@@ -95,7 +95,8 @@ func (s *State) answersItself(address netip.Addr) string {
 	for i := range s.Uplinks {
 		c := &s.Uplinks[i].Config
 		if c.Gateway == configs.GatewayFixed && c.GatewayIP == address {
-			return fmt.Sprintf("the lease's address %s is the gateway of %s: have the provider give another", address, c.Name)
+			return fmt.Sprintf("the lease's address %s is the gateway of %s: have the provider give another",
+				address, c.Name)
 		}
 		for _, t := range c.Probe.Targets {
 			if t.IP == address {

@@ -40,9 +40,12 @@ func (d *desired) firewall() {
 	f.Uplinks = make([]firewall.Uplink, 0, len(d.state.Uplinks))
 	for i := range d.state.Uplinks {
 		u := &d.state.Uplinks[i].Config
+		path := &d.state.Uplinks[i].Paths[IPv4]
 		masquerade = masquerade || u.Masquerade
 		f.Uplinks = append(f.Uplinks, firewall.Uplink{
 			Name: u.Name, Interface: u.Interface, Mark: u.FwMark, Masquerade: u.Masquerade,
+			// What is kept as a last resort is followed: perhaps only the probes fail.
+			Out: !path.Carries && (path.OperState == api.Down || path.OperState == api.Disabled),
 		})
 	}
 	if !c.Marks && !masquerade {

@@ -135,8 +135,8 @@ func (u *Uplink) until(p *Path) ([]netip.Prefix, time.Time) {
 // private are the networks that are nobody's on the Internet, and so lead none of it
 // away: those of RFC 1918, and carrier-grade NAT's (RFC 6598).
 var private = []netip.Prefix{
-	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
-	netip.MustParsePrefix("100.64.0.0/10"),
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("100.64.0.0/10"),
 }
 
 // keepsApart reports whether the network of an address must not be led to the uplink

@@ -187,10 +187,10 @@ func TestForeignDefaultBeforeOurs(t *testing.T) {
 // in_sync and no conflict.
 func TestDefaultsBeforeOurs(t *testing.T) {
 	for name, tt := range map[string]struct{ rest, route string }{
-		"a better metric":        {"routes: {metric: 100}\n", "default via 192.168.77.2 dev lan0 metric 5"},
-		"an error, any metric":   {"", "unreachable default metric 4278198272"},
-		"an error, own table":    {"routes: {table: 300}\n", "blackhole default metric 7"},
-		"an error of prohibit":   {"", "prohibit default metric 9999"},
+		"a better metric":         {"routes: {metric: 100}\n", "default via 192.168.77.2 dev lan0 metric 5"},
+		"an error, any metric":    {"", "unreachable default metric 4278198272"},
+		"an error, own table":     {"routes: {table: 300}\n", "blackhole default metric 7"},
+		"an error of prohibit":    {"", "prohibit default metric 9999"},
 		"at a start, as ifup did": {"routes: {metric: 100}\n", "default via 192.168.77.2 dev lan0"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -186,7 +186,7 @@ func TestManyFlowsHoldUpNothing(t *testing.T) {
 	b.ok(os.WriteFile(b.config, []byte(strings.Replace(string(text), "weight: 2", "weight: 2, max_connections: 9000000", 1)), 0o600))
 	b.start()
 	b.untilStates(5*time.Second, "up", "up")
-	made, err := lab.FillConntrack(n, b.world.ISPs[0].Static.Addr(), 1)
+	made, err := lab.FillConntrack(n, b.world.ISPs[0].Static.Addr(), 1<<24)
 	b.ok(err)
 	b.until("the flows are counted", 60*time.Second, func() bool {
 		counted := b.status().Uplinks[0].Counters.Connections

@@ -221,7 +221,7 @@ func TestFlows(t *testing.T) {
 	gone := time.Now()
 	b.until("the flows are forgotten", time.Second, func() bool {
 		gone = time.Now()
-		return b.marked(1) == 0
+		return b.marked(1<<24) == 0
 	})
 	if took := gone.Sub(verdict); took > 200*time.Millisecond {
 		t.Errorf("flows of the dead uplink were known for %v after the verdict", took)
@@ -326,7 +326,7 @@ func (b *bench) danted() string {
 // marked returns how many flows have an uplink's mark, echoes aside.
 func (b *bench) marked(mark uint32) int {
 	b.Helper()
-	out := b.kernel(fmt.Sprintf("conntrack -L -m %d/255 2>/dev/null | grep -vc icmp || true", mark))
+	out := b.kernel(fmt.Sprintf("conntrack -L -m %d/4278190080 2>/dev/null | grep -vc icmp || true", mark))
 	var n int
 	_, err := fmt.Sscan(out[strings.Index(out, "\n")+1:], &n)
 	b.ok(err)
@@ -374,7 +374,7 @@ func TestSwitchOfMany(t *testing.T) {
 		}
 		return nil
 	})
-	known := b.marked(1) + b.marked(2)
+	known := b.marked(1<<24) + b.marked(2<<24)
 	b.ok(isp.Silence(true))
 	b.untilStates(2*time.Second, "down", "up")
 	var took time.Duration

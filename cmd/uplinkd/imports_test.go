@@ -24,7 +24,8 @@ var mayImport = map[string][]string{
 		"uplink", "uplink/api",
 	},
 	"uplink/daemon": {
-		"configs", "routes", "uplink", "uplink/api", "uplink/control", "uplink/engine", "uplink/hooks", "uplink/orders",
+		"configs", "internal/statefile", "routes", "uplink", "uplink/api", "uplink/control", "uplink/engine",
+		"uplink/hooks", "uplink/orders",
 	},
 	"uplink/control":   {"uplink/api"},
 	"uplink/orders":    {"internal/statefile", "uplink/api"},

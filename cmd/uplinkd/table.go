@@ -222,7 +222,8 @@ func (s *statusTable) fights() []string {
 	for _, p := range s.Kernel.Pending {
 		if p.Repairs > 0 {
 			lines = append(lines, fmt.Sprintf("fight: another program has undone %s %d times; next put back at %s: "+
-				"find it with ip monitor or nft monitor, and stop it", p.Object, p.Repairs, p.NextTry.Local().Format(time.TimeOnly)))
+				"find it with ip monitor or nft monitor, and stop it",
+				p.Object, p.Repairs, p.NextTry.Local().Format(time.TimeOnly)))
 		}
 	}
 	return lines

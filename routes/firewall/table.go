@@ -27,6 +27,7 @@ type Uplink struct {
 	Interface  string
 	Mark       uint32
 	Masquerade bool // of forwarded traffic
+	Out        bool // it can carry nothing: new connections must not follow its mark
 }
 
 // A Policy says by which uplink new connections leave that it matches. The first
@@ -116,7 +117,26 @@ func (t Table) Chains() []Chain {
 	return chains
 }
 
-func (t Table) follow() Rule { return Rule{Follow{Mask: t.Mask, To: t.Uplinks}} }
+// follow sends a packet of a known connection to its uplink. A new connection may have
+// a mark already, from the first of its packets or from somebody else's rules: that
+// counts as long as the uplink can carry anything, and is dropped when it cannot.
+func (t Table) follow() []Rule {
+	all := Rule{Follow{Mask: t.Mask, To: t.Uplinks}}
+	var live []Uplink
+	for _, u := range t.Uplinks {
+		if !u.Out {
+			live = append(live, u)
+		}
+	}
+	if len(live) == len(t.Uplinks) || len(live) == 0 {
+		return []Rule{all}
+	}
+	return []Rule{
+		{MatchNew{}, Follow{Mask: t.Mask, To: live}},
+		{MatchNew{}, SetMark{Connection: true, Mask: t.Mask}},
+		all,
+	}
+}
 
 // askPolicies sends what is new to the policies, if there are any.
 func (t Table) askPolicies() []Rule {
@@ -127,7 +147,7 @@ func (t Table) askPolicies() []Rule {
 }
 
 func (t Table) prerouting() Chain {
-	rules := []Rule{{MatchIPv4{Not: true}, Return{}}, t.follow()}
+	rules := append([]Rule{{MatchIPv4{Not: true}, Return{}}}, t.follow()...)
 	unmarked := MatchMark{Connection: true, Mask: t.Mask}
 	for _, u := range t.Uplinks {
 		in := MatchIn{Interface: u.Interface}
@@ -142,11 +162,10 @@ func (t Table) prerouting() Chain {
 }
 
 func (t Table) output() Chain {
-	rules := []Rule{
+	rules := append([]Rule{
 		{MatchIPv4{Not: true}, Return{}},
 		{MatchMark{Mask: t.Mask, Not: true}, Return{}},
-		t.follow(),
-	}
+	}, t.follow()...)
 	return Chain{
 		Name: "output", Type: "route", Hook: "output", Priority: priorityMangle,
 		Rules: append(rules, t.askPolicies()...),

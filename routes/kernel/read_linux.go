@@ -196,7 +196,8 @@ func (k *Kernel) readRoutes(state *routes.State, scope routes.Scope, family int,
 // the site. What is beyond the Internet's border is told by BGP too, and says nothing of
 // whose an address is.
 func isSite(r *netlink.Route) bool {
-	return r.Table == unix.RT_TABLE_MAIN && r.Type == unix.RTN_UNICAST && r.Gw != nil && r.Dst != nil && r.Dst.IP.IsPrivate()
+	return r.Table == unix.RT_TABLE_MAIN && r.Type == unix.RTN_UNICAST && r.Gw != nil &&
+		r.Dst != nil && r.Dst.IP.IsPrivate()
 }
 
 func (k *Kernel) readRules(state *routes.State, owner routes.Owner, family int) error {

@@ -62,6 +62,10 @@ var _ control.Daemon = (*Daemon)(nil)
 // what the engine needs of the world; orders and the service manager are the
 // Daemon's to add. It starts nothing.
 func New(path, version string, c configs.Config, manager Manager, deps engine.Deps) *Daemon {
+	if _, err := loadGiven(c.StateDir); err != nil {
+		deps.Log.Error("the tables and marks that uplinks had are not known: they follow the order in the file",
+			"err", err)
+	}
 	d := &Daemon{
 		path: path, version: version, started: time.Now(), manager: manager,
 		hooks: hooks.New(deps.Log), log: deps.Log, lists: stamps(c), running: c,
@@ -74,6 +78,7 @@ func New(path, version string, c configs.Config, manager Manager, deps engine.De
 	deps.SaveOrders = func(book map[string]api.Order) error { return orders.Save(c.StateDir, book) }
 	d.engine = engine.New(c, deps)
 	d.hooks.Set(hooksOf(c))
+	d.keepNumbers(c)
 	return d
 }
 
@@ -108,13 +113,13 @@ func (d *Daemon) Status() api.Snapshot {
 }
 
 // stage returns a configuration as it would be put in the place of the running one:
-// checked against that, with the marks that its uplinks have.
+// checked against that, with the tables and marks that its uplinks have.
 func (d *Daemon) stage(next configs.Config) (configs.Config, error) {
 	running := d.config()
 	if err := configs.CanReload(running, next); err != nil {
 		return configs.Config{}, err
 	}
-	return configs.KeepMarks(running, next), nil
+	return configs.Keep(configs.GivenOf(running), next), nil
 }
 
 // commit puts a staged configuration in the place of the running one. When it returns
@@ -127,9 +132,18 @@ func (d *Daemon) commit(ctx context.Context, staged configs.Config) error {
 		return fmt.Errorf("the engine did not take the configuration: %w", err)
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.running = staged
+	d.mu.Unlock()
+	d.keepNumbers(staged)
 	return nil
+}
+
+// keepNumbers writes down which tables and marks uplinks have.
+func (d *Daemon) keepNumbers(c configs.Config) {
+	if err := saveGiven(c.StateDir, configs.GivenOf(c)); err != nil {
+		d.log.Error("the uplinks' tables and marks cannot be kept: if the file's order changes before the next start, "+
+			"connections may be taken for another uplink's", "err", err)
+	}
 }
 
 // Reload implements control.Daemon.

@@ -2,14 +2,18 @@ package daemon
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 
 	"uplinkd/configs"
+	"uplinkd/internal/statefile"
 )
 
 // Load reads a configuration file, and the files of prefixes that its policies name.
@@ -21,7 +25,8 @@ func Load(path string) (configs.Config, error) {
 	return Parse(path, text)
 }
 
-// Parse reads a configuration as if it stood in the file of that name.
+// Parse reads a configuration as if it stood in the file of that name. Uplinks have the
+// tables and marks that they had before.
 func Parse(path string, text []byte) (configs.Config, error) {
 	c, err := configs.Parse(bytes.NewReader(text), configs.Options{
 		File: path, Tables: configs.LoadTables(os.DirFS("/")), Users: userID,
@@ -29,6 +34,9 @@ func Parse(path string, text []byte) (configs.Config, error) {
 	if err != nil {
 		return configs.Config{}, err
 	}
+	// Who may not read what is kept sees the numbers that the file gives.
+	given, _ := loadGiven(c.StateDir)
+	c = configs.Keep(given, c)
 	return c, loadLists(&c)
 }
 
@@ -57,4 +65,35 @@ func userID(name string) (uint32, bool) {
 	}
 	id, err := strconv.ParseUint(u.Uid, 10, 32)
 	return uint32(id), err == nil
+}
+
+// givenMost bounds what is read of the file of numbers, in bytes.
+const givenMost = 1 << 20
+
+func givenPath(dir string) string { return filepath.Join(dir, "uplinks.json") }
+
+// loadGiven returns the tables and marks that uplinks had when saveGiven was last
+// called; none when it never was.
+func loadGiven(dir string) (configs.Given, error) {
+	var g configs.Given
+	b, err := statefile.Read(givenPath(dir), givenMost)
+	if errors.Is(err, fs.ErrNotExist) {
+		return g, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &g)
+	}
+	if err != nil {
+		return configs.Given{}, fmt.Errorf("%s: %w", givenPath(dir), err)
+	}
+	return g, nil
+}
+
+// saveGiven keeps the tables and marks of uplinks over a restart.
+func saveGiven(dir string, g configs.Given) error {
+	b, err := json.MarshalIndent(g, "", " ")
+	if err != nil {
+		return err
+	}
+	return statefile.Replace(givenPath(dir), b, statefile.Power)
 }

@@ -324,7 +324,7 @@ func TestCut(t *testing.T) {
 		h.wait(5 * time.Second)
 		h.silence("eth1", true)
 		h.wait(time.Second)
-		if len(h.severed()) != 1 || h.severed()[0].Uplink != "a" || h.severed()[0].Mark != 1 || h.severed()[0].Mask != 0xff ||
+		if len(h.severed()) != 1 || h.severed()[0].Uplink != "a" || h.severed()[0].Mark != 0x01000000 || h.severed()[0].Mask != 0xff000000 ||
 			len(h.severed()[0].Addresses) != 1 || h.severed()[0].Addresses[0].String() != "192.0.2.5/24" {
 			t.Fatalf("cut %+v, want what a has", h.severed())
 		}

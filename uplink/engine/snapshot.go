@@ -156,7 +156,10 @@ func probeStatus(u *uplink.Uplink, list []probe.TargetStatus) []api.Probe {
 }
 
 func kernelStatus(a routes.Applied) api.Kernel {
-	k := api.Kernel{InSync: a.InSync, Repairs: a.Repairs, Ops: a.Ops, Conflicts: []api.Conflict{}, Pending: []api.Pending{}}
+	k := api.Kernel{
+		InSync: a.InSync, Repairs: a.Repairs, Ops: a.Ops,
+		Conflicts: []api.Conflict{}, Pending: []api.Pending{},
+	}
 	if a.Err != nil {
 		k.LastError = a.Err.Error()
 	}
