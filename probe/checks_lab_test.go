@@ -2,6 +2,7 @@ package probe_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -19,6 +20,7 @@ import (
 
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/labtest"
+	"uplinkd/internal/sock"
 	"uplinkd/probe"
 )
 
@@ -271,6 +273,129 @@ func TestRefusedByTheNetwork(t *testing.T) {
 	defer conn.Close()
 	if a, ok := ask(t, conn, 42); !ok || !a.Hard || a.Seq != 42 || !strings.Contains(a.Err, "no route to host, says 100.64.1.1") {
 		t.Errorf("%+v, %v; want the gateway's word on probe 42", a, ok)
+	}
+}
+
+// Errors forged with any id kept a core busy (attack on the first stage: 75 % of one at
+// 263,000/s): with more than a few none are read for a second, echoes go on, and then
+// routers are heard again.
+func TestForgedErrorsAreNotRead(t *testing.T) {
+	world, spec := farRoom(t)
+	far := lab.Somewhere(9)
+	spec.Targets = []probe.Target{{Name: "gateway", IP: spec.Targets[0].IP}, {Name: far.String(), IP: far}}
+	conn, err := probe.OpenICMP(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	forged := forgedError(spec.Source, far)
+	flood := func(n int) {
+		err := world.ISPs[0].Namespace().Do(func() error {
+			raw, err := net.Dial("ip4:icmp", spec.Source.String())
+			if err != nil {
+				return err
+			}
+			defer raw.Close()
+			for range n {
+				if _, err := raw.Write(forged); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	answers := make(chan probe.Answer, 3000)
+	go func() {
+		for {
+			a, err := conn.Receive()
+			if err != nil {
+				close(answers)
+				return
+			}
+			answers <- a
+		}
+	}()
+	expect := func(target int, seq uint16, want string) {
+		t.Helper()
+		if err := conn.Send(target, seq); err != nil {
+			t.Fatal(err)
+		}
+		got := "nothing"
+		select {
+		case a := <-answers:
+			got = map[bool]string{true: "refusal", false: "answer"}[a.Hard]
+			if a.Target != target || a.Seq != seq {
+				got = fmt.Sprintf("%+v", a)
+			}
+		case <-time.After(300 * time.Millisecond):
+		}
+		if got != want {
+			t.Errorf("to probe %d of target %d: %s, want %s", seq, target, got, want)
+		}
+	}
+	flood(2000)
+	expect(0, 1, "answer")
+	expect(1, 2, "nothing")
+	expect(0, 3, "answer")
+	time.Sleep(time.Second)
+	expect(1, 4, "refusal")
+}
+
+// forgedError is an ICMP "host unreachable" about an echo request from source to
+// target that is not ours. It quotes eight bytes.
+func forgedError(source, target netip.Addr) []byte {
+	b := make([]byte, 8+20+8)
+	b[0], b[1] = 3, 1
+	ip := b[8:]
+	ip[0], ip[3], ip[8], ip[9] = 0x45, 28, 64, unix.IPPROTO_ICMP
+	s, d := source.As4(), target.As4()
+	copy(ip[12:], s[:])
+	copy(ip[16:], d[:])
+	binary.BigEndian.PutUint16(ip[10:], ^sock.Sum(ip[:20], 0))
+	ip[20] = 8
+	binary.BigEndian.PutUint16(b[2:], ^sock.Sum(b, 0))
+	return b
+}
+
+// A header that does not end was read up to 10 MB on each check (attack on the first
+// stage), which a metered uplink pays for.
+func TestEndlessHeader(t *testing.T) {
+	world, spec := farRoom(t)
+	var listener net.Listener
+	err := world.Internet.Do(func() (err error) {
+		listener, err = net.Listen("tcp4", netip.AddrPortFrom(web, 81).String())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n")
+			for err == nil {
+				_, err = io.WriteString(conn, "X-More: "+strings.Repeat("x", 1000)+"\r\n")
+			}
+			_ = conn.Close()
+		}
+	}()
+	spec.Targets = []probe.Target{httpTarget("http://" + netip.AddrPortFrom(web, 81).String() + "/")}
+	conn, err := probe.Open(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	a, ok := ask(t, conn, 1)
+	t.Logf("%d bytes, %s", a.Bytes, a.Err)
+	if !ok || a.Err == "" || a.Bytes > 1<<20 {
+		t.Errorf("%+v, %v: want an error after 64 kB and what was under way", a, ok)
 	}
 }
 

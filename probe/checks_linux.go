@@ -13,8 +13,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/plain"
 	"uplinkd/internal/sock"
 )
+
+// errorMost is how much of what speaks against a service is kept, in bytes. Its
+// certificate, its answer or a program may have had a say in it.
+const errorMost = 300
 
 var errBusy = errors.New("the checks before this one are still under way")
 
@@ -121,7 +126,7 @@ func (c *checks) check(ctx context.Context, t *Target) Answer {
 	wire.close()
 	a.Bytes = int(wire.bytes.Load())
 	if err != nil {
-		a.Err, a.Hard = err.Error(), hard(err)
+		a.Err, a.Hard = plain.Line(err.Error(), errorMost), hard(err)
 	}
 	return a
 }

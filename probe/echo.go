@@ -25,9 +25,11 @@ const (
 )
 
 // An echo is what makes one socket's messages its own: an id the kernel can
-// filter by, and a nonce that nobody off the path can know.
+// filter by, and a nonce that nobody off the path can know. Where its sequence numbers
+// begin is nobody's to guess either.
 type echo struct {
 	id    uint16
+	first uint16 // the sequence number on the wire of probe 0
 	nonce [nonceSize]byte
 }
 
@@ -35,7 +37,7 @@ type echo struct {
 func (e *echo) encode(b []byte, target int, seq uint16, now time.Time) {
 	b[0], b[1], b[2], b[3] = echoRequest, 0, 0, 0
 	binary.BigEndian.PutUint16(b[4:], e.id)
-	binary.BigEndian.PutUint16(b[6:], seq)
+	binary.BigEndian.PutUint16(b[6:], seq+e.first)
 	copy(b[echoHeader:], e.nonce[:])
 	binary.BigEndian.PutUint64(b[stampOffset:], uint64(now.UnixNano()))
 	binary.BigEndian.PutUint16(b[indexOffset:], uint16(target))
@@ -68,20 +70,22 @@ func (e *echo) decode(packet []byte) (reply, bool) {
 	return reply{
 		from:   netip.AddrFrom4([4]byte(packet[12:16])),
 		target: int(binary.BigEndian.Uint16(b[indexOffset:])),
-		seq:    binary.BigEndian.Uint16(b[6:]),
+		seq:    binary.BigEndian.Uint16(b[6:]) - e.first,
 		sent:   time.Unix(0, int64(binary.BigEndian.Uint64(b[stampOffset:]))),
 	}, true
 }
 
 // quoted reads the beginning of a request that an ICMP error quotes, without its
 // IP header, and reports whether it is one of ours. Eight bytes are all that a
-// router must quote; our nonce counts where it is there.
-func (e *echo) quoted(b []byte) (seq uint16, ok bool) {
+// router must quote (RFC 792), and those a stranger can guess; proven reports whether
+// our nonce is there too.
+func (e *echo) quoted(b []byte) (seq uint16, proven, ok bool) {
 	if len(b) < echoHeader || b[0] != echoRequest || binary.BigEndian.Uint16(b[4:]) != e.id {
-		return 0, false
+		return 0, false, false
 	}
-	if len(b) >= stampOffset && !bytes.Equal(b[echoHeader:stampOffset], e.nonce[:]) {
-		return 0, false
+	proven = len(b) >= stampOffset
+	if proven && !bytes.Equal(b[echoHeader:stampOffset], e.nonce[:]) {
+		return 0, false, false
 	}
-	return binary.BigEndian.Uint16(b[6:]), true
+	return binary.BigEndian.Uint16(b[6:]) - e.first, proven, true
 }

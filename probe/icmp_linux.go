@@ -46,6 +46,8 @@ type icmpConn struct {
 	size     int
 	readErr  unix.Errno
 	refused  bool // what was read is from the error queue
+	strange  int  // errors since then that need not be about our probes
+	since    time.Time
 	readable func(fd uintptr) bool
 }
 
@@ -55,10 +57,11 @@ type icmpConn struct {
 // Send nor Receive allocates. Targets of another kind are left alone.
 func OpenICMP(spec Spec) (Conn, error) {
 	c := &icmpConn{targets: spec.Targets}
-	var id [2]byte
+	var id, first [2]byte
 	_, _ = rand.Read(id[:]) // never fails
+	_, _ = rand.Read(first[:])
 	_, _ = rand.Read(c.echo.nonce[:])
-	c.echo.id = binary.BigEndian.Uint16(id[:])
+	c.echo.id, c.echo.first = binary.BigEndian.Uint16(id[:]), binary.BigEndian.Uint16(first[:])
 	for _, t := range spec.Targets {
 		peer := unix.RawSockaddrInet4{Family: unix.AF_INET}
 		if t.Kind == ICMP {
@@ -187,7 +190,11 @@ func (c *icmpConn) Receive() (Answer, error) {
 			return Answer{}, c.readErr
 		}
 		if c.refused {
-			if answer, ok := c.refusal(now); ok {
+			answer, ok := c.refusal(now)
+			if !answer.Hard {
+				c.unproven(now)
+			}
+			if ok {
 				return answer, nil
 			}
 			continue
@@ -248,7 +255,7 @@ func (c *icmpConn) refusal(now time.Time) (Answer, bool) {
 	if e.Origin != unix.SO_EE_ORIGIN_ICMP || e.Type != unreachable || !final(e.Code) {
 		return Answer{}, false
 	}
-	seq, ok := c.echo.quoted(c.in[:c.size])
+	seq, proven, ok := c.echo.quoted(c.in[:c.size])
 	if !ok {
 		return Answer{}, false
 	}
@@ -258,10 +265,31 @@ func (c *icmpConn) refusal(now time.Time) (Answer, bool) {
 			if by := b[extendedErrSize:]; len(by) >= unix.SizeofSockaddrInet4 {
 				text += ", says " + netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&by[0])).Addr).String()
 			}
-			return Answer{Target: i, Seq: seq, At: now, Err: text, Hard: true}, true
+			return Answer{Target: i, Seq: seq, At: now, Err: text, Hard: proven, Doubt: !proven}, true
 		}
 	}
 	return Answer{}, false
+}
+
+// unprovenMost is how many errors a second that need not be about our probes are read.
+// With more somebody is sending them to keep us busy.
+const unprovenMost = 100
+
+// unproven counts an error that need not be about a probe of ours, and with too many of
+// them stops hearing errors for a second: the queue cannot be filtered.
+func (c *icmpConn) unproven(now time.Time) {
+	if now.Sub(c.since) > time.Second {
+		c.since, c.strange = now, 0
+	}
+	c.strange++
+	if c.strange != unprovenMost {
+		return
+	}
+	hear := func(on int) {
+		_ = c.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVERR, on) })
+	}
+	hear(0) // empties the queue too (net/ipv4/ip_sockglue.c)
+	time.AfterFunc(time.Second, func() { hear(1) })
 }
 
 // extendedErrSize is that of struct sock_extended_err (linux/errqueue.h).

@@ -372,6 +372,44 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A forged "unreachable" without our nonce took an uplink down, on whose answers
+// nothing was wrong (attack on the first stage). It is a reason to ask again at once.
+func TestForgedRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events []event
+		var before []probe.Evidence
+		start := time.Now()
+		sent := 0
+		answers, closed := make(chan probe.Answer, 1000), make(chan struct{})
+		p := probe.New(func(probe.Spec) (probe.Conn, error) {
+			return &refusing{network{answers: answers, closed: closed}, func(seq uint16) probe.Answer {
+				if time.Since(start) > 10*time.Second {
+					sent++
+					answers <- probe.Answer{Seq: seq, At: time.Now(), Err: "no route to host", Doubt: true}
+				}
+				return probe.Answer{Seq: seq, At: time.Now(), RTT: time.Millisecond}
+			}}, nil
+		}, func(c probe.Change) {
+			events = append(events, changesOf(before, c, start)...)
+			before = c.Targets
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- p.Run(ctx) }()
+		s := spec(normal, gateway)
+		p.Set(&s)
+		time.Sleep(20 * time.Second)
+		cancel()
+		<-done
+		if len(events) != 1 || events[0].Verdict != probe.Up {
+			t.Errorf("got %+v, want up, and no more", events)
+		}
+		if sent == 0 || sent > 100 {
+			t.Errorf("%d probes in ten seconds of forged errors, want no more than the pace of confirm", sent)
+		}
+	})
+}
+
 // A refusing network answers each probe at once, rightly or not.
 type refusing struct {
 	network

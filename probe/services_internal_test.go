@@ -1,6 +1,9 @@
 package probe
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
 // What a DNS server answers, and what somebody else may put in its place.
 func FuzzAnswers(f *testing.F) {
@@ -21,8 +24,12 @@ func FuzzQuoted(f *testing.F) {
 	e := echo{id: 7, nonce: [nonceSize]byte{1, 2, 3}}
 	f.Add([]byte{echoRequest, 0, 0, 0, 0, 7, 0, 42})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, ok := e.quoted(b); ok && (b[0] != echoRequest || b[4] != 0 || b[5] != 7) {
+		_, proven, ok := e.quoted(b)
+		if ok && (b[0] != echoRequest || b[4] != 0 || b[5] != 7) {
 			t.Errorf("%x is ours", b)
+		}
+		if proven && ok && !bytes.Equal(b[echoHeader:stampOffset], e.nonce[:]) {
+			t.Errorf("%x is proven", b)
 		}
 	})
 }

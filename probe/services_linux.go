@@ -31,6 +31,10 @@ func (w *wire) accepts(ctx context.Context, to netip.AddrPort) error {
 // bodyMost is how much of an answer is looked at for the text it must have.
 const bodyMost = 64 << 10
 
+// headerMost is how long the header of an answer may be, in bytes: an uplink may be
+// metered.
+const headerMost = 64 << 10
+
 // serves makes one HTTP request. A redirection is an answer as it stands: who is
 // sent to a portal is not on the Internet.
 func (w *wire) serves(ctx context.Context, t *Target) error {
@@ -38,7 +42,7 @@ func (w *wire) serves(ctx context.Context, t *Target) error {
 		// Not the context it is given: that does not end with the request's.
 		Transport: &http.Transport{
 			DialContext:       func(_ context.Context, n, a string) (net.Conn, error) { return w.dial(ctx, n, a) },
-			DisableKeepAlives: true, DisableCompression: true,
+			DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: headerMost,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -169,13 +173,8 @@ func addressText(a netip.Addr) string {
 	return a.String()
 }
 
-// firstLine returns the first line of what a program said, as far as it can be shown.
+// firstLine returns the first line of what a program said.
 func firstLine(output []byte) string {
 	line, _, _ := strings.Cut(string(output), "\n")
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, line)
+	return line
 }

@@ -107,6 +107,10 @@ type Answer struct {
 
 	Err  string // what came back instead of an answer; "": an answer
 	Hard bool   // of Err: the network says that the target cannot be reached
+
+	// Doubt is of an Err that says so too, but anybody could have sent it: it decides
+	// nothing, and is a reason to ask again at once.
+	Doubt bool
 }
 
 // A Conn carries the probes of one Spec. Send and Close are called by one

@@ -29,6 +29,7 @@ type target struct {
 	receives uint64
 	decided  uint64 // answered or missed
 	bytes    uint64 // of IP packets, both ways
+	doubted  bool   // somebody says that it cannot be reached, and nothing has been decided since
 	err      string // why the last probe could not be sent, or what came back instead of an answer
 }
 
@@ -73,7 +74,12 @@ func (t *target) accept(a Answer, pace Pace) {
 		}
 		return
 	}
+	if a.Doubt {
+		t.doubted = true
+		return
+	}
 	t.answered[slot] = true
+	t.doubted = false
 	overtaken := t.overtaken(a.Seq)
 	t.newest = later(t.newest, a.Seq)
 	t.settle()
@@ -145,6 +151,7 @@ func (t *target) expire(pace Pace, now time.Time) {
 			t.newest = t.oldest
 			t.miss(sent, pace.DownAfter)
 		}
+		t.doubted = false
 		t.decided++
 		t.oldest++
 		t.history.add(false)
@@ -154,7 +161,7 @@ func (t *target) expire(pace Pace, now time.Time) {
 // suspect reports whether the verdict may be about to change: a run of the other
 // kind has begun, or an answer is overdue.
 func (t *target) suspect(pace Pace, now time.Time) bool {
-	if !t.clear() {
+	if t.doubted || !t.clear() {
 		return true
 	}
 	pending, ok := t.pending()
@@ -184,7 +191,7 @@ func (t *target) due(pace Pace, hurry bool) time.Time {
 	if ok && int(t.next-t.oldest) >= t.what.most() {
 		return pending.Add(t.timeout(pace)) // it is done or given up by then
 	}
-	if hurry || t.lossy || !t.clear() {
+	if hurry || t.doubted || t.lossy || !t.clear() {
 		return confirm
 	}
 	if !ok || t.run == Down {

@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"uplink/preflight": {"configs", "routes"},
 
 	"dhcp":  {"internal/latest", "internal/sock", "internal/statefile"},
-	"probe": {"internal/latest", "internal/run", "internal/sock"},
+	"probe": {"internal/latest", "internal/plain", "internal/run", "internal/sock"},
 
 	"routes":            {"routes/firewall"},
 	"routes/reconcile":  {"internal/latest", "routes"},

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"uplinkd/internal/plain"
 	"uplinkd/uplink/control"
 )
 
@@ -29,6 +30,8 @@ func main() {
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, io stdio) int {
+	io.terminal, _ = io.out.(*os.File)
+	io.out, io.err = plain.NewWriter(io.out), plain.NewWriter(io.err)
 	root := newRoot(io)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

@@ -21,7 +21,10 @@ const defaultConfig = "/etc/uplinkd/uplinkd.yaml"
 var version = ""
 
 // stdio is where answers and everything else go.
-type stdio struct{ out, err io.Writer }
+type stdio struct {
+	out, err io.Writer
+	terminal *os.File // behind out; nil when it is known to be none
+}
 
 // A usageError is a command line that cannot be.
 type usageError struct{ error }

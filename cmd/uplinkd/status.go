@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,11 +9,10 @@ import (
 
 // width returns that of the terminal the answer goes to, 0 when it is none.
 func (c *common) width() int {
-	f, ok := c.out.(*os.File)
-	if !ok {
+	if c.terminal == nil {
 		return 0
 	}
-	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	size, err := unix.IoctlGetWinsize(int(c.terminal.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
 		return 0
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"uplinkd/internal/plain"
 	"uplinkd/uplink/api"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -178,6 +179,9 @@ func lossOf(u *api.Uplink) string {
 	return "-"
 }
 
+// remarkMost is how long a remark can be, in bytes.
+const remarkMost = 1000
+
 // remarks are the lines below the table: whatever is not as it should be.
 func (s *statusTable) remarks(b *strings.Builder) {
 	var lines []string
@@ -212,7 +216,10 @@ func (s *statusTable) remarks(b *strings.Builder) {
 		lines = append(lines, "the configuration was not reloaded: "+s.Daemon.ConfigError)
 	}
 	if len(lines) > 0 {
-		b.WriteString("\n" + strings.Join(lines, "\n") + "\n")
+		b.WriteString("\n")
+		for _, line := range lines {
+			b.WriteString(plain.Line(line, remarkMost) + "\n")
+		}
 	}
 }
 
