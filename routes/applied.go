@@ -1,6 +1,9 @@
 package routes
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Applied is the outcome of one pass over the kernel.
 type Applied struct {
@@ -34,7 +37,10 @@ func (a *Applied) After() State {
 	return s
 }
 
-// Leads reports whether every route, and our nft table, is as it is wanted: what
+// ways are the kinds of objects that say where a packet goes.
+var ways = []Kind{KindRoute, KindRule, KindTable}
+
+// Leads reports whether every route and rule, and our nft table, is as it is wanted: what
 // begins anew finds its new way. Where a foreign object stands in the way, that is
 // told as a conflict, and there is nothing to wait for.
 func (a *Applied) Leads() bool {
@@ -42,7 +48,7 @@ func (a *Applied) Leads() bool {
 		return false // it was not even read
 	}
 	for _, p := range a.Pending {
-		if kind := KeyOf(p.Op).Kind; EffectOf(p.Op) != "" && (kind == KindRoute || kind == KindTable) {
+		if kind := KeyOf(p.Op).Kind; EffectOf(p.Op) != "" && slices.Contains(ways, kind) {
 			return false
 		}
 	}

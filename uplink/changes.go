@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"uplinkd/routes"
 	"uplinkd/uplink/api"
 )
 
@@ -24,7 +23,7 @@ func Changes(before, after State, now time.Time) []api.Event {
 			list = append(list, u.changes(old, &old.Paths[f], &u.Paths[f], now)...)
 		}
 	}
-	list = append(list, conflictChanges(before.Conflicts, after.Conflicts, now)...)
+	list = append(list, conflictChanges(before.told, after.told, now)...)
 	if before.Settled && !sameRoute(&before, &after) {
 		list = append(list, api.Event{
 			Time: now, Kind: api.EventRoute, From: routeText(&before), To: routeText(&after), Evidence: []string{},
@@ -55,31 +54,6 @@ func (u *Uplink) changes(old *Uplink, was, p *Path, now time.Time) []api.Event {
 	}
 	if was.OperState != p.OperState {
 		add(api.EventState, string(was.OperState), string(p.OperState), p.Reason)
-	}
-	return list
-}
-
-// conflictChanges returns the conflicts that have begun, or ended.
-func conflictChanges(before, after []routes.Conflict, now time.Time) []api.Event {
-	var list []api.Event
-	// What ours would be changes with the weights; the foreign one is the conflict.
-	has := func(list []routes.Conflict, have string) bool {
-		return slices.ContainsFunc(list, func(c routes.Conflict) bool { return c.Have == have })
-	}
-	for _, c := range after {
-		if !has(before, c.Have) {
-			list = append(list, api.Event{
-				Time: now, Kind: api.EventConflict, To: c.Have, Reason: "stands where " + c.Want + " belongs",
-				Evidence: []string{c.Remedy},
-			})
-		}
-	}
-	for _, c := range before {
-		if !has(after, c.Have) {
-			list = append(list, api.Event{
-				Time: now, Kind: api.EventConflict, From: c.Have, Reason: "is gone", Evidence: []string{},
-			})
-		}
 	}
 	return list
 }

@@ -35,7 +35,7 @@ func (l *Lease) Same(other *Lease) bool {
 type LeaseReport struct {
 	State  string // the protocol's word for it, for people
 	Reason string
-	Lease  *Lease // nil: none is in force
+	Lease  *Lease // nil: none is in force. Another pointer: a server has answered
 
 	// Asking is whether the answer of the server, or of the link, on the lease is
 	// still to come, or nobody can be asked.

@@ -30,6 +30,7 @@ type State struct {
 	SuspendedFor time.Duration // in all
 	BalancedAt   time.Time     // when the factors were last brought up to date
 
+	told   []toldConflict
 	series uint64      // the last one given to a path
 	sets   []policySet // of Config.Policies
 }

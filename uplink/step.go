@@ -13,6 +13,7 @@ import (
 func Step(s State, e Event, now time.Time) State {
 	s.Uplinks = slices.Clone(s.Uplinks)
 	s.take(e, now)
+	s.tellConflicts(now)
 	if s.Read {
 		s.decide(now)
 	}

@@ -220,7 +220,7 @@ func TestUntilDrained(t *testing.T) {
 		return drainAnswer{progress: api.DrainProgress{State: state, Connections: api.Known(n), Reason: reason}}
 	}
 	unknown := drainAnswer{progress: api.DrainProgress{State: api.DrainUnknown, Reason: "connections: the kernel has not answered for 7s"}}
-	away := drainAnswer{err: fmt.Errorf("%w on /run/x", control.ErrNotRunning)}
+	away := drainAnswer{err: fmt.Errorf("%w on /run/x", control.ErrWentAway)}
 	for name, tt := range map[string]struct {
 		answers []drainAnswer // the last for ever
 		err     string

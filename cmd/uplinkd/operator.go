@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"uplinkd/internal/plain"
 	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
 )
@@ -99,10 +100,19 @@ const (
 	// restartMost is how long a daemon may be away while it is restarted.
 	restartMost = 15 * time.Second
 
+	// awayPause is how long a daemon that is away is left alone.
+	awayPause = 300 * time.Millisecond
+
 	// unknownMost is how long connections may go uncounted before we say that we
 	// cannot know.
 	unknownMost = 10 * time.Second
 )
+
+// isAway reports whether an error is that of a daemon that may be in the middle of a
+// restart.
+func isAway(err error) bool {
+	return errors.Is(err, control.ErrNotRunning) || errors.Is(err, control.ErrWentAway)
+}
 
 // A drainer says how far an uplink is from having no connections left.
 type drainer interface {
@@ -118,7 +128,7 @@ func (c *common) untilDrained(ctx context.Context, daemon drainer, name string) 
 		switch {
 		case err == nil:
 			answered = time.Now()
-		case !errors.Is(err, control.ErrNotRunning) || time.Since(answered) > restartMost:
+		case !isAway(err) || time.Since(answered) > restartMost:
 			return err
 		}
 		if p.Connections.Known && p.Connections.String() != told {
@@ -181,12 +191,18 @@ func eventsCommand(c *common) *cobra.Command {
 
 func (c *common) events(ctx context.Context, follow bool) error {
 	client := c.client()
+	answered := time.Now()
 	for after := uint64(0); ; {
 		e, err := client.Events(ctx, after, follow && after > 0)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil //nolint:nilerr // who follows ends it so
-			}
+		switch {
+		case err == nil:
+			answered = time.Now()
+		case ctx.Err() != nil:
+			return nil // who follows ends it so
+		case after > 0 && isAway(err) && time.Since(answered) < restartMost:
+			time.Sleep(awayPause)
+			continue
+		default:
 			return err
 		}
 		if e.Last < after { // the daemon has been restarted
@@ -217,10 +233,10 @@ func writeEvent(w io.Writer, e api.Event, asJSON bool) error {
 	}
 	text += fmt.Sprintf("%s -> %s", dash(e.From), dash(e.To))
 	if e.Reason != "" {
-		text += "  " + e.Reason
+		text += "  " + plain.Line(e.Reason, remarkMost)
 	}
 	for _, fact := range e.Evidence {
-		text += "\n" + strings.Repeat(" ", 25) + fact
+		text += "\n" + strings.Repeat(" ", 25) + plain.Line(fact, remarkMost)
 	}
 	_, err := fmt.Fprintln(w, text)
 	return err

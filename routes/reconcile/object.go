@@ -23,9 +23,10 @@ const (
 
 // A status is how one object stands that has been refused or put back lately.
 type status struct {
-	err        error // of the last operation; nil: it was carried out
-	failures   int   // in a row
-	repairs    int   // since it was last left alone for repairCalm
+	effect     string // of the last operation
+	err        error  // of that; nil: it was carried out
+	failures   int    // in a row
+	repairs    int    // since it was last left alone for repairCalm
 	repairedAt time.Time
 	nextTry    time.Time // before then it is left as it is
 }
@@ -119,7 +120,7 @@ type pass struct {
 	*objects
 	now     time.Time
 	have    routes.State
-	pending []routes.Op         // what is not carried out
+	pending []routes.Pending    // what is not carried out
 	keys    map[routes.Key]bool // of pending
 	touched map[string]bool     // interfaces on which something has been done
 }
@@ -131,14 +132,14 @@ func (o *objects) begin(have routes.State, now time.Time) *pass {
 // mustWait reports whether an operation is not to be carried out in this pass, and
 // why.
 func (p *pass) mustWait(op routes.Op) (routes.Pending, bool) {
-	if slices.ContainsFunc(p.pending, func(other routes.Op) bool { return depends(op, other) }) {
+	if slices.ContainsFunc(p.pending, func(other routes.Pending) bool { return p.depends(op, other.Op) }) {
 		return p.wait(routes.Pending{Op: op}), true
 	}
 	s := p.statuses[routes.KeyOf(op)]
 	if s == nil {
 		return routes.Pending{}, false
 	}
-	if !p.asBefore(op) {
+	if s.effect != routes.EffectOf(op) || s.err == nil && !p.asBefore(op) {
 		*s = status{repairs: s.repairs, repairedAt: s.repairedAt} // a changed object starts over
 		return routes.Pending{}, false
 	}
@@ -156,7 +157,7 @@ func (p *pass) mustWait(op routes.Op) (routes.Pending, bool) {
 }
 
 func (p *pass) wait(pending routes.Pending) routes.Pending {
-	p.pending = append(p.pending, pending.Op)
+	p.pending = append(p.pending, pending)
 	p.keys[routes.KeyOf(pending.Op)] = true
 	return pending
 }
@@ -184,13 +185,13 @@ func (p *pass) done(op routes.Op) bool {
 	s := p.statuses[key]
 	repair := p.asBefore(op) && p.restores(op) && (s == nil || s.err == nil)
 	if s != nil {
-		s.err, s.failures, s.nextTry = nil, 0, time.Time{}
+		s.effect, s.err, s.failures, s.nextTry = routes.EffectOf(op), nil, 0, time.Time{}
 	}
 	if !repair {
 		return false
 	}
 	if s == nil || p.now.Sub(s.repairedAt) > repairCalm {
-		s = &status{}
+		s = &status{effect: routes.EffectOf(op)}
 		p.statuses[key] = s
 	}
 	s.repairs, s.repairedAt = s.repairs+1, p.now
@@ -205,22 +206,25 @@ func (p *pass) failed(op routes.Op, err error) routes.Pending {
 		s = &status{}
 		p.statuses[key] = s
 	}
-	s.err = err
+	s.effect, s.err = routes.EffectOf(op), err
 	s.nextTry = p.now.Add(backoff(s.failures, p.most(key)))
 	s.failures++
 	return p.wait(routes.Pending{Op: op, Err: err, Repairs: s.repairs, NextTry: s.nextTry})
 }
 
-// end closes the pass, and returns when to look again.
+// end closes the pass, and returns when to look again. What waits with something
+// else has no time of its own.
 func (p *pass) end() time.Duration {
 	p.carried, p.pruned = p.effects, p.prune
 	next := resyncEvery
+	for _, pending := range p.pending {
+		if !pending.NextTry.IsZero() {
+			next = min(next, pending.NextTry.Sub(p.now))
+		}
+	}
 	for key, s := range p.statuses {
 		switch {
 		case p.keys[key]:
-			if !s.nextTry.IsZero() {
-				next = min(next, s.nextTry.Sub(p.now))
-			}
 		case p.now.Sub(s.repairedAt) > repairCalm:
 			delete(p.statuses, key) // all is well, and has been
 		default:
@@ -233,18 +237,40 @@ func (p *pass) end() time.Duration {
 // depends reports whether an operation must wait because another one of the plan
 // does: a deletion for what is to take its place, a route and an address for what
 // they stand on. A route with several ways stands on none of them alone.
-func depends(op, pending routes.Op) bool {
+func (p *pass) depends(op, pending routes.Op) bool {
 	if routes.EffectOf(op) == "" {
 		return shields(pending, op)
 	}
-	switch pending.(type) {
-	case routes.SetLinkUp, routes.PutAddress:
-	default:
+	on := routes.Interfaces(op)
+	if len(on) != 1 || !slices.Equal(on, routes.Interfaces(pending)) {
 		return false
 	}
-	on := routes.Interfaces(op)
-	sameKind := routes.KeyOf(op).Kind == routes.KeyOf(pending).Kind
-	return len(on) == 1 && slices.Equal(on, routes.Interfaces(pending)) && !sameKind
+	switch pending := pending.(type) {
+	case routes.SetLinkUp:
+		return routes.KeyOf(op).Kind != routes.KindLink
+	case routes.PutAddress:
+		return p.needs(op, pending.Address)
+	}
+	return false
+}
+
+// needs reports whether a route's gateway can be reached by a pending address alone.
+// Another address of the interface is no reason to wait, and the kernel says no to what
+// it cannot take.
+func (p *pass) needs(op routes.Op, pending routes.Address) bool {
+	var route routes.Route
+	switch op := op.(type) {
+	case routes.AddRoute:
+		route = op.Route
+	case routes.ReplaceRoute:
+		route = op.Route
+	}
+	return slices.ContainsFunc(route.NextHops, func(h routes.NextHop) bool {
+		return h.Gateway.IsValid() && pending.Prefix.Masked().Contains(h.Gateway) &&
+			!slices.ContainsFunc(p.have.Addresses, func(a routes.Address) bool {
+				return a.Interface == h.Interface && a.Prefix.Masked().Contains(h.Gateway)
+			})
+	})
 }
 
 // shields reports whether a deletion must wait for an operation that was to replace

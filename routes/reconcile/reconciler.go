@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"uplinkd/internal/latest"
@@ -45,7 +46,7 @@ type Reconciler struct {
 	objects  objects
 	ops      uint64
 	repairs  uint64
-	lastErr  string
+	refused  string // what was refused last, as it was told
 	passedAt time.Time
 }
 
@@ -147,6 +148,7 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	applied := routes.Applied{Generation: r.set.generation, Observed: set.Observe, State: have}
 	if err != nil {
 		applied.Err = fmt.Errorf("read the kernel's routing state: %w", err)
+		r.logRefused(applied.Err.Error(), applied.Err)
 		return r.finish(applied, r.objects.readFailed())
 	}
 	r.objects.want(r.set)
@@ -163,12 +165,17 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 // depends on it waits. It returns when to look again, and false when ctx has ended.
 func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Duration, bool) {
 	var errs []error
+	var refused strings.Builder // times aside, which are others each second
+	note := func(op routes.Op, err error) {
+		errs = append(errs, fmt.Errorf("%s: %w", routes.Brief(op), err))
+		fmt.Fprintln(&refused, routes.KeyOf(op), err)
+	}
 	p := r.objects.begin(a.State, time.Now())
 	for _, op := range a.Plan.Ops {
 		if pending, wait := p.mustWait(op); wait {
 			a.Pending = append(a.Pending, pending)
 			if pending.Err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", op, pending.Err))
+				note(op, pending.Err)
 			}
 			continue
 		}
@@ -180,7 +187,7 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 		r.log.Debug("kernel operation", "op", op.String(), "err", err)
 		if err != nil {
 			a.Pending = append(a.Pending, p.failed(op, err))
-			errs = append(errs, fmt.Errorf("%s: %w", op, err))
+			note(op, err)
 			continue
 		}
 		a.Done = append(a.Done, op)
@@ -194,7 +201,16 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 		}
 	}
 	a.Err = errors.Join(errs...)
+	r.logRefused(refused.String(), a.Err)
 	return p.end(), true
+}
+
+// logRefused tells what the kernel has refused, once. what names it.
+func (r *Reconciler) logRefused(what string, err error) {
+	if what != r.refused && what != "" {
+		r.log.Error("kernel change refused", "err", err)
+	}
+	r.refused = what
 }
 
 // finish reports the pass and returns the time to the next.
@@ -202,14 +218,6 @@ func (r *Reconciler) finish(a routes.Applied, next time.Duration) time.Duration 
 	a.At = time.Now()
 	a.InSync = a.Err == nil && len(a.Plan.Conflicts) == 0 && len(a.Pending) == 0
 	a.Ops, a.Repairs = r.ops, r.repairs
-	text := ""
-	if a.Err != nil {
-		text = a.Err.Error()
-	}
-	if text != r.lastErr && text != "" {
-		r.log.Error("kernel change refused", "err", a.Err, "retry_in", next)
-	}
-	r.lastErr = text
 	r.observed(a)
 	return min(next, resyncEvery)
 }

@@ -31,7 +31,6 @@ type Client struct {
 // NewClient returns a Client for the daemon at a socket. It dials on each call.
 func NewClient(path string) *Client {
 	c := &Client{path: path}
-	c.http.Timeout = 2 * requestTimeout
 	c.http.Transport = &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -101,6 +100,12 @@ func (c *Client) call(ctx context.Context, method, path string, into any) error 
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body io.Reader, into any) error {
+	limit := 2 * requestTimeout
+	if method == http.MethodPost && (path == pathReload || into != nil) {
+		limit += slowTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, "http://uplinkd"+path, body)
 	if err != nil {
 		return err
@@ -151,7 +156,7 @@ func (c *Client) explain(err error) error {
 		return fmt.Errorf("%w on %s: start it (systemctl start uplinkd), or name its socket with --socket",
 			ErrNotRunning, c.path)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return fmt.Errorf("%w on %s any more: it went away before it answered", ErrNotRunning, c.path)
+		return fmt.Errorf("%w on %s: see how it is, and ask again", ErrWentAway, c.path)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("no permission for %s: be root or in the socket's group", c.path)
 	}

@@ -28,9 +28,12 @@ var (
 	ErrInPart = errors.New("done in part")
 )
 
-// ErrNotRunning is what a client gets when no daemon listens, or it went away before
-// it answered.
+// ErrNotRunning is what a client gets when no daemon listens.
 var ErrNotRunning = errors.New("no daemon is running")
+
+// ErrWentAway is what a client gets when the daemon ends, or gives up, before it has
+// answered: whether it has done what was asked is not known.
+var ErrWentAway = errors.New("the daemon went away before it answered")
 
 // A Daemon is what the server needs of the daemon. Its methods are called from
 // several goroutines.

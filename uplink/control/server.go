@@ -25,8 +25,9 @@ import (
 // Bounds on what a client may do to the server.
 const (
 	requestTimeout = 5 * time.Second
-	requestMost    = 64 << 10 // bytes, of the header
-	bodyMost       = 1 << 20  // bytes, of a configuration file
+	slowTimeout    = 30 * time.Second // of what reads files and the kernel
+	requestMost    = 64 << 10         // bytes, of the header
+	bodyMost       = 1 << 20          // bytes, of a configuration file
 )
 
 // Listen returns a listener on a unix socket that its owner and group may use.
@@ -95,6 +96,12 @@ func Serve(ctx context.Context, listener net.Listener, d Daemon, log *slog.Logge
 	return nil
 }
 
+// slow gives an answer more time than others have.
+func slow(w http.ResponseWriter) {
+	// What is behind w is net/http's own, which has deadlines.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(slowTimeout))
+}
+
 func handler(d Daemon, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, code int, body any) {
@@ -114,7 +121,10 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET "+pathStatus, func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, d.Status())
 	})
-	mux.HandleFunc("POST "+pathReload, func(w http.ResponseWriter, r *http.Request) { done(w, d.Reload(r.Context())) })
+	mux.HandleFunc("POST "+pathReload, func(w http.ResponseWriter, r *http.Request) {
+		slow(w)
+		done(w, d.Reload(r.Context()))
+	})
 	mux.HandleFunc("POST "+pathUplink, func(w http.ResponseWriter, r *http.Request) {
 		c, err := commandOf(r)
 		if err != nil {
@@ -132,6 +142,7 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 		answer(w, http.StatusOK, progress)
 	})
 	mux.HandleFunc("POST "+pathPlan, func(w http.ResponseWriter, r *http.Request) {
+		slow(w)
 		text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMost))
 		if err != nil {
 			text := fmt.Sprintf("a configuration of more than %d bytes", bodyMost)

@@ -123,8 +123,14 @@ func (d *Daemon) stage(next configs.Config) (configs.Config, error) {
 }
 
 // commit puts a staged configuration in the place of the running one. When it returns
-// the engine has decided on it. On an error the running one stays.
+// the engine has decided on it. On an error the running one stays. Who asked may go away
+// before; then the engine still decides.
 func (d *Daemon) commit(ctx context.Context, staged configs.Config) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandLimit)
+	defer cancel()
 	before := d.config()
 	d.hooks.Set(hooksOf(staged))
 	if err := d.engine.Do(ctx, uplink.Reloaded{Config: staged}); err != nil {

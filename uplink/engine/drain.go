@@ -14,11 +14,15 @@ const drainCounts = 2
 
 // A drainCount is how often in a row a drained uplink was found without connections.
 type drainCount struct {
-	since   time.Time // when the order was given
+	order   time.Time // when it was given; of the wall clock, which may have been set since
+	since   time.Time // when this process first saw the order
 	sockets time.Time // when the sockets counted last were asked for
 	flows   time.Time // likewise
 	empty   int
 }
+
+// counted is when the counts were asked for that e.connections has.
+type counted struct{ sockets, flows time.Time }
 
 // drains returns how far each drained uplink is.
 func (e *Engine) drains() map[string]api.DrainProgress {
@@ -39,23 +43,23 @@ func (e *Engine) drains() map[string]api.DrainProgress {
 
 func (e *Engine) drain(u *uplink.Uplink) api.DrainProgress {
 	c := e.drained[u.Config.Name]
-	if c == nil || !c.since.Equal(u.Admin.Since) {
-		c = &drainCount{since: u.Admin.Since}
+	if c == nil || !c.order.Equal(u.Admin.Since) {
+		c = &drainCount{order: u.Admin.Since, since: time.Now()}
 		e.drained[u.Config.Name] = c
 	}
 	left := connectionsOf(u, e.connections)
-	sockets, flows := e.meter.connections.last(), e.meter.flows.last()
 	if reason := e.meter.connections.failure() + e.meter.flows.failure(); reason != "" {
 		c.empty = 0
 		return api.DrainProgress{State: api.DrainUnknown, Connections: left, Reason: reason}
 	}
-	fresh := sockets.began.After(c.since) && sockets.began.After(c.sockets)
-	freshFlows := !e.meter.flows.inUse() || flows.began.After(c.since) && flows.began.After(c.flows)
+	at := e.counted
+	fresh := at.sockets.After(c.since) && at.sockets.After(c.sockets)
+	freshFlows := !e.meter.flows.inUse() || at.flows.After(c.since) && at.flows.After(c.flows)
 	switch {
 	case left.Known && left.N > 0:
 		c.empty = 0
 	case left.Known && fresh && freshFlows:
-		c.sockets, c.flows = sockets.began, flows.began
+		c.sockets, c.flows = at.sockets, at.flows
 		c.empty++
 	}
 	if c.empty >= drainCounts {
@@ -74,6 +78,9 @@ func (e *Engine) Drain(name string) (api.DrainProgress, error) {
 	u := v.state.Named(name)
 	if u == nil {
 		return api.DrainProgress{}, fmt.Errorf("%w: %q: see uplinkd status", uplink.ErrNoUplink, name)
+	}
+	if u.Admin.State == api.AdminDrained { // and nothing has been counted yet
+		return api.DrainProgress{State: api.DrainRunning}, nil
 	}
 	return api.DrainProgress{
 		State: api.DrainEnded, Connections: connectionsOf(u, v.connections),

@@ -86,6 +86,7 @@ type Engine struct {
 	generation  uint64                     // of wanted.Set
 	drained     map[string]*drainCount     // by uplink
 	connections map[string]api.Figure[int] // by interface, as of the last tick
+	counted     counted                    // when those were asked for
 	workers     workers
 	pending     pending
 	line        string        // last told
@@ -141,8 +142,12 @@ func isObserved(m message) bool {
 // Do hands the engine an event and returns when it has decided on it and, if the
 // event is a command, when what the operator wants is on the disk. It blocks until
 // then, or until ctx ends. The error says why the event was refused; ErrNotKept that
-// it is in force and will not outlive a restart.
+// it is in force and will not outlive a restart; that of ctx before the event was handed
+// over, that nothing was done.
 func (e *Engine) Do(ctx context.Context, event uplink.Event) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	done := make(chan error, 1)
 	e.send(message{event: event, done: done})
 	select {

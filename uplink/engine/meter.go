@@ -5,9 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"uplinkd/routes/flows"
 	"uplinkd/uplink"
@@ -112,15 +111,27 @@ func (m *meter) set(w uplink.Meter) {
 	m.counters.set(w)
 }
 
-// run measures until ctx ends, and returns when all gauges have ended.
+// endLimit is how long the gauges are waited for at the end: a kernel that does not
+// answer must not keep the daemon from ending, and they hold nothing.
+const endLimit = time.Second
+
+// run measures until ctx ends, and returns when all gauges have ended, or the kernel
+// still owes one an answer after endLimit.
 func (m *meter) run(ctx context.Context) error {
-	var group errgroup.Group
+	var gauges sync.WaitGroup
 	for _, run := range []func(context.Context){
 		m.traffic.run, m.connections.run, m.flows.run, m.stalled.run, m.counters.run,
 	} {
-		group.Go(func() error { run(ctx); return nil })
+		gauges.Go(func() { run(ctx) })
 	}
-	return group.Wait()
+	ended := make(chan struct{})
+	go func() { gauges.Wait(); close(ended) }()
+	<-ctx.Done()
+	select {
+	case <-ended:
+	case <-time.After(endLimit):
+	}
+	return nil
 }
 
 // connectionsOf returns how many connections have an address: sockets of this host,
@@ -183,6 +194,7 @@ func (m *meter) updateRates() {
 func (e *Engine) samples() map[string]uplink.Sample {
 	e.meter.updateRates()
 	e.connections = e.meter.connectionsBy()
+	e.counted = counted{e.meter.connections.last().began, e.meter.flows.last().began}
 	samples := make(map[string]uplink.Sample, len(e.state.Uplinks))
 	for i := range e.state.Uplinks {
 		u := &e.state.Uplinks[i]

@@ -85,8 +85,9 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 	w.prober = probe.New(e.deps.OpenProbe, func(c probe.Change) {
 		e.send(message{event: uplink.ProbeChanged{Interface: at.iface, Family: at.family, Change: c}, from: w})
 	})
+	reports := &reporter{}
 	w.client = dhcp.New(e.deps.DHCP, func(c dhcp.Change) {
-		changed := uplink.LeaseChanged{Interface: at.iface, Family: at.family, Report: reportOf(c)}
+		changed := uplink.LeaseChanged{Interface: at.iface, Family: at.family, Report: reports.of(c)}
 		e.send(message{event: changed, from: w})
 	})
 	before := e.workers.ending[at]
@@ -110,18 +111,28 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 	return w
 }
 
-// reportOf puts what the DHCP client says into the words of the core.
-func reportOf(c dhcp.Change) uplink.LeaseReport {
+// A reporter puts what the DHCP client says into the words of the core. One lease is
+// one value there too: another says that a server has answered.
+type reporter struct {
+	from *dhcp.Lease
+	to   *uplink.Lease
+}
+
+func (p *reporter) of(c dhcp.Change) uplink.LeaseReport {
 	r := uplink.LeaseReport{
 		State: c.State.String(), Reason: c.Reason, Confirmed: c.Confirmed, Rival: uplink.Rival(c.Conflict),
 		Asking: c.State == dhcp.Off || c.State == dhcp.InitReboot || c.State == dhcp.Checking,
 	}
-	if l := c.Lease; l != nil {
-		r.Lease = &uplink.Lease{
-			Prefix: l.Prefix, Router: l.Router, Server: l.Server, DNS: l.DNS, Domain: l.Domain, MTU: l.MTU,
-			Renew: l.Renew, Rebind: l.Rebind, Expire: l.Expire,
+	if l := c.Lease; l != p.from {
+		p.from, p.to = l, nil
+		if l != nil {
+			p.to = &uplink.Lease{
+				Prefix: l.Prefix, Router: l.Router, Server: l.Server, DNS: l.DNS, Domain: l.Domain, MTU: l.MTU,
+				Renew: l.Renew, Rebind: l.Rebind, Expire: l.Expire,
+			}
 		}
 	}
+	r.Lease = p.to
 	return r
 }
 
