@@ -211,6 +211,7 @@ func TestBad(t *testing.T) {
 		"interval too fast": {head + "}\nprobe: {interval: 1ms}", "f.yaml:3:19: probe.interval: 1ms: must be 10ms to 1h0m0s"},
 		"too many waiting":  {head + "}\nprobe: {timeout: 1m}", "f.yaml:3:18: probe.timeout: timeout 1m0s with a probe every 100ms: more than 200 would wait for their answer: lower timeout or raise confirm"},
 		"interface name":    {"uplinks: [{name: a, interface: ../eth1, address: dhcp, gateway: lease}]", "f.yaml:1:32: uplink a: interface: \"../eth1\": must be an interface's name, at most 15 bytes"},
+		"no uplink":         {"uplinks: [{name: a, interface: all, address: dhcp, gateway: lease}]", "f.yaml:1:32: uplink a: interface: \"all\" is no way to the Internet: name the interface that the provider is on"},
 		"relative socket":   {head + "}\ncontrol: {socket: s}", "f.yaml:3:19: control.socket: \"s\": must be an absolute path of at most 107 bytes"},
 		"metrics":           {head + "}\ncontrol: {metrics: '127.0.0.1:9'}", "f.yaml:3:20: control.metrics: \"127.0.0.1:9\": this version serves no metrics: leave it empty"},
 		"priority too late": {head + "}\nroutes: {rule_priority: 32000}", "f.yaml:3:25: routes.rule_priority: 32000: must be 1 to 31766"},

@@ -52,6 +52,10 @@ func (p *parser) readUplink(v value) {
 		"name": func(v value) { p.readName(v, &u.Name, uplinkName, "1 to 32 letters, digits, '-' or '_'") },
 		"interface": func(v value) {
 			p.readName(v, &u.Interface, interfaceName, "an interface's name, at most 15 bytes")
+			// The kernel's settings have directories of the other two names.
+			if slices.Contains([]string{"lo", "all", "default"}, u.Interface) {
+				p.fail(v, "%q is no way to the Internet: name the interface that the provider is on", u.Interface)
+			}
 		},
 		"address": func(v value) { p.readAddress(v, &u) },
 		"gateway": func(v value) { p.readGateway(v, &u) },

@@ -236,7 +236,7 @@ func TestUntilDrained(t *testing.T) {
 		"taken back":    {[]drainAnswer{say(api.DrainEnded, 0, "uplink a is drained no longer: it is up")}, "drained no longer", 0, "0 connections left\n"},
 		"never known":   {[]drainAnswer{say(api.DrainRunning, 1, ""), unknown}, "cannot be known: connections: the kernel", 11 * time.Second, "1 connections left\n"},
 		"known again":   {[]drainAnswer{unknown, unknown, say(api.DrainDone, 0, "")}, "", 2 * time.Second, "0 connections left\n"},
-		"gone for good": {[]drainAnswer{away}, "no daemon is running", 16 * time.Second, ""},
+		"gone for good": {[]drainAnswer{away}, "went away", 16 * time.Second, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -249,6 +250,38 @@ func TestLockTakenByNobody(t *testing.T) {
 	b.configure(b.static(1), "")
 	b.start()
 	b.untilStates(5*time.Second, "up")
+}
+
+// Anybody can fill the queue of the lock's socket, and a second daemon ran beside the
+// first (attack on the first stage).
+func TestLockBehindFullQueue(t *testing.T) {
+	b := newBench(t, 1)
+	b.configure(b.static(1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up")
+	b.ok(b.world.Host().Do(func() error { return fillQueue(b.T, "@uplinkd-201-20000") }))
+	out, err := b.run("cleanup", "-c", b.config)
+	if err == nil || !strings.Contains(out, "stop it first") {
+		t.Errorf("%v, %q: want that the other is named", err, out)
+	}
+}
+
+// fillQueue connects to an abstract socket until no more waits there.
+func fillQueue(t *testing.T, name string) error {
+	t.Helper()
+	for range 1 << 14 {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		if err := unix.Connect(fd, &unix.SockaddrUnix{Name: name}); err == unix.EAGAIN {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return errors.New("the queue has no end")
 }
 
 // Down by hand is somebody's will even across a crash. From the second review.

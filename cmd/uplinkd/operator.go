@@ -26,6 +26,18 @@ func reloadCommand(c *common) *cobra.Command {
 	return cmd
 }
 
+// flagFor adds --for. Left out it is zero: until another order.
+func flagFor(cmd *cobra.Command, to *time.Duration) {
+	cmd.Flags().Func("for", "end the order by itself after this `time`, such as 30m", func(text string) error {
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 {
+			return errors.New("must be a time such as 30m")
+		}
+		*to = d
+		return nil
+	})
+}
+
 // remembered is what the help of lasting orders says of them.
 const remembered = "The order outlives restarts, and shows in status with who gave it and when."
 
@@ -41,7 +53,7 @@ func orderCommand(c *common, cmd *cobra.Command, lasting bool) *cobra.Command {
 		}
 	}
 	if lasting {
-		cmd.Flags().DurationVar(&o.For, "for", 0, "end the order by itself after this time, such as 30m")
+		flagFor(cmd, &o.For)
 	}
 	c.flagSocket(cmd)
 	return cmd
@@ -91,7 +103,7 @@ func drainCommand(c *common) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it has no connections left")
-	cmd.Flags().DurationVar(&length, "for", 0, "end the order by itself after this time, such as 30m")
+	flagFor(cmd, &length)
 	c.flagSocket(cmd)
 	return cmd
 }
@@ -172,7 +184,7 @@ func weightCommand(c *common) *cobra.Command {
 			return c.client().Command(cmd.Context(), args[0], o)
 		},
 	}
-	cmd.Flags().DurationVar(&length, "for", 0, "end the order by itself after this time, such as 30m")
+	flagFor(cmd, &length)
 	c.flagSocket(cmd)
 	return cmd
 }

@@ -26,6 +26,8 @@ var (
 	ErrUnknownUplink = errors.New("no such uplink")
 	// ErrInPart is what a command gives that is in force, and not all that it should be.
 	ErrInPart = errors.New("done in part")
+
+	errTooLong = errors.New("a configuration of more")
 )
 
 // ErrNotRunning is what a client gets when no daemon listens.
@@ -65,6 +67,8 @@ type failure struct {
 var statuses = map[int]error{
 	http.StatusNotFound:            ErrUnknownUplink,
 	http.StatusInsufficientStorage: ErrInPart,
+
+	http.StatusRequestEntityTooLarge: errTooLong,
 }
 
 func statusOf(err error) int {

@@ -24,10 +24,11 @@ import (
 
 // Bounds on what a client may do to the server.
 const (
-	requestTimeout = 5 * time.Second
-	slowTimeout    = 30 * time.Second // of what reads files and the kernel
-	requestMost    = 64 << 10         // bytes, of the header
-	bodyMost       = 1 << 20          // bytes, of a configuration file
+	requestTimeout  = 5 * time.Second
+	slowTimeout     = 30 * time.Second // of what reads files and the kernel
+	connectionsMost = 64               // at a time; more wait
+	requestMost     = 64 << 10         // bytes, of the header
+	bodyMost        = 1 << 20          // bytes, of a configuration file
 )
 
 // Listen returns a listener on a unix socket that its owner and group may use.
@@ -81,7 +82,19 @@ func clear(path string) error {
 
 // Serve answers on listener until ctx ends, and then returns nil.
 func Serve(ctx context.Context, listener net.Listener, d Daemon, log *slog.Logger) error {
+	// New is told between two accepts, so that one over the limit keeps the others waiting.
+	slots := make(chan struct{}, connectionsMost)
+	limit := func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			slots <- struct{}{}
+		case http.StateClosed, http.StateHijacked:
+			<-slots
+		case http.StateActive, http.StateIdle:
+		}
+	}
 	server := &http.Server{
+		ConnState: limit,
 		Handler:           handler(d, log),
 		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 		IdleTimeout: requestTimeout, MaxHeaderBytes: requestMost,
@@ -143,13 +156,7 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 	})
 	mux.HandleFunc("POST "+pathPlan, func(w http.ResponseWriter, r *http.Request) {
 		slow(w)
-		text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMost))
-		if err != nil {
-			text := fmt.Sprintf("a configuration of more than %d bytes", bodyMost)
-			answer(w, http.StatusRequestEntityTooLarge, failure{text})
-			return
-		}
-		plan, err := d.Plan(r.Context(), r.URL.Query().Get("file"), text)
+		plan, err := planFor(w, r, d)
 		if err != nil {
 			done(w, err)
 			return
@@ -165,6 +172,15 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 		answer(w, http.StatusOK, eventsAfter(r.Context(), d, after, r.URL.Query().Get("wait") == "true"))
 	})
 	return mux
+}
+
+// planFor returns the plan of the configuration that a request carries.
+func planFor(w http.ResponseWriter, r *http.Request, d Daemon) (api.Plan, error) {
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMost))
+	if err != nil {
+		return api.Plan{}, fmt.Errorf("%w than %d bytes", errTooLong, bodyMost)
+	}
+	return d.Plan(r.Context(), r.URL.Query().Get("file"), text)
 }
 
 // eventsWait is how long a client waits for an event at the most; then it asks again.

@@ -14,6 +14,8 @@ import (
 	"uplinkd/routes/routestest"
 	"uplinkd/uplink/daemon"
 	"uplinkd/uplink/engine"
+
+	"golang.org/x/sys/unix"
 )
 
 type manager struct{}
@@ -22,6 +24,26 @@ func (manager) Ready()        {}
 func (manager) Status(string) {}
 func (manager) Alive()        {}
 func (manager) Reloading()    {}
+
+// A FIFO as a file of prefixes kept the daemon from everything else (attack on the first
+// stage).
+func TestListIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{fifo, dir} {
+		_, err := daemon.Parse("f.yaml", []byte(`
+state_dir: `+dir+`
+uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1}]
+policies: [{name: p, to: [file:`+path+`], via: a}]
+`))
+		if err == nil || !strings.Contains(err.Error(), path+" is no regular file") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
 
 // A reload whose requester had gone away took effect and was told as refused; the next
 // change of a prefix list put the old configuration back (review before the release).
