@@ -5,7 +5,7 @@
 #   make bench   the promised figures, measured
 #   make build   bin/uplinkd
 #   make lint    the linters of tools/go.mod
-#   make install into DESTDIR, with the unit file
+#   make install what was built, into DESTDIR, with the unit file
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 PREFIX  ?= /usr
@@ -20,6 +20,7 @@ OTHERS   = $(shell go list ./... | grep -v /cmd/)
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/uplinkd ./cmd/uplinkd
+	bin/uplinkd completion bash >bin/uplinkd.bash
 
 demo: build
 	bin/uplinkd demo
@@ -58,15 +59,18 @@ deps:
 		trap 'rm -f /usr/sbin/policy-rc.d' EXIT; fi; \
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing
 
-install: build
+# Only what has been built is put in place: root need have no Go.
+install:
+	@test -x bin/uplinkd || { echo "bin/uplinkd is not there: run make build first, as whoever has Go"; exit 1; }
 	install -D -m 0755 bin/uplinkd $(DESTDIR)$(PREFIX)/sbin/uplinkd
 	install -D -m 0644 systemd/uplinkd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/uplinkd.service
+	install -D -m 0644 systemd/danted.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/danted.service.d/50-uplinkd.conf
 	install -D -m 0644 systemd/networkd-foreign.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/50-uplinkd.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd README.md configs/uplinkd.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/examples configs/examples/*
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/docs docs/*
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/lib/uplinkd/hooks configs/hooks/*
-	bin/uplinkd completion bash | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/uplinkd
+	install -D -m 0644 bin/uplinkd.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/uplinkd
 	test -e $(DESTDIR)/etc/uplinkd/uplinkd.yaml || \
 		install -D -m 0644 configs/uplinkd.yaml $(DESTDIR)/etc/uplinkd/uplinkd.yaml
 

@@ -94,7 +94,7 @@ func Serve(ctx context.Context, listener net.Listener, d Daemon, log *slog.Logge
 		}
 	}
 	server := &http.Server{
-		ConnState: limit,
+		ConnState:         limit,
 		Handler:           handler(d, log),
 		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 		IdleTimeout: requestTimeout, MaxHeaderBytes: requestMost,
