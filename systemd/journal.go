@@ -15,10 +15,16 @@ import (
 // otherwise. A terminal's or a pipe's lines carry the time; with the journal it
 // is the journal's.
 func NewLogHandler(w io.Writer, level slog.Leveler) slog.Handler {
-	if ok, err := journal.StderrIsJournalStream(); err == nil && ok {
+	if ToJournal() {
 		return &journalHandler{level: level, send: journal.Send}
 	}
 	return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
+}
+
+// ToJournal reports whether standard error is the journal's stream.
+func ToJournal() bool {
+	ok, err := journal.StderrIsJournalStream()
+	return err == nil && ok
 }
 
 // A journalHandler sends records to the journal. A group's name and a dot stand

@@ -316,3 +316,29 @@ func TestStrangersDoNotCount(t *testing.T) {
 		t.Errorf("with all full %d of 20 new connections failed", n)
 	}
 }
+
+// Connection marks of others under our mask led new connections to a dead uplink: 40 of
+// 40 failed. Those of quality-of-service classes lie outside the mask now; one within it
+// leads to an uplink while that is up.
+func TestForeignConnectionMarks(t *testing.T) {
+	for name, mark := range map[string]string{"a class": "1", "the mark of an uplink": "0x01000000"} {
+		t.Run(name, func(t *testing.T) {
+			b := gatewayBench(t, []int{1, 1}, nil, normalProbe)
+			b.start()
+			b.untilStates(5*time.Second, "up", "up")
+			b.kernel("nft 'table ip qos { chain pre { type filter hook prerouting priority -160; " +
+				"ct state new iifname lan0 ct mark set " + mark + "; }; }'")
+			b.Cleanup(func() { _ = exec.Command("nft", "delete", "table", "ip", "qos").Run() })
+			_, byISP := b.open(20, 0, b.dialUDP)
+			if mark == "1" && len(byISP) != 2 {
+				t.Errorf("by ISP: %v, want both", byISP)
+			}
+			b.ok(b.world.ISPs[0].Carrier(false))
+			b.untilStates(3*time.Second, "down", "up")
+			flows, byISP := b.open(40, 100, b.dialUDP)
+			if len(flows) != 40 || byISP[2] != 40 {
+				t.Errorf("%d of 40 new connections, by ISP %v: want all by the second", len(flows), byISP)
+			}
+		})
+	}
+}

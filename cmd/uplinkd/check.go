@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -16,12 +17,18 @@ import (
 
 func checkCommand(c *common) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "check", Short: "Check the configuration, and the host for what would get in its way", Args: cobra.NoArgs,
+		Use: "check [FILE]", Short: "Check the configuration, and the host for what would get in its way",
+		Args: cobra.MaximumNArgs(1),
 		Long: "Check the configuration and this host: interfaces that are missing, other DHCP clients\n" +
 			"and network managers on an uplink, foreign routes that would win, tables and marks in\n" +
 			"use by others. Each finding says what to do. It fails when there is a problem, and not\n" +
 			"for warnings.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				c.config = args[0]
+			}
+			return c.check(cmd.Context())
+		},
 	}
 	c.flagConfig(cmd)
 	c.flagJSON(cmd)
@@ -33,6 +40,9 @@ type checkAnswer struct {
 	Config   string              `json:"config"`
 	Errors   []string            `json:"errors"`
 	Findings []preflight.Finding `json:"findings"`
+
+	// HostError is why this host was not looked at; "": it was.
+	HostError string `json:"host_error,omitempty"`
 }
 
 func (c *common) check(ctx context.Context) error {
@@ -40,6 +50,10 @@ func (c *common) check(ctx context.Context) error {
 	config, err := c.load()
 	if err == nil {
 		answer.Findings, err = c.inspect(ctx, config)
+		if errors.Is(err, fs.ErrPermission) {
+			answer.Findings = []preflight.Finding{}
+			answer.HostError, err = "be root, and this host is looked at too: "+err.Error(), nil
+		}
 	}
 	var problems configs.Problems
 	switch {
@@ -94,6 +108,10 @@ func (c *common) printCheck(a checkAnswer) error {
 		if _, err := fmt.Fprintf(c.out, "%s: %s%s\n  to do: %s\n", f.Severity, whose, f.What, f.Remedy); err != nil {
 			return err
 		}
+	}
+	if len(a.Errors) == 0 && a.HostError != "" {
+		_, err := fmt.Fprintf(c.out, "%s: good; %s\n", a.Config, a.HostError)
+		return err
 	}
 	if len(a.Errors) == 0 && len(a.Findings) == 0 {
 		_, err := fmt.Fprintf(c.out, "%s: good, and nothing on this host is in its way\n", a.Config)

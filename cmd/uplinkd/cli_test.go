@@ -22,6 +22,27 @@ func command(t *testing.T, args ...string) (code int, out, complaint string) {
 	return code, stdout.String(), stderr.String()
 }
 
+// A check that is not root's looks at the file alone, and says so; it could not be run at
+// all (from installing the first stage).
+func TestCheckAsOrdinaryUser(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "u.yaml")
+	text := "state_dir: " + dir + "\nuplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1}]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		t.Skip("is for ordinary users")
+	}
+	if code, out, complaint := command(t, "check", "-c", file); code != 0 || !strings.Contains(out, "good; be root") {
+		t.Errorf("%d, %q, %q: want a good file, and that the host was not looked at", code, out, complaint)
+	}
+	code, out, _ := command(t, "check", "--json", "-c", file)
+	if code != 0 || !strings.Contains(out, `"host_error"`) || !strings.Contains(out, `"findings": []`) {
+		t.Errorf("%d, %s", code, out)
+	}
+}
+
 // Exit codes are promised: 0 done, 1 failed, 2 wrong usage. stdout is the
 // answer, stderr the rest.
 func TestExitCodes(t *testing.T) {
@@ -40,9 +61,15 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"version", "--json"}, 0, `"version"`},
 		{[]string{"--help"}, 0, "Available Commands"},
 		{[]string{"completion", "bash"}, 0, "bash completion"},
+		{[]string{"--version"}, 0, "uplinkd "},
+		{[]string{"statsu"}, 2, `unknown command "statsu": did you mean status?`},
+		{[]string{"check", bad}, 1, "weight"},
 		{[]string{"nonsense"}, 2, `unknown command "nonsense"`},
 		{[]string{"status", "--nonsense"}, 2, "unknown flag: --nonsense; see uplinkd status --help"},
 		{[]string{"ping"}, 2, "UPLINK is missing"},
+		// From installing the first stage: these were orders without an end.
+		{[]string{"disable", "a", "--for", "0s"}, 2, "must be a time such as 30m"},
+		{[]string{"weight", "a", "3", "--for", "-5m"}, 2, "must be a time such as 30m"},
 		{[]string{"ping", "isp1", "--count", "0"}, 2, "count must be"},
 		{[]string{"disable"}, 2, "UPLINK is missing"},
 		{[]string{"disable", ""}, 2, "UPLINK is empty"},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,9 +49,12 @@ func newRoot(io stdio) *cobra.Command {
 		Long: "uplinkd sends new connections out over all live uplinks of this host, in proportion\n" +
 			"to their weights, and stops using an uplink the moment it cannot carry traffic.",
 		SilenceErrors: true, SilenceUsage: true,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:    noSuchCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version: versionText(),
 	}
+	root.SetVersionTemplate("uplinkd {{.Version}}\n")
+	root.SuggestionsMinimumDistance = 2
 	root.SetOut(io.out)
 	root.SetErr(io.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -77,6 +81,17 @@ func newRoot(io stdio) *cobra.Command {
 	}
 	usage(root)
 	return root
+}
+
+// noSuchCommand wants no arguments: one is a command that there is not.
+func noSuchCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown command %q", args[0])
 }
 
 // usage makes every complaint about arguments a usageError.

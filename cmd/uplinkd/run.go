@@ -37,7 +37,13 @@ func runCommand(c *common) *cobra.Command {
 			if debugging {
 				level = slog.LevelDebug
 			}
-			return run(cmd.Context(), c.config, slog.New(systemd.NewLogHandler(c.err, level)))
+			log := slog.New(systemd.NewLogHandler(c.err, level))
+			err := run(cmd.Context(), c.config, log)
+			if err != nil && systemd.ToJournal() {
+				log.Error("uplinkd ends", "err", err) // as plain text it would have priority info
+				return errQuiet{err}
+			}
+			return err
 		},
 	}
 	c.flagConfig(cmd)

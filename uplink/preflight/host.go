@@ -77,11 +77,21 @@ func processes(root fs.FS) []Process {
 	return list
 }
 
+// words takes a title apart that dhcpcd gives its processes ("dhcpcd: eth0 [ip4]"). Other
+// arguments are one word each.
+func words(arg string) []string {
+	title, ok := strings.CutPrefix(arg, "dhcpcd: ")
+	if !ok {
+		return []string{arg}
+	}
+	return append([]string{"dhcpcd"}, strings.Fields(title)...)
+}
+
 func args(root fs.FS, pid string) []string {
 	var list []string
 	for _, arg := range bytes.Split([]byte(read(root, path.Join("proc", pid, "cmdline"))), []byte{0}) {
 		if len(arg) > 0 {
-			list = append(list, string(arg))
+			list = append(list, words(string(arg))...)
 		}
 	}
 	return list

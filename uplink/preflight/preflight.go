@@ -125,6 +125,7 @@ func (i *inspector) managers(u *configs.Uplink, link routes.Link) {
 var dhcpClients = []string{"dhclient", "dhcpcd", "udhcpc", "dhcpcd5", "connmand"}
 
 func (i *inspector) clients(u *configs.Uplink) {
+	told := map[string]bool{} // programs of several processes
 	for _, p := range i.host.Processes {
 		if !slices.Contains(dhcpClients, p.Name) {
 			continue
@@ -132,13 +133,21 @@ func (i *inspector) clients(u *configs.Uplink) {
 		others := slices.ContainsFunc(i.have.Links, func(l routes.Link) bool {
 			return l.Name != u.Interface && slices.Contains(p.Args, l.Name)
 		})
+		if told[p.Name] || isHelper(p) {
+			continue
+		}
 		if slices.Contains(p.Args, u.Interface) || !others && !namesInterface(p) {
+			told[p.Name] = true
 			i.add(Problem, u.Name, fmt.Sprintf("%s (pid %d) may ask for leases on %s too", p.Name, p.PID, u.Interface),
 				fmt.Sprintf("take %s out of its configuration (for ifupdown: `iface %s inet manual`) and stop it",
 					u.Interface, u.Interface))
 		}
 	}
 }
+
+// isHelper reports whether a process is one of dhcpcd's that works for others of it, on
+// no interface of its own: [privileged proxy], [network proxy], [control proxy].
+func isHelper(p Process) bool { return slices.Contains(p.Args, "proxy]") }
 
 // namesInterface reports whether a command line has a last word that looks like
 // an interface's name.

@@ -63,6 +63,18 @@ func TestInspect(t *testing.T) {
 		"dhclient elsewhere": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
 			"proc/77/comm": {Data: []byte("dhclient\n")}, "proc/77/cmdline": {Data: []byte("dhclient\x00-v\x00eth0\x00")},
 		}},
+		// From installing the first stage: 21 lines of dhcpcd's processes on another interface.
+		"dhcpcd": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"proc/70/comm": {Data: []byte("dhcpcd\n")}, "proc/70/cmdline": {Data: []byte("dhcpcd: eth1 [ip4]\x00")},
+			"proc/71/comm": {Data: []byte("dhcpcd\n")}, "proc/71/cmdline": {Data: []byte("dhcpcd: [privileged proxy] eth1 [ip4]\x00")},
+			"proc/72/comm": {Data: []byte("dhcpcd\n")}, "proc/72/cmdline": {Data: []byte("dhcpcd: [BPF ARP] eth1 100.64.1.10\x00")},
+		}, want: "dhcpcd (pid 70)", remedy: "inet manual"},
+		"dhcpcd elsewhere": {have: routes.State{Links: []routes.Link{eth1, {Name: "lan0"}}}, files: fstest.MapFS{
+			"proc/70/comm": {Data: []byte("dhcpcd\n")}, "proc/70/cmdline": {Data: []byte("dhcpcd: lan0 [ip4]\x00")},
+			"proc/71/comm": {Data: []byte("dhcpcd\n")}, "proc/71/cmdline": {Data: []byte("dhcpcd: [privileged proxy] lan0 [ip4]\x00")},
+			"proc/72/comm": {Data: []byte("dhcpcd\n")}, "proc/72/cmdline": {Data: []byte("dhcpcd: [network proxy]\x00")},
+			"proc/73/comm": {Data: []byte("dhcpcd\n")}, "proc/73/cmdline": {Data: []byte("dhcpcd: [BPF ARP] lan0 192.168.77.1\x00")},
+		}},
 		"NetworkManager": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
 			"run/NetworkManager/devices/2": {Data: []byte("[device]\nmanaged=true\n")},
 		}, want: "NetworkManager manages eth1", remedy: "nmcli device set eth1 managed no"},
