@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/systemd"
 )
 
@@ -20,7 +21,7 @@ func TestUnit(t *testing.T) {
 		if os.Getenv("CI") != "" {
 			t.Fatal("in CI this may not be skipped: no systemd-analyze")
 		}
-		t.Skip("needs systemd-analyze")
+		labtest.Skip(t, "needs systemd-analyze")
 	}
 	unit, err := os.ReadFile("uplinkd.service")
 	if err != nil {

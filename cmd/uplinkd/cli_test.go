@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -25,21 +26,33 @@ func command(t *testing.T, args ...string) (code int, out, complaint string) {
 // A check that is not root's looks at the file alone, and says so; it could not be run at
 // all (from installing the first stage).
 func TestCheckAsOrdinaryUser(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "u.yaml")
-	text := "state_dir: " + dir + "\nuplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1}]\n"
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	labtest.NeedRoot(t)                     // to become one
+	dir, err := os.MkdirTemp("", "uplinkd") //nolint:usetesting // that is the owner's alone
+	if err != nil {
 		t.Fatal(err)
 	}
-	if os.Geteuid() == 0 {
-		t.Skip("is for ordinary users")
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // others are to read it
+		t.Fatal(err)
 	}
-	if code, out, complaint := command(t, "check", "-c", file); code != 0 || !strings.Contains(out, "good; be root") {
-		t.Errorf("%d, %q, %q: want a good file, and that the host was not looked at", code, out, complaint)
+	file := filepath.Join(dir, "u.yaml")
+	text := "state_dir: " + dir + "\nuplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1}]\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil { //nolint:gosec // likewise
+		t.Fatal(err)
 	}
-	code, out, _ := command(t, "check", "--json", "-c", file)
-	if code != 0 || !strings.Contains(out, `"host_error"`) || !strings.Contains(out, `"findings": []`) {
-		t.Errorf("%d, %s", code, out)
+	check := func(args ...string) (string, error) {
+		cmd := exec.Command("/proc/self/exe", append([]string{"check", "-c", file}, args...)...)
+		cmd.Env, cmd.Dir = append(os.Environ(), asProgram+"=1"), "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 54321, Gid: 54321}}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := check(); err != nil || !strings.Contains(out, "good; be root") {
+		t.Errorf("%v, %s: want a good file, and that the host was not looked at", err, out)
+	}
+	out, err := check("--json")
+	if err != nil || !strings.Contains(out, `"host_error"`) || !strings.Contains(out, `"findings": []`) {
+		t.Errorf("%v, %s", err, out)
 	}
 }
 

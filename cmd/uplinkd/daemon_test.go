@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
 )
@@ -209,7 +210,7 @@ func TestManyFlowsHoldUpNothing(t *testing.T) {
 func (b *bench) needRootForFlows() {
 	b.Helper()
 	if _, err := lab.FillConntrack(1, b.world.ISPs[0].Static.Addr(), 9); err != nil {
-		b.Skipf("this kernel lets nobody make flows here: %v", err)
+		labtest.Skip(b.T, fmt.Sprintf("this kernel lets nobody make flows here: %v", err))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/internal/run"
 )
 
@@ -58,7 +59,7 @@ func TestTimeLimit(t *testing.T) {
 // its removal delayed another uplink's switch by a second.
 func TestLeavesAChild(t *testing.T) {
 	if _, err := exec.LookPath("setsid"); err != nil {
-		t.Skip("setsid is not installed")
+		labtest.Skip(t, "setsid is not installed")
 	}
 	began := time.Now()
 	output, err := shell("setsid sleep 3 & echo fine").Run(t.Context())
@@ -75,10 +76,10 @@ func TestAmbientCapabilitiesAreDropped(t *testing.T) {
 	const ambient = "UPLINKD_TEST_AMBIENT"
 	if os.Getenv(ambient) == "" {
 		if os.Geteuid() != 0 {
-			t.Skip("needs root, to become a user with an ambient capability")
+			labtest.Skip(t, "needs root, to become a user with an ambient capability")
 		}
 		if _, err := exec.LookPath("setpriv"); err != nil {
-			t.Skip("setpriv is not installed")
+			labtest.Skip(t, "setpriv is not installed")
 		}
 		cmd := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+net_raw",
 			"--ambient-caps=+net_raw", "/proc/self/exe", "-test.run=^TestAmbientCapabilitiesAreDropped$", "-test.v")

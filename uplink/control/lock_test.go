@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/control"
 )
 
@@ -36,7 +37,7 @@ func TestLockOfAnotherUser(t *testing.T) {
 		return
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, to be two users")
+		labtest.Skip(t, "needs root, to be two users")
 	}
 	holder := exec.Command("/proc/self/exe", "-test.run=^TestLockOfAnotherUser$", "-test.v")
 	holder.Env = append(os.Environ(), holdLock+"=1")

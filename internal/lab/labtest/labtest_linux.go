@@ -15,6 +15,8 @@ import (
 // Where those are forbidden the tests run outside and each that needs the lab
 // is skipped by Need, or fails when CI is set.
 func Main(m *testing.M) {
+	// Where Debian has ip and nft, and no ordinary user's path goes.
+	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	code, err := lab.Enter()
 	switch {
 	case err == nil && code >= 0:
@@ -31,12 +33,14 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Need skips a test that needs the lab where there is none. With CI set it fails.
+// Need skips a test that needs the lab, or the programs it looks at the kernel with,
+// where there is none. With CI set it fails.
 func Need(tb testing.TB) {
 	tb.Helper()
 	if !lab.Inside() {
 		skip(tb, "needs network namespaces: run as root, or allow user namespaces")
 	}
+	needPrograms(tb, "ip", "nft")
 }
 
 // NeedRoot skips a test that needs a program which only runs as real root.
@@ -46,6 +50,11 @@ func NeedRoot(tb testing.TB, programs ...string) {
 	if !lab.AsRoot() {
 		skip(tb, "needs root: sudo make test")
 	}
+	needPrograms(tb, programs...)
+}
+
+func needPrograms(tb testing.TB, programs ...string) {
+	tb.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
 			skip(tb, "needs "+p+": make test installs it as root")
@@ -53,10 +62,27 @@ func NeedRoot(tb testing.TB, programs ...string) {
 	}
 }
 
+// Skip skips a test that this machine cannot run, and notes it in the file that
+// UPLINKD_SKIPPED names, for the list at the end of make test.
+func Skip(tb testing.TB, why string) {
+	tb.Helper()
+	if path := os.Getenv("UPLINKD_SKIPPED"); path != "" {
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		if err == nil {
+			_, err = fmt.Fprintf(f, "%s: %s\n", tb.Name(), why)
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			tb.Errorf("note what is skipped: %v", err)
+		}
+	}
+	tb.Skip(why)
+}
+
 func skip(tb testing.TB, why string) {
 	tb.Helper()
 	if os.Getenv("CI") != "" {
 		tb.Fatal("in CI no lab test may be skipped: " + why)
 	}
-	tb.Skip(why)
+	Skip(tb, why)
 }
