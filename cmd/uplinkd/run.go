@@ -31,7 +31,7 @@ func runCommand(c *common) *cobra.Command {
 		Use: "run", Short: "Run the daemon in the foreground", Args: cobra.NoArgs,
 		Long: "Run the daemon in the foreground. SIGTERM ends it and leaves the kernel's routes in\n" +
 			"place: traffic goes on. SIGHUP reads the configuration anew; a bad file changes\n" +
-			"nothing and shows in api.",
+			"nothing and shows in status.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			level := slog.LevelInfo
 			if debugging {
