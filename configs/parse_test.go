@@ -164,6 +164,7 @@ func TestBad(t *testing.T) {
 	for name, tt := range map[string]struct{ text, want string }{
 		"empty":             {"", "f.yaml: empty: name at least one uplink under `uplinks:`"},
 		"comment only":      {"# nothing\n", "f.yaml: must hold one YAML document with at least the key uplinks: yaml: no documents in stream"},
+		"a tab":             {"uplinks:\n\t- {name: a}\n", "f.yaml:2:1: not YAML: found character that cannot start any token: a tab: indent with spaces"},
 		"not YAML":          {"uplinks: [\n", "f.yaml:2:1: not YAML: did not find expected node content"},
 		"a list":            {"- a\n", "f.yaml:1:1: must be a mapping with at least the key uplinks"},
 		"no uplinks":        {"state_dir: /x\n", "f.yaml: uplinks: missing: name at least one uplink"},

@@ -50,13 +50,13 @@ func (r *reader) document(text []byte) (value, bool) {
 		var list *yaml.LoadErrors
 		if errors.As(err, &list) {
 			for _, e := range list.Errors {
-				r.syntax(e)
+				r.syntax(e, text)
 			}
 			return value{}, false
 		}
 		var one *yaml.LoadError
 		if errors.As(err, &one) {
-			r.syntax(one)
+			r.syntax(one, text)
 			return value{}, false
 		}
 		r.fail(value{}, "not YAML: %v", err)
@@ -69,8 +69,12 @@ func (r *reader) document(text []byte) (value, bool) {
 	return value{node: root.Content[0]}, true
 }
 
-func (r *reader) syntax(e *yaml.LoadError) {
+func (r *reader) syntax(e *yaml.LoadError, text []byte) {
 	p := Problem{File: r.file, Line: e.Mark.Line, Column: e.Mark.Column, Text: "not YAML: " + e.Message}
+	lines := bytes.Split(text, []byte("\n"))
+	if n := e.Mark.Line - 1; n >= 0 && n < len(lines) && bytes.HasPrefix(bytes.TrimLeft(lines[n], " "), []byte("\t")) {
+		p.Text += ": a tab: indent with spaces"
+	}
 	if p.Line == 0 { // not in any line: there are no documents, or several
 		p.Text = "must hold one YAML document with at least the key uplinks: " + e.Message
 	}
