@@ -13,12 +13,15 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/api"
 )
 
 // slowBench builds a lab whose wires can have delays.
 func slowBench(t *testing.T, isps int) *bench {
 	t.Helper()
+	labtest.Need(t)
+	labtest.NeedDevice(t, "/dev/net/tun")
 	return newBenchOf(t, func() (*lab.World, error) { return lab.NewSlowWorld(isps) })
 }
 

@@ -53,6 +53,17 @@ func NeedRoot(tb testing.TB, programs ...string) {
 	needPrograms(tb, programs...)
 }
 
+// NeedDevice skips a test that needs a device which this user may not open.
+func NeedDevice(tb testing.TB, path string) {
+	tb.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		skip(tb, fmt.Sprintf("needs a device: %v", err))
+		return
+	}
+	_ = f.Close()
+}
+
 func needPrograms(tb testing.TB, programs ...string) {
 	tb.Helper()
 	for _, p := range programs {
