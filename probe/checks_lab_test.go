@@ -172,6 +172,11 @@ func TestChecks(t *testing.T) {
 		"dns, unknown name":      {dnsTarget("nowhere.example"), "NameError", false},
 		"exec":                   {execute("/bin/true"), "", false},
 		"exec, failing":          {execute(program("fails", "echo it is so; exit 3")), "exit status 3: it is so", false},
+		// From attacking the first stage: what others say reached root's terminal as it was.
+		"exec, hostile": {
+			execute(program("hostile", `printf '\033[2J\033]0;pwned\007all is well\rup'; exit 3`)),
+			"exit status 3: ?[2J?]0;pwned?all is well up", false,
+		},
 		"exec, environment": {execute(program("env",
 			`test "$INTERFACE $ADDRESS $FWMARK" = "eth1 100.64.1.10 0x1" && test $# = 0 && test -z "$HOME"`)), "", false},
 		"exec, too slow, with children": {execute(program("slow", "sleep 60 & sleep 60")), "time limit", false},

@@ -335,39 +335,19 @@ func TestRefusals(t *testing.T) {
 		most time.Duration
 	}{"unreachable": {true, 510 * time.Millisecond}, "refused": {false, 730 * time.Millisecond}} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var events []event
-				var before []probe.Evidence
-				start := time.Now()
-				dies := 10 * time.Second
-				answers, closed := make(chan probe.Answer, 1000), make(chan struct{})
-				p := probe.New(func(probe.Spec) (probe.Conn, error) {
-					return &refusing{network{answers: answers, closed: closed}, func(seq uint16) probe.Answer {
-						a := probe.Answer{Seq: seq, At: time.Now(), RTT: time.Millisecond}
-						if time.Since(start) > dies {
-							a.Err, a.Hard = "says no", tt.hard
-						}
-						return a
-					}}, nil
-				}, func(c probe.Change) {
-					events = append(events, changesOf(before, c, start)...)
-					before = c.Targets
-				})
-				ctx, cancel := context.WithCancel(t.Context())
-				done := make(chan error)
-				go func() { done <- p.Run(ctx) }()
-				s := spec(normal, gateway)
-				p.Set(&s)
-				time.Sleep(dies + 2*time.Second)
-				cancel()
-				<-done
-				if len(events) != 2 || events[1].Verdict != probe.Down || events[1].Err != "says no" {
-					t.Fatalf("got %+v, want up, then down with what was said", events)
+			dies := 10 * time.Second
+			events := whatFollows(t, dies+2*time.Second, func(after time.Duration, a probe.Answer) []probe.Answer {
+				if after > dies {
+					a.Err, a.Hard = "says no", tt.hard
 				}
-				if took := events[1].after - dies; took > tt.most {
-					t.Errorf("down after %v, want %v at most", took, tt.most)
-				}
+				return []probe.Answer{a}
 			})
+			if len(events) != 2 || events[1].Verdict != probe.Down || events[1].Err != "says no" {
+				t.Fatalf("got %+v, want up, then down with what was said", events)
+			}
+			if took := events[1].after - dies; took > tt.most {
+				t.Errorf("down after %v, want %v at most", took, tt.most)
+			}
 		})
 	}
 }
@@ -375,19 +355,35 @@ func TestRefusals(t *testing.T) {
 // A forged "unreachable" without our nonce took an uplink down, on whose answers
 // nothing was wrong (attack on the first stage). It is a reason to ask again at once.
 func TestForgedRefusals(t *testing.T) {
+	sent := 0
+	events := whatFollows(t, 20*time.Second, func(after time.Duration, a probe.Answer) []probe.Answer {
+		if after <= 10*time.Second {
+			return []probe.Answer{a}
+		}
+		sent++
+		return []probe.Answer{{Seq: a.Seq, At: a.At, Err: "no route to host", Doubt: true}, a}
+	})
+	if len(events) != 1 || events[0].Verdict != probe.Up {
+		t.Errorf("got %+v, want up, and no more", events)
+	}
+	if sent == 0 || sent > 100 {
+		t.Errorf("%d probes in ten seconds of forged errors, want no more than the pace of confirm", sent)
+	}
+}
+
+// whatFollows probes a gateway for a time, each probe of which is answered by what say
+// makes of a good answer to it, and returns the changes.
+func whatFollows(
+	t *testing.T, length time.Duration, say func(after time.Duration, a probe.Answer) []probe.Answer,
+) (events []event) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		var events []event
 		var before []probe.Evidence
 		start := time.Now()
-		sent := 0
 		answers, closed := make(chan probe.Answer, 1000), make(chan struct{})
 		p := probe.New(func(probe.Spec) (probe.Conn, error) {
-			return &refusing{network{answers: answers, closed: closed}, func(seq uint16) probe.Answer {
-				if time.Since(start) > 10*time.Second {
-					sent++
-					answers <- probe.Answer{Seq: seq, At: time.Now(), Err: "no route to host", Doubt: true}
-				}
-				return probe.Answer{Seq: seq, At: time.Now(), RTT: time.Millisecond}
+			return &refusing{network{answers: answers, closed: closed}, func(a probe.Answer) []probe.Answer {
+				return say(time.Since(start), a)
 			}}, nil
 		}, func(c probe.Change) {
 			events = append(events, changesOf(before, c, start)...)
@@ -398,26 +394,23 @@ func TestForgedRefusals(t *testing.T) {
 		go func() { done <- p.Run(ctx) }()
 		s := spec(normal, gateway)
 		p.Set(&s)
-		time.Sleep(20 * time.Second)
+		time.Sleep(length)
 		cancel()
 		<-done
-		if len(events) != 1 || events[0].Verdict != probe.Up {
-			t.Errorf("got %+v, want up, and no more", events)
-		}
-		if sent == 0 || sent > 100 {
-			t.Errorf("%d probes in ten seconds of forged errors, want no more than the pace of confirm", sent)
-		}
 	})
+	return events
 }
 
 // A refusing network answers each probe at once, rightly or not.
 type refusing struct {
 	network
-	say func(seq uint16) probe.Answer
+	say func(good probe.Answer) []probe.Answer
 }
 
 func (r *refusing) Send(_ int, seq uint16) error {
-	r.answers <- r.say(seq)
+	for _, a := range r.say(probe.Answer{Seq: seq, At: time.Now(), RTT: time.Millisecond}) {
+		r.answers <- a
+	}
 	return nil
 }
 

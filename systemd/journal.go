@@ -15,16 +15,26 @@ import (
 // otherwise. A terminal's or a pipe's lines carry the time; with the journal it
 // is the journal's.
 func NewLogHandler(w io.Writer, level slog.Leveler) slog.Handler {
-	if ToJournal() {
+	if toJournal() {
 		return &journalHandler{level: level, send: journal.Send}
 	}
 	return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
 }
 
-// ToJournal reports whether standard error is the journal's stream.
-func ToJournal() bool {
+// toJournal reports whether standard error is the journal's stream.
+func toJournal() bool {
 	ok, err := journal.StderrIsJournalStream()
 	return err == nil && ok
+}
+
+// ErrorText returns a text for standard error, each line of which has priority err in the
+// journal when standard error is its stream (sd-daemon(3)); plain text has info.
+func ErrorText(text string) string {
+	if !toJournal() {
+		return text
+	}
+	prefix := fmt.Sprintf("<%d>", journal.PriErr)
+	return prefix + strings.ReplaceAll(text, "\n", "\n"+prefix)
 }
 
 // A journalHandler sends records to the journal. A group's name and a dot stand

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 
 	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/api"
+
+	"golang.org/x/sys/unix"
 )
 
 func command(t *testing.T, args ...string) (code int, out, complaint string) {
@@ -114,6 +117,45 @@ func TestExitCodes(t *testing.T) {
 
 // The life of an operator: check, plan, run, plan again, status, ping, a bad
 // reload, a good one, disable, enable, cleanup.
+// The cause of a failed start had priority info in the journal (from installing the
+// first stage). Standard error is the journal's stream where JOURNAL_STREAM says so
+// (systemd.exec(5)), and a line's prefix its priority (sd-daemon(3)).
+func TestFailureHasPriority(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad.yaml")
+	if err := os.WriteFile(bad, []byte("uplinks: [{name: a, weight: 0}]\nroutes: {metric: -1}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, journal := range []bool{true, false} {
+		stderr, err := os.Create(filepath.Join(dir, "stderr"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stderr.Close()
+		var info unix.Stat_t
+		if err := unix.Fstat(int(stderr.Fd()), &info); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("/proc/self/exe", "run", "-c", bad)
+		cmd.Env, cmd.Stderr = append(os.Environ(), asProgram+"=1"), stderr
+		if journal {
+			cmd.Env = append(cmd.Env, fmt.Sprintf("JOURNAL_STREAM=%d:%d", info.Dev, info.Ino))
+		}
+		_ = cmd.Run() // its words say more
+		text, err := os.ReadFile(stderr.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		for _, line := range lines {
+			if strings.HasPrefix(line, "<3>") != journal || !strings.Contains(string(text), "uplinkd: ") || len(lines) < 2 {
+				t.Errorf("to the journal %v: %q", journal, text)
+				break
+			}
+		}
+	}
+}
+
 func TestOperator(t *testing.T) {
 	b := newBench(t, 2)
 	b.configure(b.static(2, 1), "")

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"uplinkd/internal/plain"
+	"uplinkd/systemd"
 	"uplinkd/uplink/control"
 )
 
@@ -40,7 +41,7 @@ func execute(ctx context.Context, args []string, io stdio) int {
 	}
 	var quiet errQuiet
 	if !errors.As(err, &quiet) {
-		fmt.Fprintf(io.err, "uplinkd: %v\n", err)
+		fmt.Fprintln(io.err, systemd.ErrorText(fmt.Sprintf("uplinkd: %v", err)))
 	}
 	if errors.As(err, &usageError{}) {
 		return exitUsage

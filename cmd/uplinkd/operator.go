@@ -158,10 +158,8 @@ func (c *common) untilDrained(ctx context.Context, daemon drainer, name string) 
 		case time.Since(known) > unknownMost:
 			return fmt.Errorf("whether %s has connections left cannot be known: %s", name, p.Reason)
 		}
-		select {
-		case <-ctx.Done():
+		if pause(ctx, time.Second); ctx.Err() != nil {
 			return ctx.Err()
-		case <-time.After(time.Second):
 		}
 	}
 }
@@ -204,33 +202,49 @@ func eventsCommand(c *common) *cobra.Command {
 func (c *common) events(ctx context.Context, follow bool) error {
 	client := c.client()
 	answered := time.Now()
+	var started time.Time // of the daemon whose numbers these are
 	for after := uint64(0); ; {
 		e, err := client.Events(ctx, after, follow && after > 0)
-		switch {
-		case err == nil:
-			answered = time.Now()
-		case ctx.Err() != nil:
-			return nil // who follows ends it so
-		case after > 0 && isAway(err) && time.Since(answered) < restartMost:
-			time.Sleep(awayPause)
-			continue
-		default:
-			return err
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // who follows ends it so
 		}
-		if e.Last < after { // the daemon has been restarted
+		if err != nil {
+			if after == 0 || !isAway(err) || time.Since(answered) > restartMost {
+				return err
+			}
+			pause(ctx, awayPause)
+			continue
+		}
+		answered = time.Now()
+		if after > 0 && !e.Started.Equal(started) { // it has been restarted
 			after = 0
 			continue
 		}
-		for _, event := range e.Events {
-			if err := writeEvent(c.out, event, c.json); err != nil {
-				return err
-			}
+		if err := c.writeEvents(e.Events); err != nil {
+			return err
 		}
-		after = max(e.Last, 1) // from now on wait, even if there was none yet
+		started, after = e.Started, max(e.Last, 1) // from now on wait, even if there was none yet
 		if !follow {
 			return nil
 		}
 	}
+}
+
+// pause waits for a time, or until ctx ends.
+func pause(ctx context.Context, length time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(length):
+	}
+}
+
+func (c *common) writeEvents(events []api.Event) error {
+	for _, e := range events {
+		if err := writeEvent(c.out, e, c.json); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeEvent writes one event: a line, and one for each piece of evidence; or one

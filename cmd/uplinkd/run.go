@@ -37,13 +37,7 @@ func runCommand(c *common) *cobra.Command {
 			if debugging {
 				level = slog.LevelDebug
 			}
-			log := slog.New(systemd.NewLogHandler(c.err, level))
-			err := run(cmd.Context(), c.config, log)
-			if err != nil && systemd.ToJournal() {
-				log.Error("uplinkd ends", "err", err) // as plain text it would have priority info
-				return errQuiet{err}
-			}
-			return err
+			return run(cmd.Context(), c.config, slog.New(systemd.NewLogHandler(c.err, level)))
 		},
 	}
 	c.flagConfig(cmd)

@@ -90,3 +90,26 @@ func TestNarrowTable(t *testing.T) {
 		}
 	}
 }
+
+// A hostile answer or certificate forged lines of status and events, and wrote to root's
+// terminal (attack on the first stage).
+func TestHostileText(t *testing.T) {
+	hostile := "evil \x1b[2J\x1b]0;pwned\a\u009b31m\n4 of 4 uplinks up"
+	s := snapshot()
+	s.Uplinks[2].Reason, s.Kernel.LastError = hostile, hostile
+	var status, events strings.Builder
+	if err := (&statusTable{&s}).write(&status, now, 120); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeEvent(&events, api.Event{Reason: hostile, Evidence: []string{hostile}}, false); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		text  string
+		lines int
+	}{"status": {status.String(), 11}, "events": {events.String(), 2}} {
+		if strings.ContainsAny(tt.text, "\x1b\a\u009b") || strings.Count(tt.text, "\n") != tt.lines {
+			t.Errorf("%s has controls, or not %d lines: %q", name, tt.lines, tt.text)
+		}
+	}
+}

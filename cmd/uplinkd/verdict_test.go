@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -212,6 +213,31 @@ func TestExplain(t *testing.T) {
 	})
 	if out, err := b.run("explain", "198.18.0.9", "-c", b.config); err != nil || !strings.Contains(out, "leaves by isp2") {
 		t.Errorf("%v, %s", err, out)
+	}
+}
+
+// events --follow ended with EOF when the daemon was restarted (from installing the first
+// stage). It waits that out, and tells all that the new one has to tell.
+func TestEventsOverARestart(t *testing.T) {
+	b := newBench(t, 1)
+	b.configure(b.static(1), fastProbe)
+	b.start()
+	b.untilStates(5*time.Second, "up")
+	follow := b.program("events", "--follow", "-c", b.config)
+	followed := &syncBuffer{}
+	follow.Stdout, follow.Stderr = followed, followed
+	b.ok(follow.Start())
+	t.Cleanup(func() { _ = follow.Process.Kill(); _ = follow.Wait() })
+	ups := func() int { return strings.Count(followed.String(), "starting -> up") }
+	b.until("the first is told", 2*time.Second, func() bool { return ups() == 1 })
+	b.kill(syscall.SIGKILL)
+	time.Sleep(time.Second)
+	b.start()
+	b.until("what the second one has to tell is told, once", 5*time.Second, func() bool { return ups() == 2 })
+	b.ok(b.world.ISPs[0].Silence(true))
+	b.until("it goes on", 3*time.Second, func() bool { return strings.Contains(followed.String(), "up -> down") })
+	if ups() != 2 {
+		t.Errorf("told again:\n%s", followed)
 	}
 }
 

@@ -24,22 +24,30 @@ const (
 	Power
 )
 
-// Read returns what is in a regular file of most bytes at the most. It never
-// waits for a writer, as reading a FIFO would. The error of a missing file is
-// fs.ErrNotExist.
-func Read(path string, most int64) ([]byte, error) {
+// Open opens a regular file to read. It never waits for a writer, as opening a FIFO
+// would. The error of a missing file is fs.ErrNotExist.
+func Open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
 	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Read returns what is in a regular file of most bytes at the most, opened by Open.
+func Read(path string, most int64) ([]byte, error) {
+	f, err := Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
-	}
+	defer f.Close() //nolint:errcheck // only read
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
 		return nil, err

@@ -12,8 +12,9 @@ type Command struct {
 
 // Events are the daemon's answer to who asks what has changed.
 type Events struct {
-	Last   uint64  `json:"last"` // the number of the newest there is
-	Events []Event `json:"events"`
+	Started time.Time `json:"started"` // since when this daemon runs: numbers are its own
+	Last    uint64    `json:"last"`    // the number of the newest there is
+	Events  []Event   `json:"events"`
 }
 
 // DrainProgress is how far an uplink is from having no connections left.

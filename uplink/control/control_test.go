@@ -339,6 +339,36 @@ func TestHostileClients(t *testing.T) {
 	}
 }
 
+// 1,200 held connections used up the daemon's descriptors (attack on the first stage).
+// Those over the limit wait, and the others are served.
+func TestManyConnections(t *testing.T) {
+	path := socket(t)
+	descriptors := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	serve(t, path, &daemon{})
+	before := descriptors()
+	const held = 100
+	for range held {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	time.Sleep(200 * time.Millisecond)
+	if n := descriptors() - before - held; n < 10 || n > 70 {
+		t.Errorf("%d connections are taken at a time, want some 64", n)
+	}
+	if _, err := control.NewClient(path).Status(t.Context()); err != nil {
+		t.Errorf("after those that say nothing: %v", err)
+	}
+}
+
 func BenchmarkStatus(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "s")
 	listener, err := control.Listen(path)

@@ -187,8 +187,8 @@ func planFor(w http.ResponseWriter, r *http.Request, d Daemon) (api.Plan, error)
 const eventsWait = 3 * time.Second
 
 // eventsAfter returns the events after one, and waits for some if it is asked to.
-// A number from before a restart of the daemon is of no event: the answer's Last
-// tells.
+// A number from before a restart of the daemon is of another event, or none: the
+// answer's Started tells.
 func eventsAfter(ctx context.Context, d Daemon, after uint64, wait bool) api.Events {
 	events, more := d.Events(after)
 	if len(events) == 0 && wait {
@@ -199,7 +199,7 @@ func eventsAfter(ctx context.Context, d Daemon, after uint64, wait bool) api.Eve
 		}
 		events, _ = d.Events(after)
 	}
-	e := api.Events{Last: after, Events: events}
+	e := api.Events{Started: d.Status().Daemon.Started, Last: after, Events: events}
 	if len(events) > 0 {
 		e.Last = events[len(events)-1].ID
 	} else if all, _ := d.Events(0); len(all) > 0 {

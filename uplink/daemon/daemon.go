@@ -47,7 +47,8 @@ type Daemon struct {
 	log     *slog.Logger
 	lists   map[string]string // what the files of prefixes looked like; of watchLists
 
-	changing sync.Mutex // held while the configuration changes; never by who only asks
+	changing sync.Mutex    // held while the configuration changes; never by who only asks
+	kept     configs.Given // what is on the disk of the uplinks' numbers; of who holds changing
 
 	mu          sync.Mutex // guards what follows, and is held for no longer than reading it takes
 	running     configs.Config
@@ -62,13 +63,14 @@ var _ control.Daemon = (*Daemon)(nil)
 // what the engine needs of the world; orders and the service manager are the
 // Daemon's to add. It starts nothing.
 func New(path, version string, c configs.Config, manager Manager, deps engine.Deps) *Daemon {
-	if _, err := loadGiven(c.StateDir); err != nil {
+	kept, err := loadGiven(c.StateDir)
+	if err != nil {
 		deps.Log.Error("the tables and marks that uplinks had are not known: they follow the order in the file",
 			"err", err)
 	}
 	d := &Daemon{
 		path: path, version: version, started: time.Now(), manager: manager,
-		hooks: hooks.New(deps.Log), log: deps.Log, lists: stamps(c), running: c,
+		hooks: hooks.New(deps.Log), log: deps.Log, lists: stamps(c), running: c, kept: kept,
 	}
 	stood, err := orders.Load(c.StateDir)
 	if err != nil {
@@ -78,7 +80,6 @@ func New(path, version string, c configs.Config, manager Manager, deps engine.De
 	deps.SaveOrders = func(book map[string]api.Order) error { return orders.Save(c.StateDir, book) }
 	d.engine = engine.New(c, deps)
 	d.hooks.Set(hooksOf(c))
-	d.keepNumbers(c)
 	return d
 }
 
@@ -91,6 +92,7 @@ func (d *Daemon) Run(ctx context.Context, hangups <-chan os.Signal) error {
 	group.Go(func() error { return d.reloadOnHangup(ctx, hangups) })
 	group.Go(func() error { return d.watchLists(ctx) })
 	group.Go(func() error { return d.tellHooks(ctx) })
+	group.Go(func() error { d.keepFirst(); return nil })
 	return group.Wait()
 }
 
@@ -144,12 +146,27 @@ func (d *Daemon) commit(ctx context.Context, staged configs.Config) error {
 	return nil
 }
 
-// keepNumbers writes down which tables and marks uplinks have.
+// keepFirst writes down the numbers of the first configuration. The engine does not wait
+// for it: a disk that hangs must not keep this host off the net.
+func (d *Daemon) keepFirst() {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	d.keepNumbers(d.config())
+}
+
+// keepNumbers writes down which tables and marks uplinks have, when they are others than
+// those on the disk.
 func (d *Daemon) keepNumbers(c configs.Config) {
-	if err := saveGiven(c.StateDir, configs.GivenOf(c)); err != nil {
+	given := configs.GivenOf(c)
+	if given.FwMarkMask == d.kept.FwMarkMask && maps.Equal(given.Interfaces, d.kept.Interfaces) {
+		return
+	}
+	if err := saveGiven(c.StateDir, given); err != nil {
 		d.log.Error("the uplinks' tables and marks cannot be kept: if the file's order changes before the next start, "+
 			"connections may be taken for another uplink's", "err", err)
+		return
 	}
+	d.kept = given
 }
 
 // Reload implements control.Daemon.

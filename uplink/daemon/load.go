@@ -14,8 +14,6 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/internal/statefile"
-
-	"golang.org/x/sys/unix"
 )
 
 // Load reads a configuration file, and the files of prefixes that its policies name.
@@ -46,35 +44,17 @@ func Parse(path string, text []byte) (configs.Config, error) {
 func loadLists(c *configs.Config) error {
 	c.Lists = map[string][]netip.Prefix{}
 	for _, path := range configs.Files(*c) {
-		list, err := readList(path)
+		f, err := statefile.Open(path) // what is no file can keep its reader waiting for ever
 		if err != nil {
-			return fmt.Errorf("read the prefixes of a policy: %w", err)
+			return fmt.Errorf("read the prefixes of a policy: %w; name a file with a prefix on each line", err)
+		}
+		list, err := configs.ReadPrefixes(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("read the prefixes of a policy: %s: %w", path, err)
 		}
 		c.Lists[path] = list
 	}
 	return nil
-}
-
-// readList reads a file of prefixes. It must be a regular file: another can keep its
-// reader waiting for ever.
-func readList(path string) ([]netip.Prefix, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // only read
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file: name one with a prefix on each line", path)
-	}
-	list, err := configs.ReadPrefixes(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return list, nil
 }
 
 // userID looks a user's name up.
