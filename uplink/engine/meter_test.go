@@ -243,3 +243,22 @@ func texts(ops []routes.Op) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// A kernel that did not answer a gauge kept the daemon from ending. From the
+// review of the engine.
+func TestEndBesideHungMeter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(5 * time.Second)
+		h.mu.Lock()
+		h.hung = 10 * time.Minute
+		h.mu.Unlock()
+		h.wait(5 * time.Second)
+		began := time.Now()
+		h.close()
+		if d := time.Since(began); d > 5*time.Second {
+			t.Errorf("shutdown took %v", d)
+		}
+		time.Sleep(10 * time.Minute) // until it has answered
+	})
+}

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -448,6 +449,23 @@ func TestNoCutWithoutTheNewRoute(t *testing.T) {
 		h.wait(3 * time.Second)
 		if cuts := h.severed(); len(cuts) == 0 || h.carriedAtCut() != "eth2*1" {
 			t.Errorf("cut %+v, want a once the route has changed", cuts)
+		}
+	})
+}
+
+// A reload whose requester had gone away took effect, and was told as refused. From the
+// review of the engine.
+func TestDoByWhoIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, two, nil)
+		h.wait(5 * time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		next := parse(t, strings.Replace(two, "weight: 2", "weight: 7", 1))
+		err := h.engine.Do(ctx, uplink.Reloaded{Config: next})
+		h.wait(time.Second)
+		if err == nil || h.carriers() == "eth1*7 eth2*1" {
+			t.Errorf("%v, %s: want an error, and nothing done", err, h.carriers())
 		}
 	})
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,7 +18,7 @@ import (
 	"uplinkd/uplink/engine"
 )
 
-// The tests of this file come from a review of the engine, before it was released.
+// These come from a review of the engine, before it was released.
 
 // `drain --wait` over a restart ended with "drained no longer: it is starting".
 func TestDrainBeforeTheFirstStep(t *testing.T) {
@@ -101,65 +99,4 @@ func TestDrainGoesByTwoCounts(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A reload whose requester had gone away took effect, and was told as refused.
-func TestDoByWhoIsGone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t, two, nil)
-		h.wait(5 * time.Second)
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		next := parse(t, strings.Replace(two, "weight: 2", "weight: 7", 1))
-		err := h.engine.Do(ctx, uplink.Reloaded{Config: next})
-		h.wait(time.Second)
-		if err == nil || h.carriers() == "eth1*7 eth2*1" {
-			t.Errorf("%v, %s: want an error, and nothing done", err, h.carriers())
-		}
-	})
-}
-
-// A kernel that did not answer a gauge kept the daemon from ending.
-func TestEndBesideHungMeter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t, two, nil)
-		h.wait(5 * time.Second)
-		h.mu.Lock()
-		h.hung = 10 * time.Minute
-		h.mu.Unlock()
-		h.wait(5 * time.Second)
-		began := time.Now()
-		h.close()
-		if d := time.Since(began); d > 5*time.Second {
-			t.Errorf("shutdown took %v", d)
-		}
-		time.Sleep(10 * time.Minute) // until it has answered
-	})
-}
-
-// A foreign route put there and taken away ten times a second filled the event log.
-func TestConflictsComeAndGo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t, two, nil)
-		h.wait(5 * time.Second)
-		h.log.take()
-		e0, _ := h.engine.Events(0)
-		for n := range 100 {
-			h.edit(func(s *routes.State) {
-				foreign := routestest.DefaultRoute(254, 0)
-				foreign.Protocol = 3
-				foreign.Type = routes.Blackhole
-				if n%2 == 0 {
-					s.Routes = append([]routes.Route{foreign}, s.Routes...)
-				} else {
-					s.Routes = slices.DeleteFunc(s.Routes, func(r routes.Route) bool { return r.Protocol == 3 })
-				}
-			})
-			h.wait(70 * time.Millisecond)
-		}
-		e1, _ := h.engine.Events(0)
-		if n, lines := len(e1)-len(e0), strings.Count(h.log.take(), "\n"); n > 6 || lines > 6 {
-			t.Errorf("%d events and %d lines, want a few", n, lines)
-		}
-	})
 }

@@ -213,3 +213,31 @@ func TestRefusalIsToldOnce(t *testing.T) {
 		}
 	})
 }
+
+// What is wanted in another form than the Set's, for a link is gone, was tried twenty
+// times a second when the kernel refused it.
+func TestRefusedInPartPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := startCounting(t)
+		r.Want(routestest.Set(true, routestest.One, routestest.Two))
+		time.Sleep(time.Second)
+		tries := 0
+		c.FailWith(func(op routes.Op) error {
+			if key := routes.KeyOf(op); key.Kind == routes.KindRoute && key.Table == 254 {
+				tries++
+				return errors.New("refused")
+			}
+			return nil
+		})
+		c.Edit(func(s *routes.State) {
+			s.Links = slices.DeleteFunc(s.Links, func(l routes.Link) bool { return l.Name == "eth2" })
+		})
+		for range 600 {
+			r.Wake()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if tries < 2 || tries > 70 {
+			t.Errorf("tried %d times in a minute, want growing pauses up to a second", tries)
+		}
+	})
+}
