@@ -49,11 +49,17 @@ func newRoot(io stdio) *cobra.Command {
 		Long: "uplinkd sends new connections out over all live uplinks of this host, in proportion\n" +
 			"to their weights, and stops using an uplink the moment it cannot carry traffic.",
 		SilenceErrors: true, SilenceUsage: true,
-		Args:    noSuchCommand,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		Version: versionText(),
+		Args: noSuchCommand,
 	}
-	root.SetVersionTemplate("uplinkd {{.Version}}\n")
+	// Not cobra's own: its template would have the linker keep every method there is,
+	// 5 MB of them.
+	version := root.Flags().Bool("version", false, "print the version")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *version {
+			return c.printVersion()
+		}
+		return cmd.Help()
+	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetOut(io.out)
 	root.SetErr(io.err)
@@ -197,16 +203,18 @@ func versionText() string {
 	return "devel"
 }
 
+func (c *common) printVersion() error {
+	if c.json {
+		return c.printJSON(map[string]string{"version": versionText()})
+	}
+	_, err := fmt.Fprintf(c.out, "uplinkd %s\n", versionText())
+	return err
+}
+
 func versionCommand(c *common) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if c.json {
-				return c.printJSON(map[string]string{"version": versionText()})
-			}
-			_, err := fmt.Fprintf(c.out, "uplinkd %s\n", versionText())
-			return err
-		},
+		RunE: func(*cobra.Command, []string) error { return c.printVersion() },
 	}
 	c.flagJSON(cmd)
 	return cmd
