@@ -3,6 +3,7 @@ package routes
 import (
 	"context"
 	"errors"
+	"slices"
 )
 
 // ErrConflict is what adding a route gives when a foreign route stands on its
@@ -17,9 +18,10 @@ var ErrGone = errors.New("the interface does not exist")
 type Scope struct {
 	Owner    Owner
 	Links    []string  // their state, addresses
-	Tables   []uint32  // foreign default routes in these
+	Tables   []uint32  // those of uplinks: foreign default routes in these
+	Shared   []uint32  // those that others fill, with a million routes maybe: foreign default routes in these too
 	Settings []Setting // their values do not matter
-	Foreign  bool      // foreign routes of every destination in Tables, not only the defaults
+	Foreign  bool      // foreign routes of every destination in both, not only the defaults
 }
 
 // A Kernel is the routing state of one network namespace. Both calls block for
@@ -37,11 +39,16 @@ type Kernel interface {
 // ScopeOf returns what has to be read to compare the kernel with want.
 func ScopeOf(want Set) Scope {
 	scope := Scope{Owner: want.Owner, Links: want.Observe}
-	seen := map[uint32]bool{}
 	// A foreign default route of main may stand before ours, or end every lookup.
-	seen[TableMain], scope.Tables = true, append(scope.Tables, TableMain)
-	for _, r := range want.Routes() {
-		if !seen[r.Table] {
+	scope.Shared = append(scope.Shared, TableMain)
+	for _, r := range want.Default {
+		if !slices.Contains(scope.Shared, r.Table) {
+			scope.Shared = append(scope.Shared, r.Table)
+		}
+	}
+	seen := map[uint32]bool{}
+	for _, r := range want.Tables {
+		if !seen[r.Table] && !slices.Contains(scope.Shared, r.Table) {
 			seen[r.Table] = true
 			scope.Tables = append(scope.Tables, r.Table)
 		}

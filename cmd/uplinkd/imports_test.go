@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 
 	"routes":            {"routes/firewall"},
 	"routes/reconcile":  {"internal/latest", "routes"},
-	"routes/kernel":     {"internal/nlmsg", "internal/statefile", "routes", "routes/firewall"},
+	"routes/kernel":     {"internal/latest", "internal/nlmsg", "internal/statefile", "routes", "routes/firewall"},
 	"routes/flows":      {"internal/nlmsg"},
 	"routes/routestest": {"routes"},
 

@@ -88,7 +88,7 @@ func (c *common) read(ctx context.Context, config configs.Config, foreign bool) 
 	}
 	defer k.Close()
 	scope := routes.ScopeOf(uplink.Watched(config))
-	scope.Tables = append(scope.Tables, config.Routes.Table)
+	scope.Shared = append(scope.Shared, config.Routes.Table)
 	scope.Foreign = foreign
 	return k.Read(ctx, scope)
 }

@@ -86,16 +86,18 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 
 // open opens what the engine needs of this host's kernel. closeAll frees it.
 func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll func(), err error) {
-	watcher, err := kernel.NewWatcher() // before the first reading, so that no change falls between
+	k, err := kernel.Open(config.StateDir, log)
 	if err != nil {
+		return deps, nil, err
+	}
+	watcher, err := kernel.NewWatcher(k) // before the first reading, so that no change falls between
+	if err != nil {
+		k.Close()
 		return deps, nil, err
 	}
 	neighbours, err := kernel.NewNeighbourWatcher()
 	if err != nil {
-		return deps, nil, err
-	}
-	k, err := kernel.Open(config.StateDir, log)
-	if err != nil {
+		k.Close()
 		return deps, nil, err
 	}
 	counters, err := flows.OpenCounters()

@@ -1,5 +1,5 @@
-// Package nlmsg reads and writes the frames of netlink messages (netlink(7)):
-// messages in a buffer, attributes in a message. Nothing here allocates but Append.
+// Package nlmsg reads and writes netlink messages (netlink(7)), and asks the kernel:
+// messages in a buffer, attributes in a message. Nothing of these allocates but Append.
 package nlmsg
 
 import (

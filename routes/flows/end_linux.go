@@ -92,6 +92,9 @@ func destroy(fd int, k kind, victims []socket) (int, error) {
 	return ended, nil
 }
 
+// answerSize is more than all answers to one batch.
+const answerSize = 64 << 10
+
 // failures reads the answers there are, and returns how many orders failed. An
 // error says that all will.
 func failures(fd int) (failed int, err error) {

@@ -31,6 +31,9 @@ type Kernel struct {
 	tags    bool           // this kernel keeps the tag of an address (IFA_PROTO, Linux 5.18)
 	index   map[string]int // of every link, as of the last Read
 	mtus    map[string]int // likewise
+
+	surveyor *surveyor
+	beside   map[uint32]bool // tables that routes of ours may be in, beside those in scope
 }
 
 var _ routes.Kernel = (*Kernel)(nil)
@@ -54,6 +57,8 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		rules:   map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}},
 		restore: newRestoreFile(stateDir, log),
 		tags:    keepsAddressTags(),
+
+		surveyor: newSurveyor(), beside: map[uint32]bool{},
 	}
 	// One for good, opened early: the library waits by select(2), which knows no file
 	// descriptor beyond 1023.

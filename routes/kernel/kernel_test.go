@@ -206,7 +206,7 @@ func TestCleanupLeavesOthersAlone(t *testing.T) {
 func TestWatcher(t *testing.T) {
 	labtest.Need(t)
 	host := wires(t)
-	w, err := kernel.NewWatcher()
+	w, err := kernel.NewWatcher(openKernel(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,9 +13,9 @@ import (
 	"uplinkd/routes"
 )
 
-// Read implements routes.Kernel. It sends five dump requests (links, addresses,
-// routes, rules, nft tables), one more for the chains of our own table, one while a
-// link is up that was found down, and reads one file a setting.
+// Read implements routes.Kernel. It sends four dump requests (links, addresses, rules,
+// nft tables), one for each routing table in scope, one more for the chains of our own
+// nft table, one while a link is up that was found down, and reads one file a setting.
 func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, error) {
 	if err := ctx.Err(); err != nil {
 		return routes.State{}, err
@@ -40,12 +40,12 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 		if err := k.readAddresses(&state, scope, family, names); err != nil {
 			return routes.State{}, fmt.Errorf("read addresses: %w", err)
 		}
-		if err := k.readRoutes(&state, scope, family, names); err != nil {
-			return routes.State{}, fmt.Errorf("read routes: %w", err)
-		}
 		if err := k.readRules(&state, scope.Owner, family); err != nil {
 			return routes.State{}, fmt.Errorf("read rules: %w", err)
 		}
+	}
+	if err := k.readRoutes(ctx, &state, scope, names); err != nil {
+		return routes.State{}, fmt.Errorf("read routes: %w", err)
 	}
 	if err := k.readFirewall(&state, scope.Owner); err != nil {
 		return routes.State{}, fmt.Errorf("read the nft table: %w", err)
@@ -166,38 +166,97 @@ func (k *Kernel) readAddresses(state *routes.State, scope routes.Scope, family i
 // forever is the lifetime of an address that has none (INFINITY_LIFE_TIME).
 const forever = 1<<32 - 1
 
-func (k *Kernel) readRoutes(state *routes.State, scope routes.Scope, family int, names map[int]string) error {
-	var site []netip.Prefix
-	list, err := k.dumpRoutes(family, func(r *netlink.Route) bool {
-		if uint8(r.Protocol) == scope.Owner.Protocol {
-			return true
-		}
-		ones := 0
-		if r.Dst != nil {
-			ones, _ = r.Dst.Mask.Size()
-		}
-		if isSite(r) && !slices.Contains(scope.Links, names[r.LinkIndex]) {
-			ip, _ := netip.AddrFromSlice(r.Dst.IP)
-			site = append(site, netip.PrefixFrom(ip.Unmap(), ones))
-		}
-		return (scope.Foreign || ones == 0) && r.Tos == 0 && slices.Contains(scope.Tables, uint32(r.Table))
-	})
+// readRoutes reads the tables in scope, and those where else routes of ours are or were.
+// What it costs follows from what is ours: of tables that others fill, it asks for the
+// beginning.
+func (k *Kernel) readRoutes(ctx context.Context, state *routes.State, scope routes.Scope, names map[int]string) error {
+	known, fresh, err := k.surveyor.take(ctx, scope.Owner.Protocol)
 	if err != nil {
 		return err
 	}
-	state.Site = append(state.Site, site...)
-	for i := range list {
-		state.Routes = append(state.Routes, fromNetlink(&list[i], family, names))
+	for _, s := range known.site {
+		if !slices.Contains(scope.Links, names[s.link]) {
+			state.Site = append(state.Site, s.dst)
+		}
 	}
-	return nil
+	if fresh {
+		for _, t := range known.tables {
+			k.beside[t] = true
+		}
+	}
+	k.surveyor.look(scope.Tables, scope.Shared)
+	for _, family := range families {
+		for _, t := range scope.Tables {
+			k.beside[t] = true // until it is found empty, when it is in scope no more
+			if err := k.readTable(ctx, state, scope, routeFilter{family: family, table: t}, names); err != nil {
+				return err
+			}
+		}
+		for _, t := range scope.Shared {
+			read := k.readDefaults
+			if scope.Foreign {
+				read = k.readTable
+			}
+			if err := read(ctx, state, scope, routeFilter{family: family, table: t}, names); err != nil {
+				return err
+			}
+		}
+	}
+	return k.readBeside(ctx, state, scope, names)
 }
 
-// isSite reports whether a foreign route leads to a private network behind a router of
-// the site. What is beyond the Internet's border is told by BGP too, and says nothing of
-// whose an address is.
-func isSite(r *netlink.Route) bool {
-	return r.Table == unix.RT_TABLE_MAIN && r.Type == unix.RTN_UNICAST && r.Gw != nil &&
-		r.Dst != nil && r.Dst.IP.IsPrivate()
+// readTable reads a whole table: what is ours, and the foreign default routes.
+func (k *Kernel) readTable(
+	ctx context.Context, state *routes.State, scope routes.Scope, f routeFilter, names map[int]string,
+) error {
+	list, err := dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
+		ours := r.protocol == scope.Owner.Protocol
+		return ours || (scope.Foreign || r.dst.Bits() == 0) && r.tos == 0, true
+	})
+	state.Routes = append(state.Routes, list...)
+	return err
+}
+
+// readDefaults reads the default routes of a table. The kernel lists a table by
+// destination, 0.0.0.0 first (leaf_walk_rcu in net/ipv4/fib_trie.c), so the rest of it,
+// which may be a million routes, is not asked for.
+func (k *Kernel) readDefaults(
+	ctx context.Context, state *routes.State, scope routes.Scope, f routeFilter, names map[int]string,
+) error {
+	list, err := dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
+		ours := r.protocol == scope.Owner.Protocol
+		return r.dst.Bits() == 0 && (ours || r.tos == 0), r.dst.Addr().IsUnspecified()
+	})
+	state.Routes = append(state.Routes, list...)
+	return err
+}
+
+// readBeside reads what is ours in other tables than those in scope, and beside the
+// default routes of those that others fill: what is left of another configuration, and
+// what somebody has put there under our tag.
+func (k *Kernel) readBeside(ctx context.Context, state *routes.State, scope routes.Scope, names map[int]string) error {
+	for t := range k.beside {
+		if slices.Contains(scope.Tables, t) || scope.Foreign && slices.Contains(scope.Shared, t) {
+			continue
+		}
+		shared := slices.Contains(scope.Shared, t)
+		found := 0
+		for _, family := range families {
+			f := routeFilter{family: family, table: t, protocol: scope.Owner.Protocol}
+			list, err := dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
+				return r.protocol == scope.Owner.Protocol && (!shared || r.dst.Bits() != 0), true
+			})
+			if err != nil {
+				return err
+			}
+			state.Routes = append(state.Routes, list...)
+			found += len(list)
+		}
+		if found == 0 {
+			delete(k.beside, t)
+		}
+	}
+	return nil
 }
 
 func (k *Kernel) readRules(state *routes.State, owner routes.Owner, family int) error {

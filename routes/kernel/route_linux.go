@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -109,58 +107,4 @@ func (k *Kernel) toNextHop(h routes.NextHop) (*netlink.NexthopInfo, error) {
 		hop.Flags = int(netlink.FLAG_ONLINK)
 	}
 	return hop, nil
-}
-
-func fromNetlink(n *netlink.Route, family int, names map[int]string) routes.Route {
-	r := routes.Route{
-		RouteKey: routes.RouteKey{Table: uint32(n.Table), Dst: prefixOf(n.Dst, family), Metric: uint32(n.Priority)},
-		Protocol: uint8(n.Protocol),
-		Options: routes.Options{
-			InitCwnd: uint32(n.InitCwnd), InitRwnd: uint32(n.InitRwnd), MTU: uint32(n.MTU), AdvMSS: uint32(n.AdvMSS),
-			RTOMin: time.Duration(n.RtoMin) * time.Millisecond, QuickAck: n.QuickACK != 0,
-		},
-	}
-	switch n.Type {
-	case unix.RTN_UNICAST:
-	case unix.RTN_PROHIBIT:
-		r.Type = routes.Prohibit
-		return r
-	case unix.RTN_UNREACHABLE:
-		r.Type = routes.Unreachable
-		return r
-	case unix.RTN_BLACKHOLE:
-		r.Type = routes.Blackhole
-		return r
-	default:
-		r.Type = routes.Other
-		return r
-	}
-	if len(n.MultiPath) == 0 {
-		r.NextHops = []routes.NextHop{fromNextHop(n.LinkIndex, n.Gw, n.Flags, 0, names)}
-	}
-	for _, h := range n.MultiPath {
-		r.NextHops = append(r.NextHops, fromNextHop(h.LinkIndex, h.Gw, h.Flags, h.Hops, names))
-	}
-	return r
-}
-
-func fromNextHop(index int, gateway net.IP, flags, hops int, names map[int]string) routes.NextHop {
-	hop := routes.NextHop{Interface: names[index], Weight: hops + 1, OnLink: flags&unix.RTNH_F_ONLINK != 0}
-	if addr, ok := netip.AddrFromSlice(gateway); ok {
-		hop.Gateway = addr.Unmap()
-	}
-	return hop
-}
-
-func prefixOf(n *net.IPNet, family int) netip.Prefix {
-	if n != nil {
-		if addr, ok := netip.AddrFromSlice(n.IP); ok {
-			ones, _ := n.Mask.Size()
-			return netip.PrefixFrom(addr.Unmap(), ones)
-		}
-	}
-	if family == unix.AF_INET6 {
-		return routes.DefaultDst(netip.IPv6Unspecified())
-	}
-	return routes.DefaultDst(netip.IPv4Unspecified())
 }

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"uplinkd/internal/nlmsg"
 )
 
 // watched are the kernel's groups of events that can change what is ours.
@@ -18,21 +20,23 @@ var watched = []uint32{
 
 // A Watcher listens for changes of links, addresses, routes, rules and nft tables.
 type Watcher struct {
-	file *os.File
-	nft  *os.File // nil on a kernel without nftables
+	file     *os.File
+	nft      *os.File // nil on a kernel without nftables
+	surveyor *surveyor
 }
 
 // nftablesGroup is NFNLGRP_NFTABLES.
 const nftablesGroup = 7
 
-// NewWatcher subscribes in the calling thread's network namespace. From its
-// return on no change goes unnoticed; Watch must then be called.
-func NewWatcher() (*Watcher, error) {
+// NewWatcher subscribes to changes of what k reads, in the calling thread's network
+// namespace. From its return on no change goes unnoticed; Watch must then be called.
+func NewWatcher(k *Kernel) (*Watcher, error) {
 	file, err := subscribe(unix.NETLINK_ROUTE, watched)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to routing events: %w", err)
 	}
-	w := &Watcher{file: file}
+	w := &Watcher{file: file, surveyor: k.surveyor}
+	w.surveyor.attach()
 	// Without it a table that others have flushed is put back at the next reading.
 	if w.nft, err = subscribe(unix.NETLINK_NETFILTER, []uint32{nftablesGroup}); err != nil {
 		w.nft = nil
@@ -57,34 +61,58 @@ func subscribe(protocol int, groups []uint32) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "netlink events"), nil
 }
 
-// Watch calls wake after each change, or after several at once, until ctx ends;
-// then it closes the subscription and returns nil. It blocks, and so must not
-// wake for long. Events are not looked into: that they come is the message. So
-// a receive buffer that overflowed (ENOBUFS) costs nothing, it is one more
-// wake-up.
+// Watch calls wake after each change that what is read may show, or after several at
+// once, until ctx ends; then it closes the subscription and returns nil. It blocks, and
+// so must not wake for long. A receive buffer that overflowed (ENOBUFS) is one more
+// wake-up. The routes of others, of which a router may have a million and change some
+// each second, wake nobody.
 func (w *Watcher) Watch(ctx context.Context, wake func()) error {
-	if w.nft == nil {
-		return listen(ctx, w.file, wake)
-	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return listen(ctx, w.file, wake) })
-	group.Go(func() error { return listen(ctx, w.nft, wake) })
+	group.Go(func() error { return w.surveyor.run(ctx, wake) })
+	group.Go(func() error {
+		return listen(ctx, w.file, func(datagram []byte) {
+			if w.matters(datagram) {
+				wake()
+			}
+		})
+	})
+	if w.nft != nil {
+		group.Go(func() error { return listen(ctx, w.nft, func([]byte) { wake() }) })
+	}
 	return group.Wait()
 }
 
-func listen(ctx context.Context, file *os.File, wake func()) error {
+// matters reports whether what is read each time may have changed. nil stands for
+// events that were lost.
+func (w *Watcher) matters(datagram []byte) bool {
+	if datagram == nil {
+		w.surveyor.stale.Set()
+		return true
+	}
+	matters := false
+	for m, rest, ok := nlmsg.Next(datagram); ok; m, rest, ok = nlmsg.Next(rest) {
+		matters = w.surveyor.event(m) || matters
+	}
+	return matters
+}
+
+// listen calls heard with each datagram, nil for one or more that were lost.
+func listen(ctx context.Context, file *os.File, heard func([]byte)) error {
 	stop := context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	defer file.Close() //nolint:errcheck // a subscription holds nothing to flush
 	buffer := make([]byte, 64<<10)
 	for {
-		_, err := file.Read(buffer)
-		if ctx.Err() != nil {
+		n, err := file.Read(buffer)
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+		case err == nil:
+			heard(buffer[:n])
+		case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.EINTR):
+			heard(nil)
+		default:
 			return fmt.Errorf("listen for routing events: %w", err)
 		}
-		wake()
 	}
 }

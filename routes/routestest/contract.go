@@ -30,7 +30,7 @@ var (
 	gateway = netip.MustParseAddr("192.0.2.1")
 	sysctl  = "net/ipv4/conf/up0/rp_filter"
 	scope   = routes.Scope{
-		Owner: owner, Links: []string{"up0", "down0"}, Tables: []uint32{254, 501},
+		Owner: owner, Links: []string{"up0", "down0"}, Tables: []uint32{501}, Shared: []uint32{254},
 		Settings: []routes.Setting{routes.NewSysctl(sysctl, "")},
 	}
 	leased   = netip.MustParsePrefix("198.51.100.7/24")

@@ -84,7 +84,8 @@ func (f *Fake) Read(_ context.Context, scope routes.Scope) (routes.State, error)
 	}
 	s.Links = slices.DeleteFunc(s.Links, func(l routes.Link) bool { return !named(l.Name) })
 	s.Routes = slices.DeleteFunc(s.Routes, func(r routes.Route) bool {
-		return !scope.Owner.OwnsRoute(r) && (r.Dst.Bits() != 0 || !slices.Contains(scope.Tables, r.Table))
+		asked := slices.Contains(scope.Tables, r.Table) || slices.Contains(scope.Shared, r.Table)
+		return !scope.Owner.OwnsRoute(r) && (r.Dst.Bits() != 0 || !asked)
 	})
 	s.Settings = slices.DeleteFunc(s.Settings, func(c routes.Setting) bool {
 		saved := slices.ContainsFunc(s.Saved, func(s routes.Saved) bool { return s.ID() == c.ID() })

@@ -1,0 +1,194 @@
+package kernel
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uplinkd/internal/latest"
+	"uplinkd/internal/nlmsg"
+	"uplinkd/routes"
+)
+
+const (
+	// surveyEvery is how often the routes of all tables are looked at with no reason.
+	surveyEvery = 5 * time.Minute
+
+	// surveyGap is the least time between two surveys, and surveyShare how much longer
+	// than a survey the pause after it is: beside a million routes one takes half a second.
+	surveyGap   = time.Second
+	surveyShare = 20
+
+	// surveyLimit bounds one survey.
+	surveyLimit = time.Minute
+)
+
+// A survey is what is known of the routes that no Read looks at. There may be a million
+// of them, and they may change all the time.
+type survey struct {
+	site   []siteRoute
+	tables []uint32 // those where routes of ours are
+}
+
+// A siteRoute is a foreign route of main to a private network.
+type siteRoute struct {
+	dst  netip.Prefix
+	link int // index; 0: several
+}
+
+// A surveyor makes surveys, when an event says that the last one is no longer true.
+type surveyor struct {
+	stale latest.Wake
+
+	mu       sync.Mutex      // guards what follows
+	attached bool            // somebody hands us events, and runs us
+	protocol uint8           // that of our routes; 0: nobody has asked yet
+	looked   map[uint32]bool // the tables that each Read looks at, true: at the whole of it
+	last     *survey         // nil: none was made yet
+	fresh    bool            // last has not been taken
+}
+
+func newSurveyor() *surveyor { return &surveyor{stale: latest.NewWake()} }
+
+// attach says that events will be handed on from now on.
+func (s *surveyor) attach() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.attached = true
+}
+
+// take returns the last survey, and whether it is a new one. Without events to tell when
+// that is no longer true, and at first, it makes one.
+func (s *surveyor) take(ctx context.Context, protocol uint8) (*survey, bool, error) {
+	s.mu.Lock()
+	ready := s.attached && s.protocol == protocol && s.last != nil
+	s.protocol = protocol
+	s.mu.Unlock()
+	if !ready {
+		if err := s.make(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := s.fresh
+	s.fresh = false
+	return s.last, fresh, nil
+}
+
+// look says which tables are read each time.
+func (s *surveyor) look(whole, shared []uint32) {
+	looked := make(map[uint32]bool, len(whole)+len(shared))
+	for _, t := range whole {
+		looked[t] = true
+	}
+	for _, t := range shared {
+		if !looked[t] {
+			looked[t] = false // of these the default routes alone
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looked = looked
+}
+
+// make makes a survey. It blocks for as long as the kernel takes to look at all routes.
+func (s *surveyor) make(ctx context.Context) error {
+	s.mu.Lock()
+	protocol, shared := s.protocol, map[uint32]bool{}
+	for t, whole := range s.looked {
+		shared[t] = !whole
+	}
+	s.mu.Unlock()
+	made, err := retried(func() (*survey, error) { return makeSurvey(ctx, protocol, shared) })
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last, s.fresh = made, true
+	return nil
+}
+
+func makeSurvey(ctx context.Context, protocol uint8, shared map[uint32]bool) (*survey, error) {
+	made := &survey{}
+	for _, family := range families {
+		seen := map[uint32]bool{}
+		ours := routeFilter{family: family, protocol: protocol}
+		err := listRoutes(ctx, ours, surveyLimit, func(r routeMessage) bool {
+			if r.protocol == protocol && !seen[r.table] && (!shared[r.table] || r.dst.Bits() != 0) {
+				seen[r.table] = true
+				made.tables = append(made.tables, r.table)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+		main := routeFilter{family: family, table: routes.TableMain, kind: unix.RTN_UNICAST}
+		err = listRoutes(ctx, main, surveyLimit, func(r routeMessage) bool {
+			if r.protocol != protocol && r.isSite() {
+				made.site = append(made.site, siteRoute{r.dst, r.link()})
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
+}
+
+// run makes a survey whenever one is due, and calls wake after it, until ctx ends.
+func (s *surveyor) run(ctx context.Context, wake func()) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.stale:
+		case <-time.After(surveyEvery):
+		}
+		start := time.Now()
+		if s.make(ctx) == nil {
+			wake()
+		} else {
+			s.stale.Set() // until then the last one stands
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(max(surveyGap, surveyShare*time.Since(start))):
+		}
+	}
+}
+
+// event takes in a change that the kernel tells, and reports whether what is read each
+// time may have changed by it.
+func (s *surveyor) event(m nlmsg.Message) bool {
+	if m.Type != unix.RTM_NEWROUTE && m.Type != unix.RTM_DELROUTE {
+		// Routes vanish with a link or an address, and nothing tells of each.
+		if m.Type != unix.RTM_NEWRULE && m.Type != unix.RTM_DELRULE {
+			s.stale.Set()
+		}
+		return true
+	}
+	r, ok := parseRoute(m.Body)
+	if !ok {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.looked == nil {
+		return true // nobody has read yet
+	}
+	ours := r.protocol == s.protocol
+	whole, looked := s.looked[r.table]
+	seen := looked && (whole || r.dst.Bits() == 0)
+	if ours && !seen || !ours && r.isSite() {
+		s.stale.Set()
+	}
+	return seen && (ours || r.dst.Bits() == 0)
+}
