@@ -18,6 +18,7 @@ type Applied struct {
 	InSync     bool      // the kernel holds what is wanted, as far as the answers tell
 	Ops        uint64    // operations carried out since the start
 	Repairs    uint64    // operations that put back what others had changed
+	TablesPut  uint64    // how often our nft table was put where there was none, or an empty one
 }
 
 // A Pending operation is one that is not carried out now.

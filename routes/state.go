@@ -95,6 +95,13 @@ type State struct {
 	RaisedUp  []string       // links found down and set up by us or the process before us
 }
 
+// StrangeFirewall is what State.Firewall is of a table that does not say what it holds:
+// somebody has flushed it.
+const StrangeFirewall = "?"
+
+// LacksFirewall reports whether our nft table is missing, or somebody has emptied it.
+func (s State) LacksFirewall() bool { return s.Firewall == "" || s.Firewall == StrangeFirewall }
+
 // Link returns the link of that name, and whether there is one.
 func (s State) Link(name string) (Link, bool) {
 	for _, l := range s.Links {

@@ -5,15 +5,20 @@ import (
 	"slices"
 
 	"uplinkd/configs"
+	"uplinkd/routes"
 	"uplinkd/uplink/api"
 )
 
-// A Disconnect says whose connections are to end: those of an uplink that new ones
-// no longer take.
+// A Disconnect says which connections are to end: those of an uplink that new ones
+// no longer take, or those that began while nothing translated them.
 type Disconnect struct {
-	Uplink     string
+	Uplink     string         // "": of several
 	Mark, Mask uint32         // of its flows; no mask: flows are not looked at
 	Addresses  []netip.Prefix // of its connections; none: connections are not looked at
+
+	// Untranslated are interfaces by which forwarded flows leave with an address that no
+	// answer comes back to.
+	Untranslated []string
 }
 
 // Disconnected is what came of a Disconnect.
@@ -64,6 +69,22 @@ func (s *State) othersHave(name string, address netip.Addr) bool {
 	return false
 }
 
+// Untranslated returns what is to end when our nft table has been put where there was
+// none: connection tracking keeps to what it has decided about a flow at its first
+// packet. nil when no uplink translates.
+func (s *State) Untranslated() *Disconnect {
+	d := &Disconnect{}
+	for i := range s.Uplinks {
+		if c := &s.Uplinks[i].Config; c.Masquerade {
+			d.Untranslated = append(d.Untranslated, c.Interface)
+		}
+	}
+	if d.Untranslated == nil {
+		return nil
+	}
+	return d
+}
+
 // failbackDisconnects returns the disconnects of the uplinks that a better tier has
 // taken the place of, where their connections are to move.
 func failbackDisconnects(before, after *State) []Disconnect {
@@ -107,6 +128,53 @@ func removedDisconnects(before, after *State) []Disconnect {
 		}
 	}
 	return list
+}
+
+// addressDisconnects returns the disconnects of the uplinks that have another address
+// than before, by the configuration or the provider: what had the old one hears nothing
+// any more. Flows are not looked at: those that were translated to an address the kernel
+// itself forgets with it (masq_inet_event in net/netfilter/nf_nat_masquerade.c), and
+// what was not translated goes on. Addresses that others set are theirs to bring back.
+func addressDisconnects(before, after *State) []Disconnect {
+	if !after.Config.OnDown.Sockets || !before.Settled {
+		return nil
+	}
+	var list []Disconnect
+	for i := range before.Uplinks {
+		old := &before.Uplinks[i]
+		u := after.at(i, old.Config.Interface)
+		if u == nil || u.Config.Address == configs.AddressExternal || old.Config.Address == configs.AddressExternal {
+			continue
+		}
+		for f := range u.Paths {
+			was := old.Addresses(&old.Paths[f])
+			if len(u.Addresses(&u.Paths[f])) == 0 {
+				continue // it goes down, or keeps what it has until there is another
+			}
+			if left := after.Left(u.Config.Interface, was); len(left) > 0 {
+				list = append(list, Disconnect{Uplink: u.Config.Name, Addresses: left})
+			}
+		}
+	}
+	return list
+}
+
+// Left returns those of the addresses that the uplink on an interface is to have no
+// more, nor anything else of this host.
+func (s *State) Left(name string, addresses []netip.Prefix) (left []netip.Prefix) {
+	u := s.On(name)
+	for _, a := range addresses {
+		same := func(other netip.Prefix) bool { return a.Addr() == other.Addr() }
+		kept := s.othersHave(name, a.Addr()) ||
+			slices.ContainsFunc(s.LAN, func(other routes.Address) bool { return same(other.Prefix) })
+		for f := 0; u != nil && f < len(u.Paths); f++ {
+			kept = kept || slices.ContainsFunc(u.Addresses(&u.Paths[f]), same)
+		}
+		if !kept {
+			left = append(left, a)
+		}
+	}
+	return left
 }
 
 // AnyUp reports whether an uplink but that of a name is up.

@@ -305,6 +305,56 @@ func TestForeignMarksAndFlush(t *testing.T) {
 	}
 }
 
+// Flows that begin while our nft table is away leave untranslated, and connection
+// tracking never lets a flow's translation change: with a flush in the middle of 200, 2
+// to 4 never worked again, and went on to tell the LAN's addresses (c82b5ea). Here the
+// table is away for longer, so that it meets all of 40.
+func TestFlowsOfTheGap(t *testing.T) {
+	b := gatewayBench(t, []int{1, 1}, nil, normalProbe)
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	before, _ := b.open(20, 0, b.dialUDP)
+	b.ok(b.cmd.Process.Signal(syscall.SIGSTOP))
+	// As a firewall's own file does: it flushes all, and tracks connections itself.
+	b.kernel(`nft 'flush ruleset; table inet filter { chain forward { type filter hook forward priority 0; ct state established accept; }; }'`)
+	t.Cleanup(func() { _ = exec.Command("nft", "delete", "table", "inet", "filter").Run() })
+	var gap []*flow
+	b.inLAN(func() error {
+		for n := range 40 {
+			conn, err := net.Dial("udp4", netip.AddrPortFrom(lab.Somewhere(100+n), lab.Port).String())
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			if _, err := conn.Write([]byte("who am I?")); err != nil {
+				return err
+			}
+			gap = append(gap, &flow{conn: conn, udp: true})
+		}
+		return nil
+	})
+	time.Sleep(100 * time.Millisecond)
+	b.ok(b.cmd.Process.Signal(syscall.SIGCONT))
+	b.until("our table is back", 2*time.Second, func() bool {
+		return strings.Contains(b.kernel("nft list tables"), "inet uplinkd")
+	})
+	dead := 0
+	for _, f := range gap {
+		if _, err := b.askUDP(f); err != nil {
+			dead++
+		}
+	}
+	if dead > 0 {
+		t.Errorf("%d of %d flows that began in the gap never work", dead, len(gap))
+	}
+	if errs := b.broken(before, 0); len(errs) > 0 {
+		t.Errorf("%d flows of before moved: %v", len(errs), errs[0])
+	}
+	if !strings.Contains(b.log.String(), "flows forgotten") {
+		t.Error("the log does not tell that flows were forgotten")
+	}
+}
+
 // When a better tier is back, flows on the worse one stay, or move if told to.
 func TestOnReturn(t *testing.T) {
 	for _, on := range []string{"keep", "move"} {

@@ -137,6 +137,10 @@ func machineDUID() []byte {
 // disconnect ends the connections of an uplink: its flows, and beside that its
 // sockets.
 func disconnect(ctx context.Context, d uplink.Disconnect) (ended uplink.Disconnected, err error) {
+	if len(d.Untranslated) > 0 {
+		ended.Flows, err = flows.ForgetUntranslated(ctx, d.Untranslated)
+		return ended, err
+	}
 	var forgotten, closed error
 	var both sync.WaitGroup
 	if d.Mask != 0 {

@@ -30,5 +30,7 @@ func FuzzFlow(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		alive(b)
 		answersTo(b)
+		_, _, _ = unanswered(b)
+		nameOf(b)
 	})
 }

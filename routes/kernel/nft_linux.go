@@ -17,16 +17,13 @@ import (
 // versionPrefix begins the name of the chain that says what our table holds.
 const versionPrefix = "v_"
 
-// strangeVersion is what a table of ours says that has no such chain.
-const strangeVersion = "?"
-
 // readFirewall notes what our nft table holds, by the name it goes by.
 func (k *Kernel) readFirewall(state *routes.State, owner routes.Owner) error {
 	chains, err := ours(k.nft, owner.Table())
 	if err != nil || chains == nil {
 		return err
 	}
-	state.Firewall = strangeVersion
+	state.Firewall = routes.StrangeFirewall
 	for _, c := range chains {
 		if !strings.HasPrefix(c.Name, versionPrefix) {
 			continue

@@ -46,6 +46,7 @@ type Reconciler struct {
 	objects  objects
 	ops      uint64
 	repairs  uint64
+	tables   uint64 // how often our nft table was put where there was none
 	refused  string // what was refused last, as it was told
 	passedAt time.Time
 }
@@ -191,6 +192,9 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 			continue
 		}
 		a.Done = append(a.Done, op)
+		if _, put := op.(routes.PutFirewall); put && a.State.LacksFirewall() {
+			r.tables++
+		}
 		if p.done(op) {
 			r.repairs++
 			if routes.EffectOf(op) == "" {
@@ -217,7 +221,7 @@ func (r *Reconciler) logRefused(what string, err error) {
 func (r *Reconciler) finish(a routes.Applied, next time.Duration) time.Duration {
 	a.At = time.Now()
 	a.InSync = a.Err == nil && len(a.Plan.Conflicts) == 0 && len(a.Pending) == 0
-	a.Ops, a.Repairs = r.ops, r.repairs
+	a.Ops, a.Repairs, a.TablesPut = r.ops, r.repairs, r.tables
 	r.observed(a)
 	return min(next, resyncEvery)
 }

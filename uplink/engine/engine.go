@@ -91,6 +91,7 @@ type Engine struct {
 	pending     pending
 	line        string        // last told
 	ready       bool          // told
+	tablesPut   uint64        // as of the last look at the kernel
 	asleep      time.Duration // since the boot less our time awake, at the last tick
 }
 
@@ -267,6 +268,7 @@ func (e *Engine) step(ctx context.Context, event uplink.Event) {
 	e.publish(observed, isObserved)
 	if isObserved {
 		e.finishTransitions(observed.Applied)
+		e.forgetUntranslated(observed.Applied)
 	}
 	e.notify()
 	e.noteStep(time.Since(began))

@@ -58,8 +58,30 @@ func (e *Engine) trackTransitions(before uplink.State, now time.Time) {
 	}
 }
 
+// forgetUntranslated has the flows forgotten that began while our nft table was away.
+func (e *Engine) forgetUntranslated(a routes.Applied) {
+	if a.TablesPut == e.tablesPut {
+		return
+	}
+	e.tablesPut = a.TablesPut
+	d := e.state.Untranslated()
+	if d == nil || e.deps.Disconnect == nil {
+		return
+	}
+	// Once more, for what was under way when the table came.
+	e.disconnector.add(*d, true, func(ended uplink.Disconnected, took time.Duration, err error) {
+		if err != nil {
+			e.deps.Log.Warn("flows that began untranslated could not all be forgotten", "err", err)
+		}
+		if ended.Flows > 0 {
+			e.deps.Log.Info("flows forgotten that began while our nft table was away",
+				"flows", ended.Flows, "took", took)
+		}
+	})
+}
+
 // dueNow returns the disconnects that were put off, once something else is up. What
-// is up again itself has nothing to be cut.
+// is up again itself has nothing to be cut but what had an address that it left.
 func (e *Engine) dueNow(now time.Time) []uplink.Transition {
 	var list []uplink.Transition
 	for name, d := range e.pending.deferred {
@@ -67,6 +89,10 @@ func (e *Engine) dueNow(now time.Time) []uplink.Transition {
 		switch {
 		case u != nil && u.OperState() == api.Up:
 			delete(e.pending.deferred, name)
+			if left := e.state.Left(u.Config.Interface, d.Addresses); len(left) > 0 {
+				d = uplink.Disconnect{Uplink: name, Addresses: left}
+				list = append(list, uplink.Transition{Uplink: name, Disconnect: &d, Since: now})
+			}
 		case e.state.AnyUp(name):
 			delete(e.pending.deferred, name)
 			list = append(list, uplink.Transition{Uplink: name, Disconnect: &d, Since: now})
