@@ -36,7 +36,9 @@ func Transitions(before, after State, now time.Time) []Transition {
 			}
 		}
 	}
-	for _, d := range slices.Concat(failbackDisconnects(&before, &after), removedDisconnects(&before, &after)) {
+	for _, d := range slices.Concat(
+		failbackDisconnects(&before, &after), removedDisconnects(&before, &after), addressDisconnects(&before, &after),
+	) {
 		list = append(list, Transition{Uplink: d.Uplink, Disconnect: &d, Since: now})
 	}
 	return list

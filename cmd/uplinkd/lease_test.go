@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -409,5 +410,52 @@ func TestHostileServer(t *testing.T) {
 			b.ok(err)
 			b.untilStates(75*time.Second, "up", "up")
 		})
+	}
+}
+
+// A reload with another fixed address left 20 of 20 connections hanging until TCP gave
+// up (c82b5ea). Those over the other uplink stay.
+func TestReloadOfAnAddress(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	var flows []*flow
+	for n := range 40 {
+		f, err := b.dialTCP(n, net.Dial)
+		b.ok(err)
+		t.Cleanup(func() { _ = f.conn.Close() })
+		flows = append(flows, f)
+	}
+	old := b.world.ISPs[0].Static
+	next := netip.PrefixFrom(netip.AddrFrom4([4]byte{old.Addr().As4()[0], old.Addr().As4()[1], old.Addr().As4()[2], 77}), old.Bits())
+	text, err := os.ReadFile(b.config)
+	b.ok(err)
+	b.ok(os.WriteFile(b.config, []byte(strings.Replace(string(text), old.String(), next.String(), 1)), 0o600))
+	ended := watchEnds(flows, 1)
+	start := time.Now()
+	if out, err := b.run("reload", "--socket", filepath.Join(b.dir, "sock")); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	ended()
+	worst, count := time.Duration(0), 0
+	for _, f := range flows {
+		if f.isp == 1 {
+			count++
+			worst = max(worst, f.ended.Sub(start))
+		}
+	}
+	t.Logf("%d connections of the old address ended within %v", count, worst)
+	if worst > time.Second {
+		t.Errorf("a connection of the old address ended %v after the reload, want 1 s at most", worst)
+	}
+	for _, f := range flows {
+		if f.isp == 2 {
+			b.ok(b.works(f))
+		}
+	}
+	b.untilStates(2*time.Second, "up", "up")
+	if n := b.failing(20); n > 0 {
+		t.Errorf("%d of 20 new connections fail", n)
 	}
 }

@@ -469,3 +469,27 @@ func TestDoByWhoIsGone(t *testing.T) {
 		}
 	})
 }
+
+// What has an address that its uplink leaves hears nothing any more, whether another
+// uplink is there or not: it is cut by that address, and nothing else is. From the
+// attacks on c82b5ea.
+func TestCutByAddress(t *testing.T) {
+	alone, _, _ := strings.Cut(two, "  - {name: b")
+	for name, config := range map[string]string{"two uplinks": two, "one": alone} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := open(t, config, nil)
+				h.wait(5 * time.Second)
+				next := parse(t, strings.Replace(config, "192.0.2.5/24", "192.0.2.6/24", 1))
+				if err := h.engine.Do(t.Context(), uplink.Reloaded{Config: next}); err != nil {
+					t.Fatal(err)
+				}
+				h.wait(5 * time.Second)
+				cuts := h.severed()
+				if len(cuts) != 1 || len(cuts[0].Addresses) != 1 || cuts[0].Addresses[0].String() != "192.0.2.5/24" || cuts[0].Mask != 0 {
+					t.Errorf("cut %+v, want what has 192.0.2.5", cuts)
+				}
+			})
+		})
+	}
+}
