@@ -15,6 +15,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
+	"uplinkd/internal/calm"
 	"uplinkd/probe"
 	"uplinkd/routes/flows"
 	"uplinkd/routes/kernel"
@@ -37,7 +38,9 @@ func runCommand(c *common) *cobra.Command {
 			if debugging {
 				level = slog.LevelDebug
 			}
-			return run(cmd.Context(), c.config, slog.New(systemd.NewLogHandler(c.err, level)))
+			handler := calm.NewHandler(systemd.NewLogHandler(c.err, level))
+			defer handler.Close()
+			return run(cmd.Context(), c.config, slog.New(handler))
 		},
 	}
 	c.flagConfig(cmd)

@@ -25,6 +25,9 @@ type DHCPServer struct {
 	// Answered is when the last acknowledgement was sent, in Unix nanoseconds.
 	Answered atomic.Int64
 
+	// Copies is how often each answer is sent; 0: once.
+	Copies atomic.Int64
+
 	mu      sync.Mutex // guards what follows
 	first   byte
 	bits    int // of the subnet mask
@@ -118,7 +121,9 @@ func (s *DHCPServer) serve() {
 			to.IP = request.ClientIPAddr
 		}
 		s.Answered.Store(time.Now().UnixNano())
-		_, _ = s.conn.WriteTo(answer.ToBytes(), to) // lost on the way is lost on the way
+		for range max(s.Copies.Load(), 1) {
+			_, _ = s.conn.WriteTo(answer.ToBytes(), to) // lost on the way is lost on the way
+		}
 	}
 }
 
