@@ -239,6 +239,24 @@ func TestRepair(t *testing.T) {
 	b.kill(syscall.SIGTERM)
 }
 
+// A setting that another program changes was seen after 29.5 s (c82b5ea): no event tells.
+func TestRepairOfSettings(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	worst := time.Duration(0)
+	for _, setting := range []string{"conf/eth1/rp_filter", "conf/eth2/rp_filter", "fib_multipath_use_neigh"} {
+		file := "/proc/sys/net/ipv4/" + setting
+		want := b.kernel("cat " + file)
+		b.kernel("echo 0 >" + file)
+		start := time.Now()
+		b.until(setting+" is put back", 2*time.Second, func() bool { return b.kernel("cat "+file) == want })
+		worst = max(worst, time.Since(start))
+	}
+	t.Logf("put back within %v", worst.Round(time.Millisecond))
+}
+
 // Two ISPs with the same network and the same gateway address: an uplink is its
 // interface and its lease, never its gateway's address.
 func TestTwins(t *testing.T) {

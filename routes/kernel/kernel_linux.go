@@ -32,6 +32,7 @@ type Kernel struct {
 	index   map[string]int // of every link, as of the last Read
 	mtus    map[string]int // likewise
 
+	settings *settingsWatch
 	surveyor *surveyor
 	beside   map[uint32]bool // tables that routes of ours may be in, beside those in scope
 }
@@ -58,7 +59,7 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		restore: newRestoreFile(stateDir, log),
 		tags:    keepsAddressTags(),
 
-		surveyor: newSurveyor(), beside: map[uint32]bool{},
+		settings: &settingsWatch{}, surveyor: newSurveyor(), beside: map[uint32]bool{},
 	}
 	// One for good, opened early: the library waits by select(2), which knows no file
 	// descriptor beyond 1023.

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +18,66 @@ import (
 )
 
 const procSys = "/proc/sys"
+
+// settingsEvery is how often the settings are looked at: no event tells of a change.
+const settingsEvery = 1500 * time.Millisecond
+
+// A settingsWatch remembers what settings were last read or written.
+type settingsWatch struct {
+	mu     sync.Mutex // guards what follows
+	values map[string]string
+}
+
+func (w *settingsWatch) expect(list []routes.Setting) {
+	values := make(map[string]string, len(list))
+	for _, s := range list {
+		if s.Kind != routes.LinkMTU { // an event tells of that
+			values[s.Name] = s.Value
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.values = values
+}
+
+func (w *settingsWatch) wrote(s routes.Setting) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.values[s.Name]; ok {
+		w.values[s.Name] = s.Value
+	}
+}
+
+// changed reports whether a setting has another value than was last read or written. It
+// says so once.
+func (w *settingsWatch) changed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changed := false
+	for name, expected := range w.values {
+		// One that cannot be read has gone with its interface, and an event tells of that.
+		if value, err := readFile(filepath.Join(procSys, name)); err == nil && value != expected {
+			w.values[name], changed = value, true
+		}
+	}
+	return changed
+}
+
+// run calls wake when a setting has changed, until ctx ends.
+func (w *settingsWatch) run(ctx context.Context, wake func()) error {
+	ticker := time.NewTicker(settingsEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if w.changed() {
+			wake()
+		}
+	}
+}
 
 // readSetting returns the present value of a setting.
 func (k *Kernel) readSetting(s routes.Setting) (string, error) {
@@ -65,6 +128,7 @@ func (k *Kernel) readSettings(state *routes.State, scope routes.Scope) error {
 			return err
 		}
 	}
+	k.settings.expect(state.Settings)
 	return nil
 }
 
@@ -105,6 +169,9 @@ func (k *Kernel) putSetting(s routes.Setting) error {
 		return err
 	}
 	_, err = f.WriteString(s.Value)
+	if err == nil {
+		k.settings.wrote(s)
+	}
 	return errors.Join(err, f.Close())
 }
 

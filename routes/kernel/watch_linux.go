@@ -18,11 +18,13 @@ var watched = []uint32{
 	unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
 }
 
-// A Watcher listens for changes of links, addresses, routes, rules and nft tables.
+// A Watcher listens for changes of links, addresses, routes, rules and nft tables, and
+// looks for changes of settings.
 type Watcher struct {
 	file     *os.File
 	nft      *os.File // nil on a kernel without nftables
 	surveyor *surveyor
+	settings *settingsWatch
 }
 
 // nftablesGroup is NFNLGRP_NFTABLES.
@@ -35,7 +37,7 @@ func NewWatcher(k *Kernel) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to routing events: %w", err)
 	}
-	w := &Watcher{file: file, surveyor: k.surveyor}
+	w := &Watcher{file: file, surveyor: k.surveyor, settings: k.settings}
 	w.surveyor.attach()
 	// Without it a table that others have flushed is put back at the next reading.
 	if w.nft, err = subscribe(unix.NETLINK_NETFILTER, []uint32{nftablesGroup}); err != nil {
@@ -69,6 +71,7 @@ func subscribe(protocol int, groups []uint32) (*os.File, error) {
 func (w *Watcher) Watch(ctx context.Context, wake func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.surveyor.run(ctx, wake) })
+	group.Go(func() error { return w.settings.run(ctx, wake) })
 	group.Go(func() error {
 		return listen(ctx, w.file, func(datagram []byte) {
 			if w.matters(datagram) {
