@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"uplinkd/configs"
+	"uplinkd/routes"
 	"uplinkd/routes/kernel"
 	"uplinkd/uplink"
 	"uplinkd/uplink/preflight"
@@ -80,17 +81,40 @@ func (c *common) check(ctx context.Context) error {
 
 // inspect reads the kernel and the host.
 func (c *common) inspect(ctx context.Context, config configs.Config) ([]preflight.Finding, error) {
-	have, err := c.read(ctx, config, true)
+	have, writes, err := c.readAll(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	host := preflight.ReadHost(os.DirFS("/"), have.Links)
+	names := make([]string, len(config.Uplinks))
+	for i := range config.Uplinks {
+		names[i] = config.Uplinks[i].Interface
+	}
+	host := preflight.ReadHost(os.DirFS("/"), have.Links, names)
+	host.MarkWrites = writes
 	host.StateDir = kernel.CheckStateDir(config.StateDir)
 	findings := preflight.Inspect(config, uplink.Owner(config), have, host)
 	if findings == nil {
 		findings = []preflight.Finding{}
 	}
 	return findings, nil
+}
+
+// readAll reads the kernel as far as a configuration goes, and what foreign routes and
+// rules of nftables may have to do with it.
+func (c *common) readAll(ctx context.Context, config configs.Config) (routes.State, []routes.MarkWrite, error) {
+	k, err := kernel.Look(config.StateDir, quietLog())
+	if err != nil {
+		return routes.State{}, nil, err
+	}
+	defer k.Close()
+	scope := scopeOf(config)
+	scope.Foreign = true
+	have, err := k.Read(ctx, scope)
+	if err != nil {
+		return routes.State{}, nil, err
+	}
+	writes, err := k.ReadMarkWrites(scope.Owner)
+	return have, writes, err
 }
 
 func (c *common) printCheck(a checkAnswer) error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +58,7 @@ func (c *common) plan(ctx context.Context, file string) error {
 		}
 		return c.printPlan(plan)
 	}
-	have, err := c.read(ctx, config, false)
+	have, err := c.read(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -81,16 +82,22 @@ func (c *common) planOfDaemon(
 }
 
 // read reads the kernel as far as a configuration goes.
-func (c *common) read(ctx context.Context, config configs.Config, foreign bool) (routes.State, error) {
+func (c *common) read(ctx context.Context, config configs.Config) (routes.State, error) {
 	k, err := kernel.Look(config.StateDir, quietLog())
 	if err != nil {
 		return routes.State{}, err
 	}
 	defer k.Close()
+	return k.Read(ctx, scopeOf(config))
+}
+
+// scopeOf is what a configuration may have to do with.
+func scopeOf(config configs.Config) routes.Scope {
 	scope := routes.ScopeOf(uplink.Watched(config))
-	scope.Shared = append(scope.Shared, config.Routes.Table)
-	scope.Foreign = foreign
-	return k.Read(ctx, scope)
+	if table := config.Routes.Table; !slices.Contains(scope.Shared, table) {
+		scope.Shared = append(scope.Shared, table)
+	}
+	return scope
 }
 
 func (c *common) printPlan(plan api.Plan) error {
@@ -150,6 +157,12 @@ func (c *common) cleanup(ctx context.Context) error {
 			return fmt.Errorf("%w; it would put everything back", err)
 		}
 		defer lock.Close() //nolint:errcheck // the process ends
+	}
+	if list := k.PassedOver(); len(list) > 0 {
+		fmt.Fprintf(c.err, "uplinkd: the record of what to give back, in %s, is of another boot or network "+
+			"namespace, and is not followed. If this host has not been restarted since (a container?), "+
+			"this is what it says:\n  %s\n",
+			config.StateDir, strings.Join(list, "\n  "))
 	}
 	errs := []error{k.Unreadable()}
 	for _, owner := range owners {

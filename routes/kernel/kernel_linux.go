@@ -130,6 +130,14 @@ func (k *Kernel) Unreadable() error {
 	return k.restore.unreadable
 }
 
+// PassedOver returns, as commands, what the record of what to give back names when it is
+// of another boot, or of another network namespace: then it is void. After a restart of
+// the machine nothing is to be given back; in a container both may only look other.
+func (k *Kernel) PassedOver() []string {
+	k.restore.load()
+	return k.restore.elsewhere
+}
+
 // Close frees the sockets.
 func (k *Kernel) Close() {
 	k.handle.Close()

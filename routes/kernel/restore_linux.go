@@ -30,8 +30,9 @@ type restoreFile struct {
 	log    *slog.Logger
 	record *restoreRecord // nil until read
 
-	unreadable error // of a file that is there
-	warned     bool  // that it cannot be written
+	unreadable error    // of a file that is there
+	elsewhere  []string // what one of another boot or network namespace would have had given back
+	warned     bool     // that it cannot be written
 }
 
 type restoreRecord struct {
@@ -105,6 +106,8 @@ func (l *restoreFile) load() *restoreRecord {
 			"keep their present values", "file", l.path, "err", err)
 	case found.Boot == l.boot:
 		l.record = found
+	default:
+		l.elsewhere = found.commands()
 	}
 	if l.record.Raised == nil {
 		l.record.Raised = map[string]int{}
@@ -113,6 +116,21 @@ func (l *restoreFile) load() *restoreRecord {
 		l.record.SeenUp = map[string]int{}
 	}
 	return l.record
+}
+
+// commands are how a person would give back what a record names. Addresses have their
+// lifetimes, or have gone with the boot.
+func (p *restoreRecord) commands() (list []string) {
+	for _, s := range p.Sysctls {
+		setting := routes.ParseSetting(s.Name)
+		setting.Value = s.Was
+		list = append(list, routes.RestoreSetting{Saved: routes.Saved{Setting: setting, Set: s.Set}}.String())
+	}
+	for name := range p.Raised {
+		list = append(list, routes.SetLinkDown{Interface: name}.String())
+	}
+	slices.Sort(list)
+	return list
 }
 
 func (l *restoreFile) readFile() (*restoreRecord, error) {

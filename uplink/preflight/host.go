@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,10 +16,14 @@ import (
 const fileMost = 64 << 10
 
 // ReadHost reads what Inspect needs from a file system that begins at the
-// host's root. What cannot be read is as if it were not there.
-func ReadHost(root fs.FS, links []routes.Link) Host {
+// host's root: about links, and about interfaces by their names, which may come later.
+// What cannot be read is as if it were not there.
+func ReadHost(root fs.FS, links []routes.Link, interfaces []string) Host {
 	h := Host{Networkd: map[int]string{}, NMManaged: map[int]bool{}, Strict: map[string]bool{}}
 	h.Processes = processes(root)
+	h.NetworkdDeletes, h.NetworkFiles = networkd(root, interfaces)
+	h.Stanzas = stanzas(root)
+	h.NoDNS = noDNS(root)
 	all := read(root, "proc/sys/net/ipv4/conf/all/rp_filter")
 	for _, l := range links {
 		index := strconv.Itoa(l.Index)
@@ -68,10 +73,8 @@ func processes(root fs.FS) []Process {
 			continue
 		}
 		name := read(root, path.Join("proc", e.Name(), "comm"))
-		for _, client := range dhcpClients {
-			if name == client {
-				list = append(list, Process{PID: pid, Name: name, Args: args(root, e.Name())})
-			}
+		if slices.Contains(dhcpClients, name) {
+			list = append(list, Process{PID: pid, Name: name, Args: args(root, e.Name())})
 		}
 	}
 	return list

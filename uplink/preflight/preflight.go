@@ -34,6 +34,19 @@ type Host struct {
 	NMManaged map[int]bool    // by interface index: NetworkManager manages it
 	Strict    map[string]bool // by interface: rp_filter is strict
 	StateDir  error           // why state_dir cannot be written
+
+	NetworkdDeletes []string           // settings of a systemd-networkd that runs by which it deletes what is ours
+	NetworkFiles    map[string]string  // by interface: the .network file that has networkd configure it
+	Stanzas         map[string]Stanza  // by interface: what /etc/network/interfaces says
+	NoDNS           string             // why no DNS server is known; "": one is
+	MarkWrites      []routes.MarkWrite // of others, in nftables
+}
+
+// A Stanza is what ifupdown is to do with an interface for IPv4 (interfaces(5)).
+type Stanza struct {
+	File    string
+	Method  string // dhcp, static, manual
+	Gateway bool   // it sets a default route
 }
 
 // A Process is a running program that might matter.
@@ -54,8 +67,10 @@ func Inspect(c configs.Config, owner routes.Owner, have routes.State, host Host)
 		i.add(Problem, "", fmt.Sprintf("state_dir cannot be written: %v", host.StateDir),
 			"make it writable for root, or name another: without it cleanup cannot give everything back")
 	}
+	i.services()
 	i.defaults()
 	i.rules()
+	i.marks()
 	for _, pair := range configs.Shadowed(c.Policies) {
 		i.add(Warning, "", fmt.Sprintf("policy %s can never match: policy %s before it takes all that it would",
 			pair[0], pair[1]), "put it first, or remove it")
@@ -80,9 +95,11 @@ func (i *inspector) uplink(u *configs.Uplink) {
 	if !ok {
 		i.add(Warning, u.Name, fmt.Sprintf("there is no interface %s now", u.Interface),
 			"correct the name (ip link shows them); if it appears later, as a modem's does, nothing is to be done")
+		i.files(u, link)
 		return
 	}
 	i.managers(u, link)
+	i.files(u, link)
 	i.clients(u)
 	if i.host.Strict[u.Interface] {
 		i.add(Warning, u.Name,

@@ -1,6 +1,7 @@
 package preflight_test
 
 import (
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -20,7 +21,7 @@ var (
 func config(t *testing.T) configs.Config {
 	t.Helper()
 	c, err := configs.Parse(strings.NewReader(
-		"uplinks: [{name: isp1, interface: eth1, address: dhcp, gateway: lease, fwmark: 0x97}]\nroutes: {metric: 10}"), configs.Options{})
+		"uplinks: [{name: isp1, interface: eth1, address: dhcp, gateway: lease, fwmark: 0x97000000}]\nroutes: {metric: 10}"), configs.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,19 +39,20 @@ func TestInspect(t *testing.T) {
 	for name, tt := range map[string]struct {
 		have   routes.State
 		files  fstest.MapFS
+		writes []routes.MarkWrite
 		want   string // part of the one finding; "": none
 		remedy string
 	}{
 		"all is well": {have: routes.State{
 			Links: []routes.Link{eth1}, Routes: []routes.Route{route(254, 10, 201), route(501, 0, 201), route(254, 100, 3)},
-			Rules: []routes.Rule{{Priority: 20100, Mark: 0x97, Mask: 0xff, Table: 501, Protocol: 201}, {Priority: 5210, Mark: 0x80000, Mask: 0xff0000, Table: 254}},
+			Rules: []routes.Rule{{Priority: 20100, Mark: 0x97000000, Mask: 0xff000000, Table: 501, Protocol: 201}, {Priority: 5210, Mark: 0x80000, Mask: 0xff0000, Table: 254}},
 		}},
 		"no interface":        {have: routes.State{}, want: "there is no interface eth1", remedy: "ip link"},
 		"a foreign default":   {have: routes.State{Links: []routes.Link{eth1}, Routes: []routes.Route{route(254, 10, 3)}}, want: "stands where ours belongs", remedy: "ip route del default via 10.0.0.1"},
 		"a better default":    {have: routes.State{Links: []routes.Link{eth1}, Routes: []routes.Route{route(254, 0, 3)}}, want: "wins over ours", remedy: "remove it"},
 		"our table in use":    {have: routes.State{Links: []routes.Link{eth1}, Routes: []routes.Route{route(501, 5, 3)}}, want: "table 501 holds a foreign route", remedy: "another `table:`"},
 		"a rule to our table": {have: routes.State{Links: []routes.Link{eth1}, Rules: []routes.Rule{{Priority: 100, From: netip.MustParsePrefix("10.0.0.0/8"), Table: 501}}}, want: "leads to table 501", remedy: "if-up script"},
-		"our marks in use":    {have: routes.State{Links: []routes.Link{eth1}, Rules: []routes.Rule{{Priority: 100, Mark: 1, Mask: 1, Table: 99}}}, want: "bits of our marks", remedy: "fwmark_mask"},
+		"our marks in use":    {have: routes.State{Links: []routes.Link{eth1}, Rules: []routes.Rule{{Priority: 100, Mark: 1 << 24, Mask: 1 << 24, Table: 99}}}, want: "bits of our marks", remedy: "fwmark_mask"},
 		"our priorities":      {have: routes.State{Links: []routes.Link{eth1}, Rules: []routes.Rule{{Priority: 20500, From: any4, Table: 99}}}, want: "in our range", remedy: "rule_priority"},
 		"a rule for all":      {have: routes.State{Links: []routes.Link{eth1}, Rules: []routes.Rule{{Priority: 100, Table: 52}}}, want: "sends all packets to another table", remedy: "it wins"},
 		"a foreign address": {
@@ -90,12 +92,75 @@ func TestInspect(t *testing.T) {
 		"loose": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
 			"proc/sys/net/ipv4/conf/all/rp_filter": {Data: []byte("1\n")}, "proc/sys/net/ipv4/conf/eth1/rp_filter": {Data: []byte("2\n")},
 		}},
+		// From installing the first stage: check was blind to all of these.
+		"networkd that deletes": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"proc/9/comm": {Data: []byte("systemd-network\n")},
+		}, want: "without ManageForeignRoutes=no and ManageForeignRoutingPolicyRules=no", remedy: "networkd-foreign.conf"},
+		"networkd that deletes rules": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"proc/9/comm": {Data: []byte("systemd-network\n")},
+			"usr/lib/systemd/networkd.conf.d/50-uplinkd.conf": {Data: []byte("[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n")},
+			"etc/systemd/networkd.conf.d/60-mine.conf":        {Data: []byte("[Network]\nManageForeignRoutingPolicyRules=yes\n")},
+		}, want: "runs without ManageForeignRoutingPolicyRules=no:", remedy: "restart"},
+		"networkd with the drop-in": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"proc/9/comm": {Data: []byte("systemd-network\n")},
+			"usr/lib/systemd/networkd.conf.d/50-uplinkd.conf": {Data: []byte("[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n")},
+		}},
+		"a .network file": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"etc/systemd/system/multi-user.target.wants/systemd-networkd.service": {},
+			"etc/systemd/networkd.conf":          {Data: []byte("[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n")},
+			"etc/systemd/network/20-wan.network": {Data: []byte("[Match]\nName=!eth0 eth*\n[Network]\nDHCP=yes\n")},
+		}, want: "/etc/systemd/network/20-wan.network has systemd-networkd configure eth1", remedy: "Unmanaged=yes"},
+		"a .network file that lets go": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"etc/systemd/system/multi-user.target.wants/systemd-networkd.service": {},
+			"etc/systemd/networkd.conf":              {Data: []byte("[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n")},
+			"usr/lib/systemd/network/20-wan.network": {Data: []byte("[Match]\nName=eth*\n[Network]\nDHCP=yes\n")},
+			"etc/systemd/network/10-ours.network":    {Data: []byte("[Match]\nName=eth1\n[Link]\nUnmanaged=yes\n")},
+		}},
+		"a .network file, and no networkd": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"etc/systemd/network/20-wan.network": {Data: []byte("[Match]\nName=eth1\n[Network]\nDHCP=yes\n")},
+		}},
+		"ifupdown asks for a lease": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"etc/network/interfaces.d/wan": {Data: []byte("auto eth1\niface eth1 inet dhcp\n")},
+		}, want: "/etc/network/interfaces.d/wan: iface eth1 inet dhcp", remedy: "inet manual"},
+		"ifupdown sets a gateway": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"etc/network/interfaces": {Data: []byte("iface eth0 inet static\n\tgateway 192.0.2.1\niface eth1 inet static\n\taddress 192.0.2.5/24\n\tgateway 192.0.2.1\n")},
+		}, want: "iface eth1 has a gateway", remedy: "gateway"},
+		"ifupdown lets go": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"etc/network/interfaces": {Data: []byte("auto lo\niface lo inet loopback\n# iface eth1 inet dhcp\niface eth1 inet manual\niface eth1 inet6 auto\n\tgateway fe80::1\n")},
+		}},
+		"no DNS": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"etc/resolv.conf": {Data: []byte("# nothing\nsearch example.org\n")},
+		}, want: "resolv.conf names none", remedy: "hooks/resolved"},
+		"a stub of nothing": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"etc/resolv.conf": {Data: []byte("nameserver 127.0.0.53\n")}, "run/systemd/resolve/resolv.conf": {Data: []byte("search .\n")},
+		}, want: "systemd-resolved", remedy: "hooks/resolved"},
+		"a stub of something": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
+			"etc/resolv.conf": {Data: []byte("nameserver 127.0.0.53\n")}, "run/systemd/resolve/resolv.conf": {Data: []byte("nameserver 192.0.2.53\n")},
+		}},
+		// From the attacks: ct mark 1 of a QoS class was taken for an uplink's mark.
+		"marks of ours": {
+			have:   routes.State{Links: []routes.Link{eth1}},
+			writes: []routes.MarkWrite{{Table: "ip qos", Chain: "pre", Connection: true, Bits: 0xffffffff, Sets: 0x01000000}},
+			want:   "sets bits of our marks (0xff000000): table ip qos, chain pre: ct mark set 0x1000000", remedy: "fwmark_mask",
+		},
+		"marks taken away": {
+			have:   routes.State{Links: []routes.Link{eth1}},
+			writes: []routes.MarkWrite{{Table: "ip qos", Chain: "pre", Connection: true, Bits: 0xffffffff, Sets: 1}},
+			want:   "takes our bits", remedy: "ct mark set ct mark and 0xff000000",
+		},
+		"marks of others": {
+			have: routes.State{Links: []routes.Link{eth1}},
+			writes: []routes.MarkWrite{
+				{Table: "ip qos", Chain: "pre", Connection: true, Bits: 0xff, Sets: 1}, {Table: "ip qos", Chain: "pre", Bits: 0xffffffff, Sets: 1},
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if tt.files == nil {
-				tt.files = fstest.MapFS{}
-			}
-			got := preflight.Inspect(config(t), owner, tt.have, preflight.ReadHost(tt.files, tt.have.Links))
+			files := fstest.MapFS{"etc/resolv.conf": {Data: []byte("nameserver 192.0.2.53\n")}}
+			maps.Copy(files, tt.files)
+			host := preflight.ReadHost(files, tt.have.Links, []string{"eth1"})
+			host.MarkWrites = tt.writes
+			got := preflight.Inspect(config(t), owner, tt.have, host)
 			if tt.want == "" {
 				if len(got) != 0 {
 					t.Errorf("found %+v where nothing is", got)
