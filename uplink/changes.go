@@ -36,15 +36,19 @@ func Changes(before, after State, now time.Time) []api.Event {
 func (u *Uplink) changes(old *Uplink, was, p *Path, now time.Time) []api.Event {
 	var list []api.Event
 	add := func(kind api.EventKind, from, to, reason string) {
-		list = append(list, api.Event{
+		e := api.Event{
 			Time: now, Uplink: u.Config.Name, Interface: u.Config.Interface, Address: u.assignedText(p),
 			Kind: kind, From: from, To: to, Reason: reason, Evidence: u.facts(p),
-		})
+		}
+		if l := p.Report.Lease; l != nil {
+			e.DNS, e.Domain = l.DNS, l.Domain
+		}
+		list = append(list, e)
 	}
 	if old.Admin != u.Admin && p.Family == 0 {
 		add(api.EventOrder, old.Admin.text(), u.Admin.text(), adminReason(old.Admin, u.Admin))
 	}
-	if from, to := was.Report.prefix(), p.Report.prefix(); from != to {
+	if from, to := was.Report.prefix(), p.Report.prefix(); from != to || !was.Report.sameDNS(&p.Report) {
 		add(api.EventLease, prefixText(from), prefixText(to), p.Report.Reason)
 	}
 	if old.Device.Read && !sameAssigned(old, was, u, p) {
@@ -121,6 +125,15 @@ func (u *Uplink) assignedText(p *Path) string {
 }
 
 // prefix returns the address of the lease; not valid: there is none.
+// sameDNS reports whether two leases name the same DNS servers and domain. The lease
+// itself may be no other.
+func (r *LeaseReport) sameDNS(other *LeaseReport) bool {
+	if r.Lease == nil || other.Lease == nil {
+		return true // it is the lease that has changed, if anything
+	}
+	return slices.Equal(r.Lease.DNS, other.Lease.DNS) && r.Lease.Domain == other.Lease.Domain
+}
+
 func (r *LeaseReport) prefix() netip.Prefix {
 	if r.Lease == nil {
 		return netip.Prefix{}

@@ -106,6 +106,10 @@ type Event struct {
 	To        string    `json:"to"`
 	Reason    string    `json:"reason"`
 	Evidence  []string  `json:"evidence"`
+
+	// DNS and Domain are those of the lease that the uplink has now.
+	DNS    []netip.Addr `json:"dns,omitempty"`
+	Domain string       `json:"domain,omitempty"`
 }
 
 // DHCP is the lease and the client's state.

@@ -182,10 +182,15 @@ func environment(e api.Event) []string {
 	if names := eventNames(e); len(names) > 0 {
 		name = names[0]
 	}
+	servers := make([]string, len(e.DNS))
+	for i, a := range e.DNS {
+		servers[i] = a.String()
+	}
 	return []string{
 		"UPLINKD_EVENT=" + name, "UPLINKD_UPLINK=" + e.Uplink, "UPLINKD_INTERFACE=" + e.Interface,
 		"UPLINKD_ADDRESS=" + e.Address, "UPLINKD_FROM=" + e.From, "UPLINKD_TO=" + e.To,
 		"UPLINKD_REASON=" + plain(e.Reason), fmt.Sprintf("UPLINKD_ID=%d", e.ID),
+		"UPLINKD_DNS=" + strings.Join(servers, " "), "UPLINKD_DOMAIN=" + plain(e.Domain),
 	}
 }
 

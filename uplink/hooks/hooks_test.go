@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,15 +76,16 @@ func until(t *testing.T, what string, met func() bool) {
 var down = api.Event{
 	ID: 7, Uplink: "isp1", Interface: "eth1", Address: "192.0.2.5/24", Kind: "state", From: "up", To: "down",
 	Reason: "the gateway `rm -rf /` $HOME \"says\" no",
+	DNS:    []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("192.0.2.54")}, Domain: "isp.$(example)`",
 }
 
 // A program gets its arguments and an environment, and nothing else; what it says
 // is logged.
 func TestRun(t *testing.T) {
-	path := program(t, `echo "$1|$2|$#|$UPLINKD_EVENT|$UPLINKD_UPLINK|$UPLINKD_INTERFACE|$UPLINKD_ADDRESS|$UPLINKD_FROM|$UPLINKD_TO|$UPLINKD_REASON|$HOME|$PWD"`)
+	path := program(t, `echo "$1|$2|$#|$UPLINKD_EVENT|$UPLINKD_UPLINK|$UPLINKD_INTERFACE|$UPLINKD_ADDRESS|$UPLINKD_FROM|$UPLINKD_TO|$UPLINKD_REASON|$UPLINKD_DNS|$UPLINKD_DOMAIN|$HOME|$PWD"`)
 	r, log := start(t, hooks.Hook{Run: []string{path, "a b", "*"}, On: []string{"down"}, Timeout: time.Second})
 	r.Tell(down)
-	want := "a b|*|2|down|isp1|eth1|192.0.2.5/24|up|down|the gateway rm -rf / HOME says no||/"
+	want := "a b|*|2|down|isp1|eth1|192.0.2.5/24|up|down|the gateway rm -rf / HOME says no|192.0.2.53 192.0.2.54|isp.(example)||/"
 	until(t, "the output is logged", func() bool { return strings.Contains(log.String(), want) })
 }
 
@@ -208,5 +210,36 @@ func TestShippedHooks(t *testing.T) {
 	}
 	if out := shipped(t, "reload-danted", nil, filepath.Join(dir, "none")); !strings.Contains(out, "nobody to tell") {
 		t.Errorf("without danted: %s", out)
+	}
+}
+
+// The hook for systemd-resolved, with a resolvectl that only notes what it is asked; it
+// was tried by hand with the real one.
+func TestResolvedHook(t *testing.T) {
+	dir := t.TempDir()
+	asked := filepath.Join(dir, "asked")
+	fake := "#!/bin/sh\n[ $# = 2 ] && [ $1 = dns ] && { cat " + dir + "/present; exit; }\necho \"$@\" >> " + asked + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "resolvectl"), []byte(fake), 0o755); err != nil { //nolint:gosec // to be run
+		t.Fatal(err)
+	}
+	give := "dns eth1 192.0.2.53 192.0.2.54\ndomain eth1 \ndefault-route eth1 yes\n"
+	for _, tt := range []struct{ event, dns, present, want string }{
+		{"up", "192.0.2.53 192.0.2.54", "Link 2 (eth1):\n", give},
+		{"down", "192.0.2.53", "Link 2 (eth1): 192.0.2.53\n", "revert eth1\n"},
+		{"lease", "192.0.2.53 192.0.2.54", "Link 2 (eth1):\n", ""}, // not up yet
+		{"lease", "192.0.2.53 192.0.2.54", "Link 2 (eth1): 192.0.2.9\n", give},
+		{"lease", "", "Link 2 (eth1): 192.0.2.9\n", "revert eth1\n"},
+		{"up", "", "Link 2 (eth1):\n", "revert eth1\n"},
+	} {
+		_ = os.Remove(asked)
+		if err := os.WriteFile(filepath.Join(dir, "present"), []byte(tt.present), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		shipped(t, "resolved", []string{
+			"PATH=" + dir + ":/usr/bin:/bin", "UPLINKD_EVENT=" + tt.event, "UPLINKD_INTERFACE=eth1", "UPLINKD_DNS=" + tt.dns,
+		})
+		if got, _ := os.ReadFile(asked); string(got) != tt.want {
+			t.Errorf("%s with %q: asked\n%s\nwant\n%s", tt.event, tt.dns, got, tt.want)
+		}
 	}
 }
