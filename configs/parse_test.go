@@ -207,6 +207,9 @@ func TestBad(t *testing.T) {
 		"bandwidth":         {head + ", bandwidth: fast}", "f.yaml:2:86: uplink a: bandwidth: \"fast\": must be bits a second with their unit, such as 100Mbit"},
 		"balance":           {head + "}\nroutes: {balance: luck}", "f.yaml:3:19: routes.balance: \"luck\": must be static or response-time or least-traffic or least-connections"},
 		"client id":         {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {client_id: 'hex:0g'}}]", "f.yaml:1:87: uplink a: dhcp.client_id: \"hex:0g\": after hex: must stand at least two bytes in hexadecimal digits, the type first"},
+		// Two of them are wrong; it said "of 2 targets".
+		"quorum with bad ones": {head + ", probe: {quorum: 4, targets: [gateway, 192.0.2.9, nonsense, 'tcp://x']}}", `f.yaml:2:124: uplink a: probe.targets[2]: "nonsense": must be gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name or exec:/path
+f.yaml:2:134: uplink a: probe.targets[3]: "tcp://x": must be tcp://IP:port`},
 		"quorum too high":   {head + "}\nprobe: {quorum: 2}", "f.yaml:3:17: probe.quorum: quorum 2 of 1 targets: must be at most as many as there are targets"},
 		"no unit":           {head + "}\nprobe: {interval: 500}", "f.yaml:3:19: probe.interval: \"500\": must be a number with its unit, such as 500ms or 2s"},
 		"interval too fast": {head + "}\nprobe: {interval: 1ms}", "f.yaml:3:19: probe.interval: 1ms: must be 10ms to 1h0m0s"},

@@ -225,6 +225,9 @@ func (p *parser) checkProbe(probe Probe, at map[string]value) {
 	}
 	p.checkLimits(probe, at)
 	targets := len(probe.Targets)
+	if v, ok := at["targets"]; ok {
+		targets = max(targets, len(v.node.Content)) // those that are wrong have been told
+	}
 	if place, ok := firstOf(at, "quorum", "targets"); ok && probe.Quorum > targets && targets > 0 {
 		p.fail(place, "quorum %d of %d targets: must be at most as many as there are targets",
 			probe.Quorum, targets)

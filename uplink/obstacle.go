@@ -23,7 +23,7 @@ func (u *Uplink) obstacle(p *Path) obstacle {
 	case link.Index == 0:
 		return obstacle{reason: fmt.Sprintf("there is no interface %s", name)}
 	case !link.Up && u.Device.UpIndex == link.Index:
-		return obstacle{reason: fmt.Sprintf("%s is administratively down", name)}
+		return obstacle{reason: fmt.Sprintf("%s is administratively down: ip link set %s up", name, name)}
 	case !link.Up:
 		return obstacle{reason: fmt.Sprintf("%s is being set up", name), passing: true}
 	case !link.Carrier:

@@ -67,6 +67,11 @@ func TestExitCodes(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("uplinks: [{name: a, interface: eth1, address: dhcp, weight: 0}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	good := filepath.Join(t.TempDir(), "good.yaml")
+	text := "uplinks: [{name: isp1, interface: eth1, address: dhcp, gateway: lease}]\n"
+	if err := os.WriteFile(good, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	socket := filepath.Join(t.TempDir(), "none")
 	for _, tt := range []struct {
 		args []string
@@ -77,6 +82,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"version", "--json"}, 0, `"version"`},
 		{[]string{"--help"}, 0, "Available Commands"},
 		{[]string{"completion", "bash"}, 0, "bash completion"},
+		{[]string{"__complete", "drain", "-c", good, ""}, 0, "isp1\n"},
+		{[]string{"__complete", "weight", "-c", good, "isp1", ""}, 0, ":4\n"},
 		{[]string{"--version"}, 0, "uplinkd "},
 		{[]string{"statsu"}, 2, `unknown command "statsu": did you mean status?`},
 		{[]string{"check", bad}, 1, "weight"},
@@ -89,7 +96,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"ping", "isp1", "--count", "0"}, 2, "count must be"},
 		{[]string{"disable"}, 2, "UPLINK is missing"},
 		{[]string{"disable", ""}, 2, "UPLINK is empty"},
-		{[]string{"completion"}, 2, ""},
+		{[]string{"completion"}, 2, "name bash, zsh, fish or powershell"},
 		{[]string{"completion", "frob"}, 2, "frob"},
 		{[]string{"help", "frob"}, 2, "frob"},
 		{[]string{"run", "-c", missing}, 1, missing},

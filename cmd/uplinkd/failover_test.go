@@ -212,7 +212,7 @@ func TestAdminDown(t *testing.T) {
 	b.ok(b.world.Host().SetLink("eth1", false))
 	b.untilStates(2*time.Second, "down", "up")
 	time.Sleep(200 * time.Millisecond)
-	if s := b.status(); s.Uplinks[0].State != "down" || s.Uplinks[0].Reason != "eth1 is administratively down" {
+	if s := b.status(); s.Uplinks[0].State != "down" || s.Uplinks[0].Reason != "eth1 is administratively down: ip link set eth1 up" {
 		t.Errorf("%s: %s", s.Uplinks[0].State, s.Uplinks[0].Reason)
 	}
 	if _, err := b.world.Dial(1, time.Second); err != nil {

@@ -298,7 +298,7 @@ func TestAdminDownOutlivesACrash(t *testing.T) {
 	b.kill(syscall.SIGKILL)
 	b.start()
 	b.untilStates(5*time.Second, "down", "up")
-	if s := b.status(); s.Uplinks[0].Reason != "eth1 is administratively down" {
+	if s := b.status(); s.Uplinks[0].Reason != "eth1 is administratively down: ip link set eth1 up" {
 		t.Errorf("reason %q", s.Uplinks[0].Reason)
 	}
 }

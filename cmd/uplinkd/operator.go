@@ -47,6 +47,7 @@ func orderCommand(c *common, cmd *cobra.Command, lasting bool) *cobra.Command {
 	if cmd.Args == nil {
 		cmd.Args = named("UPLINK")
 	}
+	cmd.ValidArgsFunction = c.uplinkNames
 	if cmd.RunE == nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			return c.client().Command(cmd.Context(), args[0], o)
@@ -90,7 +91,7 @@ func drainCommand(c *common) *cobra.Command {
 		Long: "Give an uplink no new connections, and leave it those it has, until enable.\n" + remembered + "\n" +
 			"With --wait the command ends when none are left: TCP connections of this host, and flows\n" +
 			"that are translated to the uplink's address.",
-		Args: named("UPLINK"),
+		Args: named("UPLINK"), ValidArgsFunction: c.uplinkNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client := c.client()
 			if err := client.Command(cmd.Context(), args[0], api.Command{Action: api.Drain, For: length}); err != nil {
@@ -169,7 +170,7 @@ func weightCommand(c *common) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "weight UPLINK N", Short: "Give an uplink another weight, 1 to 256, or `default` for the configured one",
 		Long: "Give an uplink another weight, 1 to 256, or `default` for the configured one.\n" + remembered,
-		Args: named("UPLINK", "N"),
+		Args: named("UPLINK", "N"), ValidArgsFunction: c.uplinkNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o := api.Command{Action: api.Weight, For: length}
 			if args[1] != "default" {

@@ -17,7 +17,7 @@ func pingCommand(c *common) *cobra.Command {
 	var count int
 	var interval, timeout time.Duration
 	cmd := &cobra.Command{
-		Use: "ping UPLINK [ADDRESS]", Short: "Ping out of one uplink", Args: pingArgs,
+		Use: "ping UPLINK [ADDRESS]", Short: "Ping out of one uplink", Args: pingArgs, ValidArgsFunction: c.uplinkNames,
 		Long: "Ping an address, the uplink's gateway if none is given, from the uplink's own address:\n" +
 			"it sees what a program sees that is bound to that address.",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -81,7 +82,11 @@ func newRoot(io stdio) *cobra.Command {
 		case "completion":
 			cmd.Args = cobra.ArbitraryArgs
 			cmd.RunE = func(_ *cobra.Command, args []string) error {
-				return usageError{fmt.Errorf("%q is no shell known here: name bash, zsh, fish or powershell", args)}
+				const shells = "name bash, zsh, fish or powershell"
+				if len(args) == 0 {
+					return usageError{errors.New("SHELL is missing: " + shells)}
+				}
+				return usageError{fmt.Errorf("%q is no shell known here: %s", args[0], shells)}
 			}
 		}
 	}
@@ -141,6 +146,22 @@ func named(names ...string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// uplinkNames completes an uplink's name, as the configuration has them.
+func (c *common) uplinkNames(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	config, err := c.load()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp // what is wrong with it is for check to say
+	}
+	names := make([]string, len(config.Uplinks))
+	for i := range config.Uplinks {
+		names[i] = config.Uplinks[i].Name
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func (c *common) flagConfig(cmd *cobra.Command) {

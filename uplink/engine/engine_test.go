@@ -372,7 +372,7 @@ func TestHardEvidenceCountsAtOnce(t *testing.T) {
 		reason string
 	}{
 		"carrier":   {func(s *routes.State) { s.Links[0].Carrier = false }, "eth1 has no carrier"},
-		"admin":     {func(s *routes.State) { s.Links[0].Up = false }, "eth1 is administratively down"},
+		"admin":     {func(s *routes.State) { s.Links[0].Up = false }, "eth1 is administratively down: ip link set eth1 up"},
 		"interface": {func(s *routes.State) { s.Links = s.Links[1:] }, "there is no interface eth1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -91,6 +91,11 @@ func (i *inspector) add(severity Severity, uplink, what, remedy string) {
 }
 
 func (i *inspector) uplink(u *configs.Uplink) {
+	if p := &u.Probe; p.Timeout > p.Interval {
+		i.add(Warning, u.Name, fmt.Sprintf("probe.timeout %s is longer than probe.interval %s: the next is sent "+
+			"before the last is given up, and a fault is seen late", p.Timeout, p.Interval),
+			"lower timeout to what a round trip takes at its worst, or raise interval")
+	}
 	link, ok := i.have.Link(u.Interface)
 	if !ok {
 		i.add(Warning, u.Name, fmt.Sprintf("there is no interface %s now", u.Interface),

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"uplinkd/configs"
 	"uplinkd/routes"
@@ -37,11 +38,12 @@ func route(table, metric uint32, protocol uint8) routes.Route {
 
 func TestInspect(t *testing.T) {
 	for name, tt := range map[string]struct {
-		have   routes.State
-		files  fstest.MapFS
-		writes []routes.MarkWrite
-		want   string // part of the one finding; "": none
-		remedy string
+		have    routes.State
+		files   fstest.MapFS
+		writes  []routes.MarkWrite
+		timeout time.Duration
+		want    string // part of the one finding; "": none
+		remedy  string
 	}{
 		"all is well": {have: routes.State{
 			Links: []routes.Link{eth1}, Routes: []routes.Route{route(254, 10, 201), route(501, 0, 201), route(254, 100, 3)},
@@ -154,13 +156,18 @@ func TestInspect(t *testing.T) {
 				{Table: "ip qos", Chain: "pre", Connection: true, Bits: 0xff, Sets: 1}, {Table: "ip qos", Chain: "pre", Bits: 0xffffffff, Sets: 1},
 			},
 		},
+		"a timeout longer than the interval": {
+			have: routes.State{Links: []routes.Link{eth1}}, timeout: 10 * time.Second, want: "longer than probe.interval", remedy: "lower timeout",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := fstest.MapFS{"etc/resolv.conf": {Data: []byte("nameserver 192.0.2.53\n")}}
 			maps.Copy(files, tt.files)
 			host := preflight.ReadHost(files, tt.have.Links, []string{"eth1"})
 			host.MarkWrites = tt.writes
-			got := preflight.Inspect(config(t), owner, tt.have, host)
+			c := config(t)
+			c.Uplinks[0].Probe.Timeout = max(c.Uplinks[0].Probe.Timeout, tt.timeout)
+			got := preflight.Inspect(c, owner, tt.have, host)
 			if tt.want == "" {
 				if len(got) != 0 {
 					t.Errorf("found %+v where nothing is", got)
