@@ -134,6 +134,12 @@ type Probe struct {
 	UpAfter   int           // answers in a row
 	Quorum    int           // how many targets must answer: 1..len(Targets)
 
+	// By the learned rule a silence means down that is longer than the link has survived,
+	// and no shorter than DownWithin; one of DownWithinMax always does. Timeout and
+	// DownAfter are of the fixed rule.
+	Rule                      ProbeRule
+	DownWithin, DownWithinMax time.Duration
+
 	// What a target that answers must keep, each with what it must come back to.
 	// Zero is no limit.
 	MaxLoss, ReturnLoss     int // percent, of the last 100
@@ -149,6 +155,15 @@ type Probe struct {
 	// FlapWindow. It doubles with each further one, up to HoldDownMax.
 	HoldDown, HoldDownMax, FlapWindow time.Duration
 }
+
+// A ProbeRule says how misses lead to a verdict.
+type ProbeRule uint8
+
+// The rules.
+const (
+	RuleLearned ProbeRule = iota // by what the link has been like
+	RuleFixed                    // by timeout, confirm and down_after
+)
 
 // Expect is what an HTTP target must answer.
 type Expect struct {

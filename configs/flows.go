@@ -34,7 +34,7 @@ type Hook struct {
 }
 
 // HookEvents are what hooks may be run on.
-var HookEvents = []string{"lease", "address", "up", "down", "switch"}
+var HookEvents = []string{"lease", "address", "up", "down", "doubtful", "switch"}
 
 const (
 	hookMost           = 20

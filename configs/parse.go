@@ -22,6 +22,7 @@ type Options struct {
 var (
 	defaultProbe = Probe{
 		Interval: 500 * time.Millisecond, Timeout: 400 * time.Millisecond, Confirm: 100 * time.Millisecond,
+		DownWithin: time.Second, DownWithinMax: 10 * time.Second,
 		DownAfter: 3, UpAfter: 5, MaxLoss: 15, ReturnLoss: returnUnset, ExecTimeout: 5 * time.Second, Passive: true,
 		HoldDown: 2 * time.Second, HoldDownMax: 5 * time.Minute, FlapWindow: 10 * time.Minute,
 	}

@@ -31,7 +31,7 @@ func TestShippedExample(t *testing.T) {
 	}
 	probe := configs.Probe{
 		Targets: []configs.Target{configs.Gateway}, Interval: 500 * time.Millisecond, Timeout: 400 * time.Millisecond,
-		Confirm: 100 * time.Millisecond, DownAfter: 3, UpAfter: 5, Quorum: 1, MaxLoss: 15, ReturnLoss: 5,
+		Confirm: 100 * time.Millisecond, DownWithin: time.Second, DownWithinMax: 10 * time.Second, DownAfter: 3, UpAfter: 5, Quorum: 1, MaxLoss: 15, ReturnLoss: 5,
 		ExecTimeout: 5 * time.Second, Passive: true, HoldDown: 2 * time.Second, HoldDownMax: 5 * time.Minute,
 		FlapWindow: 10 * time.Minute,
 	}
@@ -213,7 +213,7 @@ f.yaml:2:134: uplink a: probe.targets[3]: "tcp://x": must be tcp://IP:port`},
 		"quorum too high":   {head + "}\nprobe: {quorum: 2}", "f.yaml:3:17: probe.quorum: quorum 2 of 1 targets: must be at most as many as there are targets"},
 		"no unit":           {head + "}\nprobe: {interval: 500}", "f.yaml:3:19: probe.interval: \"500\": must be a number with its unit, such as 500ms or 2s"},
 		"interval too fast": {head + "}\nprobe: {interval: 1ms}", "f.yaml:3:19: probe.interval: 1ms: must be 10ms to 1h0m0s"},
-		"too many waiting":  {head + "}\nprobe: {timeout: 1m}", "f.yaml:3:18: probe.timeout: timeout 1m0s with a probe every 100ms: more than 200 would wait for their answer: lower timeout or raise confirm"},
+		"too many waiting":  {head + "}\nprobe: {rule: fixed, timeout: 1m}", "f.yaml:3:31: probe.timeout: timeout 1m0s with a probe every 100ms: more than 200 would wait for their answer: lower timeout or raise confirm"},
 		"interface name":    {"uplinks: [{name: a, interface: ../eth1, address: dhcp, gateway: lease}]", "f.yaml:1:32: uplink a: interface: \"../eth1\": must be an interface's name, at most 15 bytes"},
 		"no uplink":         {"uplinks: [{name: a, interface: all, address: dhcp, gateway: lease}]", "f.yaml:1:32: uplink a: interface: \"all\" is no way to the Internet: name the interface that the provider is on"},
 		"relative socket":   {head + "}\ncontrol: {socket: s}", "f.yaml:3:19: control.socket: \"s\": must be an absolute path of at most 107 bytes"},

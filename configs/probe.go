@@ -38,6 +38,9 @@ func (p *parser) readProbe(v value, to *Probe, at map[string]value) {
 	limit := func(key string, to *time.Duration) func(value) {
 		return noted(key, func(v value) { setDuration(p, v, to, 0, time.Minute) })
 	}
+	silence := func(key string, to *time.Duration) func(value) {
+		return noted(key, func(v value) { setDuration(p, v, to, downWithinLeast, time.Minute) })
+	}
 	p.mapping(v, map[string]func(value){
 		"targets":    noted("targets", func(v value) { p.readTargets(v, to) }),
 		"interval":   pace("interval", &to.Interval),
@@ -46,6 +49,10 @@ func (p *parser) readProbe(v value, to *Probe, at map[string]value) {
 		"down_after": streak(&to.DownAfter),
 		"up_after":   streak(&to.UpAfter),
 		"quorum":     noted("quorum", func(v value) { p.readQuorum(v, to) }),
+
+		"rule":            noted("rule", func(v value) { setWord(p, v, &to.Rule, "learned", "fixed") }),
+		"down_within":     silence("down_within", &to.DownWithin),
+		"down_within_max": silence("down_within_max", &to.DownWithinMax),
 
 		"max_loss":      noted("max_loss", func(v value) { setInteger(p, v, &to.MaxLoss, 0, 100) }),
 		"return_loss":   noted("return_loss", func(v value) { setInteger(p, v, &to.ReturnLoss, 0, 100) }),
@@ -62,6 +69,9 @@ func (p *parser) readProbe(v value, to *Probe, at map[string]value) {
 		"flap_window":   func(v value) { setDuration(p, v, &to.FlapWindow, time.Second, 24*time.Hour) },
 	})
 }
+
+// downWithinLeast is what three probes and a link that answers in no time take.
+const downWithinLeast = 200 * time.Millisecond
 
 // returnUnset is a return_loss that the file does not give.
 const returnUnset = -1
@@ -217,7 +227,7 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9
 // checkProbe looks at what a probe's keys are together. at has the places of
 // those that were given here; what was inherited has been looked at before.
 func (p *parser) checkProbe(probe Probe, at map[string]value) {
-	if place, ok := firstOf(at, "timeout", "confirm", "interval"); ok {
+	if place, ok := firstOf(at, "timeout", "confirm", "interval", "rule"); ok && probe.Rule == RuleFixed {
 		if most := inFlightMost * min(probe.Confirm, probe.Interval); probe.Timeout > most {
 			p.fail(place, "timeout %s with a probe every %s: more than %d would wait for their answer: "+
 				"lower timeout or raise confirm", probe.Timeout, min(probe.Confirm, probe.Interval), inFlightMost)
@@ -244,6 +254,7 @@ func (p *parser) checkLimits(probe Probe, at map[string]value) {
 		{"max_rtt", "return_rtt", probe.MaxRTT == 0 || probe.ReturnRTT < probe.MaxRTT},
 		{"max_jitter", "return_jitter", probe.MaxJitter == 0 || probe.ReturnJitter < probe.MaxJitter},
 		{"hold_down_max", "hold_down", probe.HoldDown <= probe.HoldDownMax},
+		{"down_within_max", "down_within", probe.DownWithin <= probe.DownWithinMax},
 	} {
 		if place, found := firstOf(at, l.back, l.limit); found && !l.ok {
 			p.fail(place, "%s must lie below %s", l.back, l.limit)

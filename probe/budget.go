@@ -35,7 +35,7 @@ func (p *purse) pace(pace Pace, targets int, cost float64) Pace {
 		return pace
 	}
 	least := time.Duration(float64(month) * cost * float64(targets) / (0.8 * float64(p.budget)))
-	pace.Interval = max(pace.Interval, least)
+	pace.Interval, pace.Exact = max(pace.Interval, least), true
 	if p.bytes < 0 {
 		pace.Confirm = pace.Interval
 	}

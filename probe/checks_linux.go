@@ -93,7 +93,7 @@ func (c *checks) Send(target int, seq uint16) error {
 	}
 	c.running.Go(func() {
 		defer c.busy[target].Add(-1)
-		limit := c.spec.Pace.Timeout
+		limit := c.spec.Pace.limit()
 		if t.Kind == Exec {
 			limit = t.Limit
 		}

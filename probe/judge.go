@@ -26,6 +26,15 @@ type Pace struct {
 	Confirm   time.Duration // pace while the verdict is not clear
 	DownAfter int           // misses in a row
 	UpAfter   int           // answers in a row
+
+	// Exact is of a budget: no probe is sent before its time. Otherwise steady ones are
+	// moved so that those of all uplinks fall together.
+	Exact bool
+
+	// Of the learned rule: a silence that is no longer than DownWithin never means down,
+	// and one of DownWithinMax always.
+	Rule                      Rule
+	DownWithin, DownWithinMax time.Duration
 }
 
 // Limits are what a target that answers must keep, each with the value it must
@@ -55,6 +64,7 @@ type judge struct {
 	answers int       // in a row
 	misses  int       // in a row
 	since   time.Time // when the first of the misses in a row was sent
+	silence bool      // it was a silence that led down, by the learned rule
 
 	// recent is what the slow path looks at: each answer, and each miss until the
 	// run of misses has said all there is to say.
@@ -70,13 +80,34 @@ func (j *judge) verdict() Verdict {
 	return j.run
 }
 
-// answer counts one answered probe.
-func (j *judge) answer(upAfter int) {
+// answer counts one answered probe, for the slow path too if counted.
+func (j *judge) answer(upAfter int, counted bool) {
 	j.misses, j.since = 0, time.Time{}
 	j.answers = min(j.answers+1, upAfter)
-	j.recent.add(true)
+	if counted {
+		j.recent.add(true)
+	}
 	if j.run != Up && j.answers >= upAfter {
-		j.run = Up
+		j.run, j.silence = Up, false
+	}
+}
+
+// fall is the verdict on a silence, by the learned rule.
+func (j *judge) fall() { j.run, j.answers, j.silence = Down, 0, true }
+
+// overdue counts one probe, sent at sent, whose answer may still come: by the learned
+// rule misses lead down only what has never been up.
+func (j *judge) overdue(sent time.Time, downAfter int, counted bool) {
+	if j.misses == 0 {
+		j.since = sent
+	}
+	j.answers = 0
+	j.misses++
+	if counted {
+		j.lost()
+	}
+	if j.run == Unknown && j.misses >= downAfter {
+		j.run = Down
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"uplinkd/internal/latest"
@@ -28,27 +29,27 @@ type Prober struct {
 
 	specs       *latest.Box[*Spec] // nil: nothing to probe
 	unreachable chan string        // size 1
+	wonders     latest.Wake        // what is sent gets no answer
+	doubted     atomic.Bool        // since
 
 	mu       sync.Mutex // guards what follows
 	statuses []TargetStatus
 	interval time.Duration // the steady pace, which a budget may have stretched
 
 	// Owned by Run.
-	current *Spec
+	machine Machine
 	conn    Conn
-	targets []target
-	told    []Evidence
 	opened  time.Time // when opening was last tried
-	connErr string
-	purse   purse
-	paced   Pace // of current, after the budget
 }
 
 // New returns a Prober that starts nothing. changed is called from Run's
 // goroutine when a target's verdict, or the doubt about it, changes, and must not
 // block.
 func New(open Opener, changed func(Change)) *Prober {
-	return &Prober{open: open, changed: changed, specs: latest.New[*Spec](), unreachable: make(chan string, 1)}
+	return &Prober{
+		open: open, changed: changed, specs: latest.New[*Spec](), unreachable: make(chan string, 1),
+		wonders: latest.NewWake(),
+	}
 }
 
 // Set says what to probe from now on; nil: nothing. Within a series what was
@@ -64,6 +65,17 @@ func (p *Prober) Unreachable(reason string) {
 	default: // somebody has just said so
 	}
 }
+
+// Wonder says that what this host sends by the uplink gets no answer: all targets are
+// asked at once. It decides nothing. It does not block.
+func (p *Prober) Wonder() {
+	p.doubted.Store(false)
+	p.wonders.Set()
+}
+
+// DoubtedSinceWonder reports whether there has been doubt about a target since Wonder was
+// last called.
+func (p *Prober) DoubtedSinceWonder() bool { return p.doubted.Load() }
 
 // Status returns what is known of each target. The slice is the caller's.
 func (p *Prober) Status() []TargetStatus {
@@ -104,16 +116,16 @@ func (p *Prober) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-p.specs.Ready():
-			if spec, ok := p.specs.Take(); ok {
-				p.adopt(spec)
+			if spec, ok := p.specs.Take(); ok && p.machine.Set(spec) {
+				p.close()
+				p.opened = time.Time{}
 			}
 		case r := <-answers:
 			p.receive(r)
 		case reason := <-p.unreachable:
-			for i := range p.targets {
-				p.targets[i].err = reason
-				p.targets[i].refuse(time.Now(), p.current.Pace.DownAfter)
-			}
+			p.machine.Refuse(time.Now(), reason)
+		case <-p.wonders:
+			p.machine.Wonder()
 		case <-timer.C:
 		}
 		p.drain(answers)
@@ -126,11 +138,14 @@ func (p *Prober) Run(ctx context.Context) error {
 			timer.Reset(starved / 10)
 			continue
 		}
-		p.repace(now)
-		p.expire(now)
-		planned = p.send(now)
-		p.tell(now)
-		p.publish()
+		planned = p.machine.Turn(now, p.send)
+		if change, ok := p.machine.News(now); ok {
+			if slices.ContainsFunc(change.Targets, func(e Evidence) bool { return e.Doubtful }) {
+				p.doubted.Store(true)
+			}
+			p.changed(change)
+		}
+		p.publish(now)
 		timer.Reset(time.Until(planned))
 	}
 }
@@ -169,45 +184,20 @@ func (p *Prober) close() {
 	}
 }
 
-// adopt takes the newest Spec over.
-func (p *Prober) adopt(spec *Spec) {
-	old := p.current
-	p.current = spec
-	if spec != nil && old != nil && old.Series == spec.Series {
-		if !old.sameSockets(spec) {
-			p.close() // its sockets and checks go by the old ones
-			p.opened = time.Time{}
-			for i := range p.targets {
-				p.targets[i].abandon()
-			}
-		}
-		return
-	}
-	p.close()
-	p.opened, p.connErr = time.Time{}, ""
-	p.targets, p.told = nil, nil
-	if spec == nil {
-		return
-	}
-	p.targets, p.told = make([]target, len(spec.Targets)), make([]Evidence, len(spec.Targets))
-	for i, what := range spec.Targets {
-		p.targets[i].what = what
-	}
-}
-
 // reopen sees to it that there is a Conn while there is something to probe. An
 // interface that vanished gives errors until another Spec names its successor.
 func (p *Prober) reopen(now time.Time, read func(Conn)) {
-	if p.current == nil || p.conn != nil || now.Sub(p.opened) < reopenAfter {
+	m := &p.machine
+	if m.current == nil || p.conn != nil || now.Sub(p.opened) < reopenAfter {
 		return
 	}
 	p.opened = now
-	conn, err := p.open(*p.current)
+	conn, err := p.open(*m.current)
 	if err != nil {
-		p.connErr = err.Error()
+		m.connErr = err.Error()
 		return
 	}
-	p.conn, p.connErr = conn, ""
+	p.conn, m.connErr = conn, ""
 	read(conn)
 }
 
@@ -216,117 +206,23 @@ func (p *Prober) receive(r received) {
 	case r.conn != p.conn: // from a Conn given up meanwhile
 	case r.err != nil:
 		p.close()
-		p.connErr = r.err.Error()
-	case r.answer.Target >= 0 && r.answer.Target < len(p.targets):
-		t := &p.targets[r.answer.Target]
-		p.purse.spend(uint64(r.answer.Bytes))
-		t.accept(r.answer, p.current.Pace)
-		t.weigh(p.current.Limits, &t.rtt)
+		p.machine.connErr = r.err.Error()
+	default:
+		p.machine.Receive(r.answer)
 	}
 }
 
-// repace follows the budget.
-func (p *Prober) repace(now time.Time) {
-	if p.current == nil {
-		p.paced = Pace{}
-		return
-	}
-	p.purse.budget = p.current.Budget
-	p.purse.fill(now)
-	sends, bytes := uint64(0), uint64(0)
-	for i := range p.targets {
-		sends += p.targets[i].sends
-		bytes += p.targets[i].bytes
-	}
-	cost := float64(probeCost)
-	if sends > 0 {
-		cost = max(cost/2, float64(bytes)/float64(sends))
-	}
-	p.paced = p.purse.pace(p.current.Pace, len(p.targets), cost)
-}
-
-// expire counts the probes whose time is up as missed, in the order they were sent.
-func (p *Prober) expire(now time.Time) {
-	for i := range p.targets {
-		t := &p.targets[i]
-		t.expire(p.current.Pace, now)
-		if p.current.Void&(1<<i) != 0 {
-			t.recent = history{}
-		}
-		t.weigh(p.current.Limits, &t.rtt)
-	}
-}
-
-// tell reports what is new about any target's verdict, or the doubt about it.
-func (p *Prober) tell(now time.Time) {
-	changed := false
-	for i := range p.targets {
-		t, told := &p.targets[i], &p.told[i]
-		verdict, suspect := t.verdict(), t.suspect(p.paced, now)
-		if verdict != told.Verdict || suspect != told.Suspect {
-			changed = true
-			*told = Evidence{
-				Verdict: verdict, Suspect: suspect, Reason: t.reason(&t.rtt), FirstMiss: t.since, Misses: t.misses,
-				LastRTT: t.last, Err: p.errorOf(t),
-			}
-		}
-	}
-	if changed {
-		p.changed(Change{Series: p.current.Series, At: now, Targets: slices.Clone(p.told)})
-	}
-}
-
-func (p *Prober) errorOf(t *target) string {
-	if p.connErr != "" {
-		return p.connErr
-	}
-	return t.err
-}
-
-// send sends what is due, all of it in one burst, and returns when to look again.
-func (p *Prober) send(now time.Time) time.Time {
-	next := now.Add(time.Hour)
-	for i := range p.targets {
-		t := &p.targets[i]
-		hurry := p.current.Hurry&(1<<i) != 0
-		if !t.due(p.paced, hurry).After(now) {
-			p.sendTo(i, t, now)
-		}
-		next = earliest(next, t.due(p.paced, hurry))
-		if pending, ok := t.pending(); ok {
-			next = earliest(next, t.deadline(pending, p.current.Pace))
-		}
-	}
-	return next
-}
-
-func (p *Prober) sendTo(i int, t *target, now time.Time) {
-	seq := t.begin(now)
-	t.err = p.connErr
+func (p *Prober) send(target int, seq uint16) error {
 	if p.conn == nil {
-		return
+		return nil // it is about to be opened; what cannot be sent is missed
 	}
-	if t.what.Kind == ICMP {
-		t.bytes += ipv4Header + echoSize // and as much again when it is answered
-		p.purse.spend(ipv4Header + echoSize)
-	}
-	if err := p.conn.Send(i, seq); err != nil {
-		t.err = err.Error()
-	}
+	return p.conn.Send(target, seq)
 }
 
 // publish makes what is known readable for Status.
-func (p *Prober) publish() {
+func (p *Prober) publish(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.interval = p.paced.Interval
-	p.statuses = p.statuses[:0]
-	for i := range p.targets {
-		t := &p.targets[i]
-		p.statuses = append(p.statuses, TargetStatus{
-			Target: t.what.Name, Verdict: t.verdict(), Reason: t.reason(&t.rtt),
-			RTT: t.rtt.smoothed, Jitter: t.rtt.jitter,
-			Sent: t.sends, Received: t.receives, Bytes: t.bytes, Loss: t.history.loss(), Err: p.errorOf(t),
-		})
-	}
+	p.interval = p.machine.paced.Interval
+	p.statuses = p.machine.statuses(p.statuses[:0], now)
 }

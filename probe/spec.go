@@ -71,6 +71,10 @@ type Spec struct {
 	Limits    Limits
 	Budget    uint64 // bytes in 30 days; 0: no limit
 
+	// Learned is what earlier series have learned of each target; it may be shorter.
+	// It counts at the begin of a series, and does not make two Specs different.
+	Learned []Character
+
 	// Hurry has a bit for each target that others want to know about: it is
 	// probed at the pace of confirm.
 	Hurry uint64
@@ -93,7 +97,7 @@ func (s *Spec) Equal(other *Spec) bool {
 
 // sameSockets reports whether a Conn of s serves for other too.
 func (s *Spec) sameSockets(other *Spec) bool {
-	return s.Source == other.Source && s.Mark == other.Mark && s.Pace.Timeout == other.Pace.Timeout &&
+	return s.Source == other.Source && s.Mark == other.Mark && s.Pace.limit() == other.Pace.limit() &&
 		s.Gateway == other.Gateway && s.Uplink == other.Uplink && slices.Equal(s.DNS, other.DNS)
 }
 
@@ -140,6 +144,7 @@ type Change struct {
 type Evidence struct {
 	Verdict   Verdict
 	Suspect   bool          // the verdict may be about to change
+	Doubtful  bool          // it answers late, by its own measure: new connections are better led elsewhere
 	Reason    string        // what speaks against the target, "" when nothing does
 	FirstMiss time.Time     // when the first of the misses in a row was sent; zero when there are none
 	Misses    int           // in a row
@@ -159,4 +164,9 @@ type TargetStatus struct {
 	Bytes    uint64  // of IP packets, both ways
 	Loss     float64 // percent, of the last 100 that are decided
 	Err      string
+
+	// LateAfter is how long after a probe was sent its answer is late, DownAfter how long
+	// a silence means down. Zero where the rule is fixed.
+	LateAfter, DownAfter time.Duration
+	Learned              Character
 }

@@ -3,6 +3,8 @@ package probe
 import (
 	"math/bits"
 	"time"
+
+	"uplinkd/internal/grid"
 )
 
 // inFlight is how many probes to one target may wait for their answer; the
@@ -24,6 +26,11 @@ type target struct {
 	newest   uint16 // the latest one answered or judged as missed, once decided > 0
 	sent     [inFlight]time.Time
 	answered [inFlight]bool
+	further  [inFlight]bool // sent because another was overdue: a silence counts as lost once
+
+	character Character
+	wait      wait
+	wondered  bool // somebody wants to know now
 
 	sends    uint64
 	receives uint64
@@ -34,11 +41,17 @@ type target struct {
 }
 
 // begin notes that a probe is sent now, and returns its sequence number.
-func (t *target) begin(now time.Time) uint16 {
+func (t *target) begin(now time.Time, pace Pace) uint16 {
 	seq := t.next
-	t.sent[seq%inFlight], t.answered[seq%inFlight] = now, false
+	slot := seq % inFlight
+	t.sent[slot], t.answered[slot] = now, false
+	t.further[slot] = t.learns(pace) && !t.wait.first.IsZero()
+	if t.wait.first.IsZero() {
+		t.wait.first = now
+	}
 	t.next++
 	t.sends++
+	t.wondered = false
 	return seq
 }
 
@@ -48,7 +61,10 @@ func (t *target) pending() (time.Time, bool) {
 }
 
 // abandon forgets the probes under way: their answers could no longer be heard.
-func (t *target) abandon() { t.oldest = t.next }
+func (t *target) abandon() {
+	t.oldest = t.next
+	t.wait.answered, t.wait.first = t.next-1, time.Time{}
+}
 
 // settle moves oldest past what has been answered.
 func (t *target) settle() {
@@ -67,14 +83,13 @@ func (t *target) accept(a Answer, pace Pace) {
 	if t.answered[slot] || t.next-a.Seq > inFlight || t.next == a.Seq || a.At.Sub(t.sent[slot]) > t.timeout(pace) {
 		return
 	}
-	if a.Seq-t.oldest >= t.next-t.oldest {
-		// It was given up before its time. Missed it stays, but the link lives.
-		if a.Err == "" && t.run != Down {
-			t.answered[slot], t.misses, t.since = true, 0, time.Time{}
+	switch {
+	case a.Seq-t.oldest >= t.next-t.oldest:
+		if a.Err == "" {
+			t.acceptLate(a, pace)
 		}
 		return
-	}
-	if a.Doubt {
+	case a.Doubt:
 		t.doubted = true
 		return
 	}
@@ -84,15 +99,16 @@ func (t *target) accept(a Answer, pace Pace) {
 	t.newest = later(t.newest, a.Seq)
 	t.settle()
 	t.decided++
-	t.history.add(a.Err == "")
+	if !t.further[slot] {
+		t.history.add(a.Err == "")
+	}
 	switch {
 	case a.Err == "":
 		t.err = ""
 		t.receives++
-		// The stamp that RTT comes from has been out of our hands; the wait has not.
-		t.last = min(max(a.RTT, 0), a.At.Sub(t.sent[slot]))
-		t.rtt.add(t.last)
-		t.answer(pace.UpAfter)
+		t.hear(a.Seq, a.At, pace)
+		t.measure(a, slot)
+		t.answer(pace.UpAfter, !t.further[slot])
 	case overtaken:
 		t.lost()
 	case a.Hard:
@@ -104,6 +120,29 @@ func (t *target) accept(a Answer, pace Pace) {
 	}
 }
 
+// acceptLate takes an answer in to a probe that was given up before its time. Missed it
+// stays, but the link lives.
+func (t *target) acceptLate(a Answer, pace Pace) {
+	slot := a.Seq % inFlight
+	if t.run != Down {
+		t.answered[slot], t.misses, t.since = true, 0, time.Time{}
+	}
+	if t.learns(pace) {
+		t.measure(a, slot)
+		t.hear(a.Seq, a.At, pace)
+	}
+}
+
+// measure takes the round trip of an answer in.
+func (t *target) measure(a Answer, slot uint16) {
+	// The stamp that RTT comes from has been out of our hands; the wait has not.
+	t.last = min(max(a.RTT, 0), a.At.Sub(t.sent[slot]))
+	if t.rtt.smoothed != 0 {
+		t.character.learnRTT((t.last - t.rtt.smoothed).Abs())
+	}
+	t.rtt.add(t.last)
+}
+
 // overtaken reports whether a later probe than seq has been decided already.
 func (t *target) overtaken(seq uint16) bool {
 	return t.decided > 0 && seq != t.newest && later(seq, t.newest) == t.newest
@@ -111,8 +150,11 @@ func (t *target) overtaken(seq uint16) bool {
 
 // timeout is how long a probe may take. A program has a limit of its own.
 func (t *target) timeout(pace Pace) time.Duration {
-	if t.what.Kind == Exec {
+	switch {
+	case t.what.Kind == Exec:
 		return t.what.Limit
+	case t.learns(pace):
+		return pace.DownWithinMax
 	}
 	return pace.Timeout
 }
@@ -122,6 +164,9 @@ func (t *target) timeout(pace Pace) time.Duration {
 // once the first has had all of it; unless answers usually take that long, or the
 // verdict has been reached already.
 func (t *target) deadline(sent time.Time, pace Pace) time.Time {
+	if t.learns(pace) {
+		return sent.Add(max(lostAfter, 2*t.rtt.lateness(pace)))
+	}
 	timeout := t.timeout(pace)
 	whole := sent.Add(timeout)
 	if t.misses == 0 || t.run == Down || t.rtt.late(pace) > timeout/2 {
@@ -138,6 +183,9 @@ func (t *target) deadline(sent time.Time, pace Pace) time.Time {
 // answer has overtaken is lost, but ends no run: the link has shown since that it
 // works.
 func (t *target) expire(pace Pace, now time.Time) {
+	if t.learns(pace) && t.run == Up && !now.Before(t.downAt(pace, now)) {
+		t.fall()
+	}
 	for {
 		t.settle()
 		sent, ok := t.pending()
@@ -145,16 +193,25 @@ func (t *target) expire(pace Pace, now time.Time) {
 		if !ok || !full && now.Before(t.deadline(sent, pace)) {
 			return
 		}
-		if t.overtaken(t.oldest) {
-			t.lost()
-		} else {
+		further := t.further[t.oldest%inFlight]
+		switch {
+		case t.overtaken(t.oldest):
+			if !further {
+				t.lost()
+			}
+		case t.learns(pace):
+			t.newest = t.oldest
+			t.overdue(sent, pace.DownAfter, !further)
+		default:
 			t.newest = t.oldest
 			t.miss(sent, pace.DownAfter)
 		}
 		t.doubted = false
 		t.decided++
 		t.oldest++
-		t.history.add(false)
+		if !further {
+			t.history.add(false)
+		}
 	}
 }
 
@@ -163,6 +220,9 @@ func (t *target) expire(pace Pace, now time.Time) {
 func (t *target) suspect(pace Pace, now time.Time) bool {
 	if t.doubted || !t.clear() {
 		return true
+	}
+	if t.learns(pace) {
+		return t.run == Up && !t.wait.first.IsZero() && !now.Before(t.wait.first.Add(t.rtt.lateness(pace)))
 	}
 	pending, ok := t.pending()
 	return ok && t.run == Up && !now.Before(pending.Add(t.rtt.late(pace)))
@@ -186,22 +246,57 @@ func (t *target) due(pace Pace, hurry bool) time.Time {
 		return time.Time{}
 	}
 	last := t.sent[(t.next-1)%inFlight]
-	confirm, steady := last.Add(min(pace.Confirm, pace.Interval)), last.Add(pace.Interval)
+	confirm, steady := last.Add(min(pace.Confirm, pace.Interval)), t.steady(pace, last)
 	pending, ok := t.pending()
 	if ok && int(t.next-t.oldest) >= t.what.most() {
 		return pending.Add(t.timeout(pace)) // it is done or given up by then
 	}
-	if hurry || t.doubted || t.lossy || !t.clear() {
+	busy := hurry || t.doubted || t.lossy
+	switch {
+	case t.wondered:
+		return last.Add(quickest)
+	case t.learns(pace) && t.run == Up && !t.wait.first.IsZero():
+		return t.dueInSilence(pace, last, busy)
+	case busy || !t.clear():
 		return confirm
-	}
-	if !ok || t.run == Down {
+	case !ok || t.run == Down:
 		return steady
 	}
+	return earliest(steady, t.dueOverdue(pace, pending, confirm))
+}
+
+// steady returns when to send the next probe after one at last, at the steady pace: on
+// the grid, so that the probes of all uplinks go out together.
+func (t *target) steady(pace Pace, last time.Time) time.Time {
+	next := last.Add(pace.Interval)
+	onGrid := next.Add(grid.Until(next, pace.Interval) - pace.Interval)
+	if onGrid.After(last) && !pace.Exact {
+		return onGrid
+	}
+	return next
+}
+
+// dueOverdue returns when the next probe is sent because the answer to one sent at
+// pending is overdue, by the fixed rule.
+func (t *target) dueOverdue(pace Pace, pending, confirm time.Time) time.Time {
 	overdue := pending.Add(t.rtt.late(pace))
 	if t.next-t.oldest > 1 && overdue.Before(confirm) {
-		overdue = confirm
+		return confirm
 	}
-	return earliest(steady, overdue)
+	return overdue
+}
+
+// dueInSilence returns when to send the next probe while the last one has no answer yet.
+func (t *target) dueInSilence(pace Pace, last time.Time, busy bool) time.Time {
+	most := pace.Interval
+	if busy {
+		most = min(most, pace.Confirm)
+	}
+	if t.waiting() > 1 || t.doubted {
+		return earliest(t.quick(pace, last), last.Add(most))
+	}
+	overdue := t.wait.first.Add(t.rtt.lateness(pace))
+	return earliest(overdue, earliest(t.steady(pace, last), last.Add(most)))
 }
 
 func earliest(a, b time.Time) time.Time {

@@ -34,7 +34,7 @@ func TestJudge(t *testing.T) {
 			var j judge
 			for _, c := range tt.input {
 				if c == 'a' {
-					j.answer(3)
+					j.answer(3, true)
 				} else {
 					j.miss(time.Now(), 2)
 				}
@@ -57,7 +57,7 @@ func TestJudgeIsMonotone(t *testing.T) {
 		r := &rtt{smoothed: time.Duration(random.IntN(150)) * time.Millisecond}
 		for range random.IntN(300) {
 			if random.IntN(100) < 70 {
-				j.answer(1 + random.IntN(5))
+				j.answer(1+random.IntN(5), true)
 			} else {
 				j.miss(time.Unix(0, 0), 1+random.IntN(5))
 			}
@@ -66,7 +66,7 @@ func TestJudgeIsMonotone(t *testing.T) {
 		up, down := j, j
 		for range 200 {
 			before := up.verdict()
-			up.answer(5)
+			up.answer(5, true)
 			up.weigh(limits, r)
 			if before == Up && up.verdict() == Down {
 				t.Fatalf("an answer led down: %+v", up)
@@ -90,7 +90,7 @@ func TestSequenceWraps(t *testing.T) {
 	var t0 target
 	now := time.Now()
 	for range 3 * 65536 {
-		seq := t0.begin(now)
+		seq := t0.begin(now, Pace{})
 		t0.accept(Answer{Seq: seq, At: now.Add(time.Millisecond), RTT: time.Millisecond}, pace)
 		if t0.verdict() == Down {
 			t.Fatal("down on a clean link")
@@ -107,8 +107,8 @@ func TestAnswerCountsOnce(t *testing.T) {
 	pace := Pace{Interval: time.Second, Timeout: time.Second, Confirm: time.Second, DownAfter: 3, UpAfter: 2}
 	var t0 target
 	now := time.Now()
-	seq := t0.begin(now)
-	t0.begin(now)
+	seq := t0.begin(now, Pace{})
+	t0.begin(now, Pace{})
 	for range 5 {
 		t0.accept(Answer{Seq: seq, At: now}, pace)
 	}
@@ -197,7 +197,7 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	var out [echoSize]byte
 	var t0 target
 	if n := testing.AllocsPerRun(1000, func() {
-		seq := t0.begin(now)
+		seq := t0.begin(now, Pace{})
 		e.encode(out[:], 0, seq, now)
 		e.decode(reply)
 		t0.accept(Answer{Seq: seq, At: now}, pace)

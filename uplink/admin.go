@@ -100,7 +100,8 @@ func AutoDisabled(before, after State) []Commanded {
 			continue
 		}
 		// The last one is not taken out: who would enable it could not get in.
-		if old.OperState() == api.Up && u.OperState() == api.Down && after.AnyUp(u.Config.Name) {
+		fell := (old.OperState() == api.Up || old.OperState() == api.Doubtful) && u.OperState() == api.Down
+		if fell && after.AnyUp(u.Config.Name) {
 			list = append(list, Commanded{u.Config.Name, api.Command{Action: api.Disable, By: AutoDisable}})
 		}
 	}

@@ -21,11 +21,9 @@ func (s *State) decideCarriers() {
 // chooseCarriers returns the uplinks that are to carry new connections of a family:
 // those that are up and not capped, of the lowest tier that has one; when all that are
 // up have all the connections they may have, those of the lowest tier take more all the
-// same. Before it has been judged a path that carried under the process before us still does. When all
-// have been judged and none is up, and last_resort is keep, it is those that are
-// only held down for having fallen often, or else those whose link and address
-// still stand: perhaps only the probes fail. What the operator has taken out stays
-// out.
+// same; when none is up, those that are doubtful: late is better than nowhere. Before it
+// has been judged a path that carried under the process before us still does. What the
+// operator has taken out stays out.
 func (s *State) chooseCarriers(f Family) []int {
 	free := func(u *Uplink) bool { return u.Admin.State == api.AdminUp }
 	up := func(u *Uplink) bool {
@@ -33,13 +31,24 @@ func (s *State) chooseCarriers(f Family) []int {
 		adopted := p.OperState == api.Starting && p.Adopted.Carried
 		return free(u) && (p.OperState == api.Up || adopted && u.obstacle(p).reason == "")
 	}
+	doubtful := func(u *Uplink) bool { return free(u) && u.Paths[f].OperState == api.Doubtful }
 	active := lowestTier(s.Uplinks, func(u *Uplink) bool { return up(u) && !u.Load.Capped })
 	if len(active) == 0 {
 		active = lowestTier(s.Uplinks, up)
 	}
+	if len(active) == 0 {
+		active = lowestTier(s.Uplinks, doubtful)
+	}
 	if len(active) > 0 || !s.Settled || s.Config.Routes.LastResort == configs.LastResortNone {
 		return active
 	}
+	return s.lastResort(f, free)
+}
+
+// lastResort returns what carries when all have been judged and none is up: those that are
+// only held down for having fallen often, or else those whose link and address still
+// stand: perhaps only the probes fail.
+func (s *State) lastResort(f Family, free func(*Uplink) bool) []int {
 	held := lowestTier(s.Uplinks, func(u *Uplink) bool {
 		p := &u.Paths[f]
 		return free(u) && p.Health.Verdict == probe.Up && u.obstacle(p).reason == ""

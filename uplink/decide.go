@@ -25,7 +25,7 @@ func (u *Uplink) decideState(p *Path, now time.Time, startOver bool) {
 		p.EverDecided = true
 		p.Adopted.Carried = false
 	}
-	if state == api.Up || state == api.Drained {
+	if state.Works() {
 		p.Health.ProvenIndex = u.Device.Link.Index
 	}
 }
@@ -33,7 +33,7 @@ func (u *Uplink) decideState(p *Path, now time.Time, startOver bool) {
 // noteChange notes what a change of state means for later ones.
 func (h *Health) noteChange(from, to api.OperState, now time.Time, c *configs.Probe) {
 	switch {
-	case from == api.Up && to == api.Down:
+	case (from == api.Up || from == api.Doubtful) && to == api.Down:
 		h.Hold.fall(now, c)
 		h.HasFallen = true
 	case to == api.Up && h.HasFallen:
@@ -53,6 +53,8 @@ func (u *Uplink) withAdmin(p *Path, now time.Time, startOver bool) (api.OperStat
 		return api.Down, fmt.Sprintf("held down until %s, after %s", hold.Until.Format(time.TimeOnly), hold.falls())
 	case state == api.Up && u.Admin.State == api.AdminDrained:
 		return api.Drained, "drained by " + u.Admin.By + ": no new connections"
+	case state == api.Up && p.Health.Doubt != "":
+		return api.Doubtful, p.Health.Doubt
 	}
 	return state, reason
 }
@@ -83,9 +85,8 @@ func (u *Uplink) withoutAdmin(p *Path, now time.Time, startOver bool) (api.OperS
 // have been judged, for a while: there is no evidence against it, and less of it
 // for anything else.
 func (u *Uplink) unproven(p *Path, now time.Time) (api.OperState, string) {
-	wasUp := p.OperState == api.Up || p.OperState == api.Drained
 	switch {
-	case wasUp && p.Health.ProvenIndex == u.Device.Link.Index && now.Sub(p.SeriesStart) < u.proofTime():
+	case p.OperState.Works() && p.Health.ProvenIndex == u.Device.Link.Index && now.Sub(p.SeriesStart) < u.proofTime():
 		return api.Up, "was up; its new gateway or targets are not judged yet"
 	case p.EverDecided && p.OperState == api.Down:
 		return api.Down, "not proved yet"
@@ -105,6 +106,7 @@ func (h *Health) conclude(o outcome, series uint64) {
 	if series != h.Series {
 		h.Verdict, h.Reason, h.Series = probe.Unknown, "", series
 	}
+	h.Doubt = o.doubt
 	switch {
 	case o.verdict != probe.Unknown:
 		h.Verdict, h.Reason = o.verdict, o.reason

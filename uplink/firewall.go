@@ -89,8 +89,10 @@ func (d *desired) policy(i int, p configs.Policy) firewall.Policy {
 	return r
 }
 
-// lead returns the uplink that a policy leads to now, nil when there is none.
+// lead returns the uplink that a policy leads to now, nil when there is none: the first
+// that is up, or else the first that is doubtful.
 func (s *State) lead(p configs.Policy) *Uplink {
+	var doubtful *Uplink
 	for _, name := range p.Via {
 		u := s.Named(name)
 		if u == nil || u.Load.Capped {
@@ -103,8 +105,11 @@ func (s *State) lead(p configs.Policy) *Uplink {
 		if path.OperState == api.Up || starting {
 			return u
 		}
+		if path.OperState == api.Doubtful && doubtful == nil {
+			doubtful = u
+		}
 	}
-	return nil
+	return doubtful
 }
 
 // Leads says where a policy leads now, in words.

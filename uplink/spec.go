@@ -92,6 +92,8 @@ func (u *Uplink) decideProbe(p *Path, shared opinions) {
 	}
 }
 
+var probeRules = [...]probe.Rule{configs.RuleLearned: probe.Learned, configs.RuleFixed: probe.Fixed}
+
 func (u *Uplink) probeSpec(p *Path, shared opinions) probe.Spec {
 	c := &u.Config.Probe
 	hop, _ := u.NextHop(p)
@@ -101,6 +103,7 @@ func (u *Uplink) probeSpec(p *Path, shared opinions) probe.Spec {
 		Targets: p.subject.targets, Budget: c.Budget,
 		Pace: probe.Pace{
 			Interval: c.Interval, Timeout: c.Timeout, Confirm: c.Confirm, DownAfter: c.DownAfter, UpAfter: c.UpAfter,
+			Rule: probeRules[c.Rule], DownWithin: c.DownWithin, DownWithinMax: c.DownWithinMax,
 		},
 		Limits: probe.Limits{
 			Loss: c.MaxLoss, ReturnLoss: c.ReturnLoss, RTT: c.MaxRTT, ReturnRTT: c.ReturnRTT,

@@ -109,6 +109,7 @@ type Path struct {
 type Health struct {
 	Verdict     probe.Verdict
 	Reason      string
+	Doubt       string // why there is doubt, though the verdict is up; "": there is none
 	Series      uint64 // that Verdict is about
 	Hold        Hold
 	HasFallen   bool      // it has been up, and then down

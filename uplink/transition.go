@@ -49,12 +49,12 @@ func transition(before, after *State, u *Uplink, old, p *Path, now time.Time) Tr
 	t := Transition{
 		Uplink: u.Config.Name, From: old.OperState, To: p.OperState, Reason: p.Reason, Since: now, RTT: e.LastRTT,
 	}
-	carried := old.OperState == api.Up || old.OperState == api.Drained ||
+	carried := old.OperState.Works() ||
 		old.OperState == api.Starting && old.Adopted.Carried
 	if carried && (p.OperState == api.Down || p.OperState == api.Disabled) {
 		t.Disconnect = after.disconnect(before, u.Config.Interface)
 	}
-	if p.OperState == api.Down && u.obstacle(p).reason == "" {
+	if (p.OperState == api.Down || p.OperState == api.Doubtful) && u.obstacle(p).reason == "" {
 		t.Misses = e.Misses
 		if !e.FirstMiss.IsZero() {
 			t.Since = e.FirstMiss

@@ -13,6 +13,7 @@ import (
 type vote struct {
 	gateway bool // the path's own next hop, which nobody else can ask
 	verdict probe.Verdict
+	late    bool   // it is up, and answers late
 	void    bool   // the target answers nowhere: that says nothing of the path
 	reason  string // what speaks against it
 }
@@ -21,6 +22,26 @@ type vote struct {
 type outcome struct {
 	verdict probe.Verdict // Unknown: the last one stands
 	reason  string
+	doubt   string // why there is doubt, though the verdict is up; "": there is none
+}
+
+// countDoubt counts the votes once more, late answers as none: what would be down by that
+// is doubtful.
+func countDoubt(votes []vote, quorum int) string {
+	late := false
+	for i := range votes {
+		if v := &votes[i]; v.late && !v.void {
+			late = true
+			v.verdict = probe.Down
+		}
+	}
+	if !late {
+		return ""
+	}
+	if o := count(votes, quorum); o.verdict == probe.Down {
+		return o.reason
+	}
+	return ""
 }
 
 // count makes one verdict of the votes:
@@ -42,11 +63,11 @@ func count(votes []vote, quorum int) outcome {
 		return outcome{reason: "none of its targets answers anywhere: the last verdict stands"}
 	case t.gatewayUp && t.far > 0 && t.farDown == t.far:
 		const gone = "the gateway answers, the Internet behind it does not: "
-		return outcome{probe.Down, gone + strings.Join(t.against, "; ")}
+		return outcome{verdict: probe.Down, reason: gone + strings.Join(t.against, "; ")}
 	case t.up >= quorum:
-		return outcome{probe.Up, "probes are answered"}
+		return outcome{verdict: probe.Up, reason: "probes are answered"}
 	case t.up+t.unknown < quorum:
-		return outcome{probe.Down, strings.Join(t.against, "; ")}
+		return outcome{verdict: probe.Down, reason: strings.Join(t.against, "; ")}
 	}
 	return outcome{}
 }
@@ -101,10 +122,24 @@ func (u *Uplink) poll(p *Path, shared opinions) outcome {
 			v.void = true // this host answers itself: that says nothing of any uplink
 		case e.Verdict == probe.Down && !v.gateway:
 			v.verdict, v.void = shared.blame(p.Family, target, e)
+		case e.Doubtful:
+			v.late, v.reason = v.gateway || shared.lateHereAlone(p.Family, target, e), late(target)
 		}
 		votes = append(votes, v)
 	}
-	return count(votes, u.Config.Probe.Quorum)
+	o := count(votes, u.Config.Probe.Quorum)
+	if o.verdict != probe.Down {
+		o.doubt = countDoubt(votes, u.Config.Probe.Quorum)
+	}
+	return o
+}
+
+// late says what makes doubt.
+func late(target *configs.Target) string {
+	if target.Kind == configs.TargetGateway {
+		return "the gateway answers late"
+	}
+	return fmt.Sprintf("%s answers late", target)
 }
 
 // An opinion is how many paths say what of a target.
@@ -186,6 +221,13 @@ func (o opinions) blame(f Family, target *configs.Target, own *probe.Evidence) (
 	return probe.Down, others.asked > 0
 }
 
+// lateHereAlone reports whether a far target that answers late on a path does so for that
+// path's sake: it is up beyond doubt on another one, or no other one probes it.
+func (o opinions) lateHereAlone(f Family, target *configs.Target, own *probe.Evidence) bool {
+	others := o.others(f, target, own)
+	return others.up > 0 || others.asked == 0
+}
+
 // Evidence returns what the probes of the present series say, nil when they say
 // nothing yet.
 func (u *Uplink) Evidence(p *Path) []probe.Evidence {
@@ -255,7 +297,8 @@ func (u *Uplink) void(p *Path, shared opinions) uint64 {
 func (u *Uplink) decisive(p *Path) probe.Evidence {
 	var best probe.Evidence
 	for n, e := range u.Evidence(p) {
-		if n == 0 || e.Verdict == probe.Down && e.FirstMiss.After(best.FirstMiss) {
+		speaks := e.Verdict == probe.Down || e.Doubtful
+		if n == 0 || speaks && e.FirstMiss.After(best.FirstMiss) {
 			best = e
 		}
 	}

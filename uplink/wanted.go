@@ -48,15 +48,22 @@ func Want(s *State) Wanted {
 }
 
 func line(s *State) string {
-	var up []string
+	var up, doubtful []string
 	for i := range s.Uplinks {
-		if s.Uplinks[i].OperState() == api.Up {
-			up = append(up, s.Uplinks[i].Config.Name)
+		switch u := &s.Uplinks[i]; u.OperState() {
+		case api.Up:
+			up = append(up, u.Config.Name)
+		case api.Doubtful:
+			doubtful = append(doubtful, u.Config.Name)
+		case api.Starting, api.Down, api.Drained, api.Disabled:
 		}
 	}
 	text := fmt.Sprintf("%d/%d up", len(up), len(s.Uplinks))
 	if len(up) > 0 {
 		text += ": " + strings.Join(up, " ")
+	}
+	if len(doubtful) > 0 {
+		text += ", doubtful: " + strings.Join(doubtful, " ")
 	}
 	if len(s.Conflicts) > 0 {
 		text += ", but " + s.Conflicts[0].Have + " stands in the way"

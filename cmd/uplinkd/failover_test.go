@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"syscall"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 // In these tests an uplink falls again and again, and is not to be held down for it.
 const (
-	fastProbe   = "probe: {interval: 50ms, timeout: 50ms, confirm: 50ms, hold_down: 0s}\n"
+	fastProbe   = "probe: {rule: fixed, interval: 50ms, timeout: 50ms, confirm: 50ms, hold_down: 0s}\n"
 	normalProbe = "probe: {hold_down: 0s}\n"
 )
 
@@ -23,13 +24,18 @@ func TestFailover(t *testing.T) {
 		probe    string
 		fault    func(*lab.ISP) error
 		heal     func(*lab.ISP) error
+		away     string // the state that has new connections go elsewhere; "": down
 		runs     int
 		last     time.Duration // 0: not bounded
 		most     int           // failed connections; 0: not bounded
 		returnIn time.Duration
 	}{
 		{
-			name: "silent gateway, default probe", probe: normalProbe, fault: silence, heal: speak,
+			name: "silent gateway, default probe", probe: normalProbe, fault: silence, heal: speak, away: "doubtful",
+			runs: 3, last: 400 * time.Millisecond, returnIn: 500 * time.Millisecond,
+		},
+		{
+			name: "silent gateway, fixed rule", probe: "probe: {rule: fixed, hold_down: 0s}\n", fault: silence, heal: speak,
 			runs: 3, last: 1200 * time.Millisecond, returnIn: 1500 * time.Millisecond,
 		},
 		{
@@ -55,7 +61,7 @@ func TestFailover(t *testing.T) {
 				time.Sleep(300*time.Millisecond + time.Duration(time.Now().UnixNano()%400)*time.Millisecond)
 				fault := time.Now()
 				b.ok(tt.fault(dying))
-				b.untilStates(3*time.Second, "down", "up")
+				b.untilStates(3*time.Second, cmp.Or(tt.away, "down"), "up")
 				time.Sleep(300 * time.Millisecond)
 				healed := time.Now()
 				b.ok(tt.heal(dying))

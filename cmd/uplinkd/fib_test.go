@@ -39,7 +39,7 @@ func TestManyForeignRoutes(t *testing.T) {
 	last := b.lastEvent()
 	changed := b.defaultWithout(b.world.ISPs[0].Interface)
 	b.ok(b.world.ISPs[0].Silence(true))
-	verdict := b.verdictTime(last, "isp1", "down")
+	verdict := b.verdictTime(last, "down")
 	var at time.Time
 	select {
 	case at = <-changed:

@@ -170,15 +170,15 @@ func watchEnds(flows []*flow, isp int) (wait func()) {
 	return all.Wait
 }
 
-// verdictTime waits for the event of an uplink and returns when it was.
-func (b *bench) verdictTime(after uint64, uplink, state string) time.Time {
+// verdictTime waits for the event of the first uplink and returns when it was.
+func (b *bench) verdictTime(after uint64, state string) time.Time {
 	b.Helper()
 	var at time.Time
-	b.until(uplink+" is "+state, 5*time.Second, func() bool {
+	b.until("isp1 is "+state, 5*time.Second, func() bool {
 		events, err := b.client.Events(b.Context(), after, false)
 		b.ok(err)
 		for _, e := range events.Events {
-			if e.Kind == "state" && e.Uplink == uplink && e.To == state {
+			if e.Kind == "state" && e.Uplink == "isp1" && e.To == state {
 				at = e.Time
 			}
 		}
@@ -217,7 +217,7 @@ func TestFlows(t *testing.T) {
 	last := b.lastEvent()
 	ended := watchEnds(bySOCKS, 1)
 	b.ok(b.world.ISPs[0].Silence(true))
-	verdict := b.verdictTime(last, "isp1", "down")
+	verdict := b.verdictTime(last, "down")
 	gone := time.Now()
 	b.until("the flows are forgotten", time.Second, func() bool {
 		gone = time.Now()

@@ -157,6 +157,10 @@ func TestIdle(t *testing.T) {
 	before := cpuTime(t, b.cmd.Process.Pid)
 	time.Sleep(span)
 	used := cpuTime(t, b.cmd.Process.Pid) - before
+	if os.Getenv("UPLINKD_STRACE") != "" {
+		out, _ := exec.Command("timeout", "-s", "INT", "10", "strace", "-f", "-c", "-p", fmt.Sprint(b.cmd.Process.Pid)).CombinedOutput()
+		t.Logf("%s", out)
+	}
 	resident := residentKB(t, b.cmd.Process.Pid)
 	t.Logf("idle with 3 uplinks: %.2f%% of a core, %.1f MB resident", 100*used.Seconds()/span.Seconds(), float64(resident)/1024)
 	if used > span/100 {

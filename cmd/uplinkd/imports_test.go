@@ -20,11 +20,12 @@ var mayImport = map[string][]string{
 
 	"uplink": {"configs", "dhcp", "probe", "routes", "routes/firewall", "uplink/api"},
 	"uplink/engine": {
-		"configs", "dhcp", "internal/latest", "probe", "routes", "routes/firewall", "routes/flows", "routes/reconcile",
+		"configs", "dhcp", "internal/grid", "internal/latest", "probe", "routes", "routes/firewall", "routes/flows", "routes/reconcile",
 		"uplink", "uplink/api",
 	},
+	"uplink/replay": {"configs", "internal/plain", "probe", "routes", "uplink", "uplink/api"},
 	"uplink/daemon": {
-		"configs", "internal/statefile", "routes", "uplink", "uplink/api", "uplink/control", "uplink/engine",
+		"configs", "internal/grid", "internal/statefile", "probe", "routes", "uplink", "uplink/api", "uplink/control", "uplink/engine",
 		"uplink/hooks", "uplink/orders",
 	},
 	"uplink/control":   {"uplink/api"},
@@ -33,11 +34,11 @@ var mayImport = map[string][]string{
 	"uplink/preflight": {"configs", "routes"},
 
 	"dhcp":  {"internal/latest", "internal/sock", "internal/statefile"},
-	"probe": {"internal/latest", "internal/plain", "internal/run", "internal/sock"},
+	"probe": {"internal/grid", "internal/latest", "internal/plain", "internal/run", "internal/sock"},
 
 	"routes":            {"routes/firewall"},
 	"routes/reconcile":  {"internal/latest", "routes"},
-	"routes/kernel":     {"internal/latest", "internal/nlmsg", "internal/statefile", "routes", "routes/firewall"},
+	"routes/kernel":     {"internal/grid", "internal/latest", "internal/nlmsg", "internal/statefile", "routes", "routes/firewall"},
 	"routes/flows":      {"internal/nlmsg"},
 	"routes/routestest": {"routes"},
 

@@ -108,7 +108,14 @@ func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll f
 		k.Close()
 		return deps, nil, err
 	}
+	links, err := flows.OpenLinks()
+	if err != nil {
+		counters.Close()
+		k.Close()
+		return deps, nil, err
+	}
 	closeAll = func() {
+		links.Close()
 		counters.Close()
 		k.Close()
 	}
@@ -124,7 +131,7 @@ func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll f
 				return counters.Read(table)
 			},
 		},
-		Disconnect: disconnect, SinceBoot: dhcp.SystemClock{}.SinceBoot, Log: log,
+		ReadLink: links.Read, Disconnect: disconnect, SinceBoot: dhcp.SystemClock{}.SinceBoot, Log: log,
 	}, closeAll, nil
 }
 

@@ -20,7 +20,7 @@ func (c *common) width() int {
 }
 
 func statusCommand(c *common) *cobra.Command {
-	var policies bool
+	var policies, verbose bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the uplinks and how they are", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -34,10 +34,15 @@ func statusCommand(c *common) *cobra.Command {
 			if policies {
 				return (&statusTable{&s}).writePolicies(c.out)
 			}
-			return (&statusTable{&s}).write(c.out, time.Now(), c.width())
+			err = (&statusTable{&s}).write(c.out, time.Now(), c.width())
+			if err == nil && verbose {
+				err = (&statusTable{&s}).writeTargets(c.out)
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&policies, "policies", false, "show the policies, where each leads now, and its counters")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show each target, and what its link is like, too")
 	c.flagSocket(cmd)
 	c.flagJSON(cmd)
 	return cmd

@@ -74,6 +74,40 @@ func (s *statusTable) writePolicies(w io.Writer) error {
 	return err
 }
 
+// writeTargets writes what is known of each target, and what links are like.
+func (s *statusTable) writeTargets(w io.Writer) error {
+	t := plainTable()
+	t.AppendHeader(table.Row{
+		"UPLINK", "TARGET", "STATE", "RTT ms", "LOSS", "LATE AFTER ms", "DOWN AFTER", "SPREAD ms", "SURVIVED",
+	})
+	seconds := func(ms float64) string {
+		if ms == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.1fs", ms/1000)
+	}
+	for _, u := range s.Uplinks {
+		for _, p := range u.Probes {
+			row := table.Row{
+				u.Name, plain.Line(p.Target, targetMost), p.State, fmt.Sprintf("%.3g", p.RTT),
+				fmt.Sprintf("%.0f%%", p.Loss),
+			}
+			if p.DownAfter == 0 {
+				row = append(row, "-", "-", "-", "-")
+			} else {
+				row = append(row, fmt.Sprintf("%.3g", p.LateAfter), seconds(p.DownAfter), fmt.Sprintf("%.2g", p.Spread),
+					seconds(p.Survived))
+			}
+			t.AppendRow(row)
+		}
+	}
+	_, err := io.WriteString(w, "\n"+trimmed(t))
+	return err
+}
+
+// targetMost is how much of a target's name is shown in a table, in bytes.
+const targetMost = 40
+
 // plainTable is a table without lines.
 func plainTable() table.Writer {
 	t := table.NewWriter()

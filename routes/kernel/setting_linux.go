@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/grid"
 	"uplinkd/routes"
 )
 
@@ -65,13 +66,14 @@ func (w *settingsWatch) changed() bool {
 
 // run calls wake when a setting has changed, until ctx ends.
 func (w *settingsWatch) run(ctx context.Context, wake func()) error {
-	ticker := time.NewTicker(settingsEvery)
+	ticker := grid.NewTicker(settingsEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+			ticker.Again()
 		}
 		if w.changed() {
 			wake()
@@ -92,11 +94,17 @@ func (k *Kernel) readSetting(s routes.Setting) (string, error) {
 
 // readFile reads a file of the kernel's that holds one value.
 func readFile(path string) (string, error) {
-	b, err := os.ReadFile(path)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) // not os.ReadFile, which asks the poller about it
 	if err != nil {
-		return "", err
+		return "", &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	return strings.TrimSpace(string(b)), nil
+	defer unix.Close(fd) //nolint:errcheck // only read
+	var b [256]byte
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return "", &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	return strings.TrimSpace(string(b[:n])), nil
 }
 
 func (k *Kernel) readSettings(state *routes.State, scope routes.Scope) error {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,12 @@ const (
 	// for, so that a host whose routes change all the time (BGP) costs at most
 	// 50 reads a second. A new Set is never held back.
 	readGap = 20 * time.Millisecond
+
+	// switchesFree is how many changes of the shared default route within a second are
+	// made at once. More of them come from doubts that come and go, and are switchGap
+	// apart: ten a second at the most.
+	switchesFree = 5
+	switchGap    = 100 * time.Millisecond
 )
 
 // A Reconciler makes the kernel hold the wanted Set and keeps it so. Wake and Read
@@ -49,6 +56,7 @@ type Reconciler struct {
 	tables   uint64 // how often our nft table was put where there was none
 	refused  string // what was refused last, as it was told
 	passedAt time.Time
+	switched [switchesFree]time.Time // when the default route was last changed, the oldest first
 }
 
 // A wanted is a Set and its number.
@@ -120,8 +128,9 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			question.answer <- readAnswer{state, err}
 			continue
 		case <-r.wanted.Ready():
-			if w, ok := r.wanted.Take(); ok {
-				r.set = w
+			if wait := r.switchPause(time.Now()); wait > 0 {
+				timer.Reset(wait)
+				continue
 			}
 		case <-r.events:
 			if wait := readGap - time.Since(r.passedAt); wait > 0 {
@@ -130,8 +139,29 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			}
 		case <-timer.C:
 		}
+		if w, ok := r.wanted.Take(); ok {
+			r.set = w
+		}
 		r.passedAt = time.Now()
 		timer.Reset(r.pass(ctx))
+	}
+}
+
+// switchPause returns how long a new Set has to wait for the default route's sake.
+func (r *Reconciler) switchPause(now time.Time) time.Duration {
+	if now.Sub(r.switched[0]) >= time.Second {
+		return 0
+	}
+	return r.switched[switchesFree-1].Add(switchGap).Sub(now)
+}
+
+// noteSwitch notes that an operation was carried out.
+func (r *Reconciler) noteSwitch(op routes.Op, now time.Time) {
+	replace, ok := op.(routes.ReplaceRoute)
+	same := func(d routes.Route) bool { return d.RouteKey == replace.Route.RouteKey }
+	if ok && slices.ContainsFunc(r.set.set.Default, same) {
+		copy(r.switched[:], r.switched[1:])
+		r.switched[switchesFree-1] = now
 	}
 }
 
@@ -192,6 +222,7 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 			continue
 		}
 		a.Done = append(a.Done, op)
+		r.noteSwitch(op, time.Now())
 		if _, put := op.(routes.PutFirewall); put && a.State.LacksFirewall() {
 			r.tables++
 		}

@@ -255,3 +255,41 @@ func TestSysctlRefused(t *testing.T) {
 		}
 	})
 }
+
+// Doubts that come and go fifty times a second change the default route ten times a
+// second at the most; the first few at once, and the last of them is what stands.
+func TestSwitchesArePaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t)
+		both, alone := routestest.Set(true, routestest.One, routestest.Two), routestest.Set(true, routestest.One, routestest.Two)
+		alone.Default = slices.Clone(alone.Default)
+		alone.Default[0].NextHops = alone.Default[0].NextHops[:1]
+		l.Want(both)
+		l.applied()
+		l.fake.Ops()
+		began := time.Now()
+		l.Want(alone)
+		l.applied()
+		if len(l.fake.Ops()) != 1 || time.Since(began) > 0 {
+			t.Error("the first switch was not made at once")
+		}
+		for n := range 200 {
+			l.Want([]routes.Set{both, alone}[n%2])
+			time.Sleep(20 * time.Millisecond)
+		}
+		switches := len(l.fake.Ops())
+		if switches < 20 || switches > 45 {
+			t.Errorf("%d switches in 4 s, want ten a second at the most, and some", switches)
+		}
+		l.Want(both)
+		time.Sleep(200 * time.Millisecond)
+		if a := l.applied(); !a.InSync || len(l.fake.State().Routes) == 0 {
+			t.Errorf("not settled: %+v", a)
+		}
+		for _, r := range l.fake.State().Routes {
+			if r.Table == 254 && len(r.NextHops) != 2 {
+				t.Errorf("the last wish does not stand: %v", r)
+			}
+		}
+	})
+}

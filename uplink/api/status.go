@@ -146,6 +146,14 @@ type Probe struct {
 	Received  uint64  `json:"received"`
 	Bytes     uint64  `json:"bytes"` // of IP packets, both ways
 	LastError string  `json:"last_error"`
+
+	// By the learned rule: when an answer is late, how long a silence means down, and what
+	// that follows from, the mean deviation of round trips and the longest silence that
+	// was survived. Not there under the fixed one, or before anything was heard.
+	LateAfter float64 `json:"late_after_ms,omitempty"`
+	DownAfter float64 `json:"down_after_ms,omitempty"`
+	Spread    float64 `json:"spread_ms,omitempty"`
+	Survived  float64 `json:"survived_ms,omitempty"`
 }
 
 // Counters are the interface's, and the connections that have the uplink's

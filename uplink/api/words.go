@@ -7,10 +7,14 @@ type OperState string
 const (
 	Starting OperState = "starting" // not judged yet
 	Up       OperState = "up"       // may carry new connections
+	Doubtful OperState = "doubtful" // answers late: new connections go elsewhere, what runs is left alone
 	Down     OperState = "down"     // cannot
 	Drained  OperState = "drained"  // could, and keeps what it has, by order
 	Disabled OperState = "disabled" // out, by order
 )
+
+// Works reports whether what runs over an uplink in that state can be taken to live.
+func (s OperState) Works() bool { return s == Up || s == Doubtful || s == Drained }
 
 // An AdminState is what the operator wants an uplink to be (IF-MIB, ifAdminStatus).
 type AdminState string

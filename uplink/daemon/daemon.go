@@ -76,6 +76,12 @@ func New(path, version string, c configs.Config, manager Manager, deps engine.De
 	if err != nil {
 		d.log.Error("the operator's orders of before are not known: none is in force", "err", err)
 	}
+	learned, err := loadLearned(c.StateDir, d.started)
+	if err != nil {
+		d.log.Warn("what links were like is not known: it is learned anew", "err", err)
+	}
+	deps.Learned = learned
+	deps.SaveLearned = func(all engine.Learned) error { return saveLearned(c.StateDir, all) }
 	deps.Notify, deps.Orders = manager, stood
 	deps.SaveOrders = func(book map[string]api.Order) error { return orders.Save(c.StateDir, book) }
 	d.engine = engine.New(c, deps)
@@ -267,59 +273,6 @@ func (d *Daemon) reloadOnHangup(ctx context.Context, hangups <-chan os.Signal) e
 			_ = d.Reload(ctx) // has been logged, and shows in status
 		}
 	}
-}
-
-// listsEvery is how often the files of prefixes are looked at.
-const listsEvery = time.Second
-
-// watchLists reads the files of prefixes again when one has changed.
-func (d *Daemon) watchLists(ctx context.Context) error {
-	ticker := time.NewTicker(listsEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		if now := stamps(d.config()); !maps.Equal(now, d.lists) {
-			d.lists = now
-			d.reloadLists(ctx)
-		}
-	}
-}
-
-// reloadLists reads the files of prefixes again, and nothing else: the configuration
-// itself may be in the middle of an edit.
-func (d *Daemon) reloadLists(ctx context.Context) {
-	d.changing.Lock()
-	defer d.changing.Unlock()
-	next := d.config()
-	err := loadLists(&next)
-	if err == nil {
-		err = d.commit(ctx, next)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err != nil {
-		d.listError = err.Error()
-		d.log.Error("a file of prefixes was not reloaded; nothing has changed", "err", err)
-		return
-	}
-	d.listError = ""
-	d.log.Info("a file of prefixes has changed, and was reloaded")
-}
-
-// stamps tells the present state of the files of prefixes, by path.
-func stamps(c configs.Config) map[string]string {
-	list := map[string]string{}
-	for _, path := range configs.Files(c) {
-		list[path] = "none"
-		if info, err := os.Stat(path); err == nil {
-			list[path] = fmt.Sprint(info.ModTime().UnixNano(), info.Size())
-		}
-	}
-	return list
 }
 
 // tellHooks hands on what happens.

@@ -16,9 +16,11 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
+	"uplinkd/internal/grid"
 	"uplinkd/internal/latest"
 	"uplinkd/probe"
 	"uplinkd/routes"
+	"uplinkd/routes/flows"
 	"uplinkd/routes/reconcile"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
@@ -44,6 +46,9 @@ type Deps struct {
 	DHCP      dhcp.Outside
 	Meters    Meters
 
+	// ReadLink reads an interface's counters and carrier. It blocks for a second at most.
+	ReadLink func(index int) (flows.Link, error)
+
 	// Disconnect ends connections. It may block for some milliseconds.
 	Disconnect func(context.Context, uplink.Disconnect) (uplink.Disconnected, error)
 
@@ -51,6 +56,11 @@ type Deps struct {
 	// them: they are on the disk when it returns, which may take that disk's time.
 	Orders     map[string]api.Order
 	SaveOrders func(map[string]api.Order) error
+
+	// Learned is what links were like when the process before us ended. SaveLearned keeps
+	// it, as SaveOrders does orders.
+	Learned     Learned
+	SaveLearned func(Learned) error
 
 	SinceBoot func() time.Duration // with the time the machine was suspended
 	Notify    Notifier
@@ -71,6 +81,7 @@ type Engine struct {
 	eventLog     *eventLog
 	meter        *meter
 	disconnector *disconnector
+	listener     *listener
 	keeper       *keeper
 	started      time.Time
 	wake         latest.Wake
@@ -80,6 +91,8 @@ type Engine struct {
 	inbox []message
 	view  view // what readers see
 
+	learned Learned
+
 	// Owned by Run.
 	state       uplink.State
 	wanted      uplink.Wanted
@@ -88,6 +101,7 @@ type Engine struct {
 	connections map[string]api.Figure[int] // by interface, as of the last tick
 	counted     counted                    // when those were asked for
 	workers     workers
+	heard       []heardLink // on what the listener listens
 	pending     pending
 	line        string        // last told
 	ready       bool          // told
@@ -110,11 +124,13 @@ func New(c configs.Config, deps Deps) *Engine {
 		state: uplink.New(c, now), pending: newPending(), drained: map[string]*drainCount{},
 	}
 	e.state = uplink.Step(e.state, uplink.Restored{Admins: adminsOf(deps.Orders)}, now)
+	e.learned = deps.Learned
 	e.keeper = newKeeper(deps.SaveOrders, deps.Log, deps.Orders)
 	e.meter = newMeter(deps.Meters, deps.Log)
 	e.disconnector = newDisconnector(deps.Disconnect, deps.Log, e.isUp)
 	e.view.state = e.state
 	e.reconciler = reconcile.New(deps.Kernel, deps.Log, func(a routes.Applied) { e.Send(uplink.Observed{Applied: a}) })
+	e.listener = newListener(deps.ReadLink, e.reconciler.Wake)
 	return e
 }
 
@@ -167,11 +183,18 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.generation = e.reconciler.Want(e.wanted.Set)
 	e.meter.set(e.wanted.Meter)
 	group.Go(func() error { return e.reconciler.Run(ctx) })
-	group.Go(func() error { return e.deps.Watch(ctx, e.reconciler.Wake) })
+	group.Go(func() error {
+		return e.deps.Watch(ctx, func() {
+			e.reconciler.Wake()
+			e.listener.stirred.Set()
+		})
+	})
 	group.Go(func() error { return e.loop(ctx) })
 	group.Go(func() error { return e.keeper.run(ctx) })
+	group.Go(func() error { return e.keepLearned(ctx) })
 	group.Go(func() error { return e.disconnector.run(ctx) })
 	group.Go(func() error { return e.meter.run(ctx) })
+	group.Go(func() error { return e.listener.run(ctx) })
 	if e.deps.Neighbours != nil {
 		group.Go(func() error {
 			return e.deps.Neighbours(ctx, func(index int, address netip.Addr) {
@@ -185,13 +208,14 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 func (e *Engine) loop(ctx context.Context) error {
-	ticker := time.NewTicker(tick)
+	ticker := grid.NewTicker(tick)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+			ticker.Again()
 			if d := e.suspendedFor(); d > 0 {
 				e.deps.Log.Info("the machine was suspended", "for", d.Round(time.Second))
 				e.step(ctx, uplink.Resumed{SuspendedFor: d})
@@ -257,6 +281,7 @@ func (e *Engine) step(ctx context.Context, event uplink.Event) {
 	}
 	e.wanted = wanted
 	e.syncWorkers(ctx, wanted.Work)
+	e.setListener()
 	if failed, ok := event.(uplink.NeighbourFailed); ok {
 		e.reportUnreachable(failed)
 	}

@@ -44,6 +44,7 @@ type house struct {
 	closing time.Duration // how long a Conn takes to close
 	saved   map[string]api.Order
 	cuts    []uplink.Disconnect
+	learned engine.Learned
 	cutWith []string // what carried at the time
 	asleep  time.Duration
 	watcher func()
@@ -120,11 +121,18 @@ func (a *air) Close() error {
 	return nil
 }
 
+// parse reads a configuration. The rule is the fixed one, where times are known, unless
+// the text names one.
 func parse(t *testing.T, text string) configs.Config {
 	t.Helper()
 	c, err := configs.Parse(strings.NewReader(text), configs.Options{File: "test"})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := range c.Uplinks {
+		if !strings.Contains(text, "rule:") {
+			c.Uplinks[i].Probe.Rule = configs.RuleFixed
+		}
 	}
 	return c
 }
@@ -151,10 +159,19 @@ func open(t *testing.T, config string, kernel *routestest.Fake) *house {
 // openWith starts an engine with orders that were kept.
 func openWith(t *testing.T, config string, kernel *routestest.Fake, saved map[string]api.Order) *house {
 	t.Helper()
-	h := &house{
-		t: t, fake: kernel, log: &lockedBuffer{}, notes: &notes{}, silent: map[string]bool{}, saved: saved,
-		samples: map[string]int{},
-	}
+	return openHouse(t, config, kernel, &house{saved: saved})
+}
+
+// openLearned starts an engine with what was learned before.
+func openLearned(t *testing.T, config string, kernel *routestest.Fake, known engine.Learned) *house {
+	t.Helper()
+	return openHouse(t, config, kernel, &house{learned: known})
+}
+
+func openHouse(t *testing.T, config string, kernel *routestest.Fake, h *house) *house {
+	t.Helper()
+	h.t, h.fake, h.log, h.notes = t, kernel, &lockedBuffer{}, &notes{}
+	h.silent, h.samples = map[string]bool{}, map[string]int{}
 	if h.fake == nil {
 		h.fake = &routestest.Fake{}
 		h.fake.Edit(func(s *routes.State) {
@@ -187,7 +204,14 @@ func openWith(t *testing.T, config string, kernel *routestest.Fake, saved map[st
 			defer h.mu.Unlock()
 			return time.Since(born) + h.asleep
 		},
-		Meters: engine.Meters{Connections: h.connections},
+		Meters:  engine.Meters{Connections: h.connections},
+		Learned: h.learned,
+		SaveLearned: func(all engine.Learned) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.learned = all
+			return nil
+		},
 		Disconnect: func(_ context.Context, c uplink.Disconnect) (uplink.Disconnected, error) {
 			carriers := h.carriers()
 			h.mu.Lock()
@@ -653,7 +677,7 @@ func TestRemovedUplinksAreNotWaitedFor(t *testing.T) {
 		if err := h.engine.Do(t.Context(), uplink.Reloaded{Config: parse(t, two)}); err != nil || time.Since(began) > 0 {
 			t.Errorf("the reload took %v, %v", time.Since(began), err)
 		}
-		h.wait(700 * time.Millisecond)
+		h.wait(900 * time.Millisecond)
 		h.expect("down up", "eth2*1")
 		// Back before its last worker has ended: the new one waits for that, and nobody else.
 		if err := h.engine.Do(t.Context(), uplink.Reloaded{Config: parse(t, two+

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"uplinkd/internal/grid"
 	"uplinkd/internal/latest"
 	"uplinkd/uplink"
 )
@@ -121,7 +122,7 @@ func (g *gauge[T]) run(ctx context.Context) {
 		took := g.read(ctx, wanted)
 		rest := min(askShare*took, restMost)
 		rested = time.Now().Add(rest) // what is newly wanted waits for no more than that
-		timer.Reset(max(every-took, rest))
+		timer.Reset(max(grid.Until(time.Now(), every), rest))
 	}
 }
 

@@ -18,7 +18,9 @@ import (
 // kernel nothing, and leaves the daemon's own part to the caller.
 func (e *Engine) Snapshot() api.Snapshot {
 	v := e.now()
-	s := api.Snapshot{Version: api.Version, Kernel: kernelStatus(v.applied), DefaultRoute: defaultRoute(v)}
+	s := api.Snapshot{
+		Version: api.Version, Kernel: kernelStatus(v.applied, v.generation), DefaultRoute: defaultRoute(v),
+	}
 	s.Daemon.OrdersError = e.keeper.failure()
 	s.Daemon.LongestStep = api.Millis(v.longest)
 	s.Daemon.MeterErrors = e.meter.failures()
@@ -90,6 +92,8 @@ func uplinkStatus(u *uplink.Uplink, v view) api.Uplink {
 		line.Order = &order
 	}
 	switch {
+	case p.Carries && p.OperState == api.Doubtful:
+		line.Reason += "; nothing better is up"
 	case p.Carries && p.OperState != api.Up && p.OperState != api.Starting:
 		line.Reason += "; kept as a last resort"
 	case u.Load.Capped:
@@ -148,16 +152,25 @@ func probeStatus(u *uplink.Uplink, list []probe.TargetStatus) []api.Probe {
 			RTT: milliseconds(t.RTT), Jitter: milliseconds(t.Jitter),
 			Loss: t.Loss, Sent: t.Sent, Received: t.Received, LastError: t.Err,
 		}
+		if t.DownAfter > 0 {
+			probes[i].LateAfter, probes[i].DownAfter = milliseconds(t.LateAfter), milliseconds(t.DownAfter)
+			probes[i].Spread, probes[i].Survived = milliseconds(t.Learned.Spread), milliseconds(t.Learned.Survived)
+		}
 		if len(decided) == len(list) {
 			probes[i].State, probes[i].Reason = decided[i].Verdict.String(), decided[i].Reason
+			if decided[i].Doubtful {
+				probes[i].State = string(api.Doubtful)
+			}
 		}
 	}
 	return probes
 }
 
-func kernelStatus(a routes.Applied) api.Kernel {
+// kernelStatus tells of the last look at the kernel. In sync is what has been compared with
+// all that is wanted by now, and not with what was wanted before.
+func kernelStatus(a routes.Applied, wanted uint64) api.Kernel {
 	k := api.Kernel{
-		InSync: a.InSync, Repairs: a.Repairs, Ops: a.Ops,
+		InSync: a.InSync && a.Generation >= wanted, Repairs: a.Repairs, Ops: a.Ops,
 		Conflicts: []api.Conflict{}, Pending: []api.Pending{},
 	}
 	if a.Err != nil {

@@ -87,7 +87,7 @@ func (e *Engine) dueNow(now time.Time) []uplink.Transition {
 	for name, d := range e.pending.deferred {
 		u := e.state.Named(name)
 		switch {
-		case u != nil && u.OperState() == api.Up:
+		case u != nil && u.OperState().Works():
 			delete(e.pending.deferred, name)
 			if left := e.state.Left(u.Config.Interface, d.Addresses); len(left) > 0 {
 				d = uplink.Disconnect{Uplink: name, Addresses: left}
@@ -154,7 +154,7 @@ func logTransition(log *slog.Logger, w waiting, a routes.Applied, more ...any) {
 	if a.Err != nil {
 		attrs = append(attrs, "err", a.Err)
 	}
-	if w.To == api.Up {
+	if w.To == api.Up || w.To == api.Doubtful {
 		log.Info("uplink state", attrs...)
 		return
 	}

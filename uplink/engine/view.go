@@ -17,6 +17,7 @@ import (
 type view struct {
 	state       uplink.State
 	applied     routes.Applied
+	generation  uint64                   // of what is wanted by now
 	traffic     map[string]flows.Traffic // by interface
 	rates       map[string]rate
 	connections map[string]api.Figure[int]
@@ -31,7 +32,7 @@ func (e *Engine) publish(observed uplink.Observed, isObserved bool) {
 	traffic, counters := e.meter.traffic.last(), e.meter.counters.last()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.view.state = e.state
+	e.view.state, e.view.generation = e.state, e.generation
 	if isObserved {
 		e.view.applied = observed.Applied
 	}
@@ -56,7 +57,7 @@ func (e *Engine) now() view {
 func (e *Engine) isUp(name string) bool {
 	v := e.now()
 	u := v.state.Named(name)
-	return u != nil && u.OperState() == api.Up
+	return u != nil && u.OperState().Works()
 }
 
 // Plan returns what would be done to the kernel under another configuration, as far

@@ -46,7 +46,7 @@ func (e *Engine) syncWorkers(ctx context.Context, work []uplink.Work) {
 			w = e.startWorker(ctx, path{to.Interface, to.Family})
 		}
 		if w.told.Probe != to.Probe {
-			w.prober.Set(to.Probe)
+			w.prober.Set(e.withLearned(w.path, w.told.Probe, to.Probe))
 		}
 		if w.told.KeepLease != to.KeepLease || w.told.Lease != to.Lease {
 			if to.KeepLease {
@@ -57,6 +57,16 @@ func (e *Engine) syncWorkers(ctx context.Context, work []uplink.Work) {
 		}
 		w.told = *to
 	}
+}
+
+// withLearned returns what is to be probed, and what is known of it where a series begins.
+func (e *Engine) withLearned(at path, before, spec *probe.Spec) *probe.Spec {
+	if spec == nil || before != nil && before.Series == spec.Series {
+		return spec
+	}
+	known := *spec
+	known.Learned = e.learnedOf(at, spec.Targets)
+	return &known
 }
 
 // letGo stops the workers of paths that are there no longer. What they have started

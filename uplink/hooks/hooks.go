@@ -95,6 +95,10 @@ func eventNames(e api.Event) []string {
 	switch e.Kind {
 	case api.EventState:
 		from, to := api.OperState(e.From), api.OperState(e.To)
+		// That it ends is told too: UPLINKD_TO says up then.
+		if to == api.Doubtful || from == api.Doubtful && to == api.Up {
+			return []string{"doubtful"}
+		}
 		if to == api.Up {
 			return []string{"up"}
 		}

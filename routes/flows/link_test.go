@@ -1,0 +1,66 @@
+package flows_test
+
+import (
+	"errors"
+	"net"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
+	"uplinkd/routes/flows"
+)
+
+// What an interface says of itself: its carrier at once, and its counters.
+func TestLinks(t *testing.T) {
+	labtest.Need(t)
+	host, err := lab.Host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(host.Close)
+	if err := host.Wire("w0", host, "w1"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = host.DeleteLink("w0") })
+	links, err := flows.OpenLinks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(links.Close)
+	w0, err := net.InterfaceByName("w0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := links.Read(w0.Index)
+	if err != nil || !before.Carrier {
+		t.Fatalf("%+v, %v; want a carrier", before, err)
+	}
+	if err := host.SetLink("w1", false); err != nil {
+		t.Fatal(err)
+	}
+	after, err := links.Read(w0.Index)
+	if err != nil || after.Carrier || after.TxPackets < before.TxPackets {
+		t.Errorf("%+v, %v; want none once the other end is down", after, err)
+	}
+	if _, err := links.Read(99999); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("of an interface that is not there: %v", err)
+	}
+	if n := testing.AllocsPerRun(100, func() { _, _ = links.Read(w0.Index) }); n > 3 {
+		t.Errorf("%v allocations a reading", n)
+	}
+}
+
+func BenchmarkLinks(b *testing.B) {
+	links, err := flows.OpenLinks()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer links.Close()
+	for b.Loop() {
+		if _, err := links.Read(1); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

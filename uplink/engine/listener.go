@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"uplinkd/internal/grid"
+	"uplinkd/internal/latest"
+	"uplinkd/probe"
+	"uplinkd/routes/flows"
+	"uplinkd/uplink"
+)
+
+// A listener looks at the counters and the carrier of uplinks' interfaces many times a
+// second, in a goroutine of its own. What it sees decides nothing: it has a prober ask, or
+// the reconciler look.
+type listener struct {
+	read    func(index int) (flows.Link, error) // nil: it cannot
+	carrier func()                              // a carrier has come or gone
+	links   *latest.Box[[]heardLink]
+	stirred latest.Wake // a link event has come
+}
+
+// heldBack is how long after an event of a link the kernel may hold the next one back:
+// a second (linkwatch_schedule_work in net/core/link_watch.c). What the link itself says
+// is true meanwhile.
+const heldBack = 1200 * time.Millisecond
+
+// A heardLink is an interface to listen on, and who asks when it is silent.
+type heardLink struct {
+	index  int
+	prober *probe.Prober // nil: nobody
+}
+
+func newListener(read func(int) (flows.Link, error), carrier func()) *listener {
+	return &listener{read: read, carrier: carrier, links: latest.New[[]heardLink](), stirred: latest.NewWake()}
+}
+
+// An ear is what is known of one interface.
+type ear struct {
+	heardLink
+	silence uplink.Silence
+	carrier bool
+	known   bool
+}
+
+// run listens until ctx ends.
+func (l *listener) run(ctx context.Context) error {
+	if l.read == nil {
+		return nil
+	}
+	ears := map[int]*ear{}
+	ticker := grid.NewTicker(uplink.TrafficIdle)
+	defer ticker.Stop()
+	var hasty time.Time // until then there may be events that the kernel holds back
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.links.Ready():
+			if links, ok := l.links.Take(); ok {
+				ears = l.adopt(ears, links)
+			}
+			continue
+		case <-l.stirred:
+			hasty = time.Now().Add(heldBack)
+			ticker.Every(uplink.TrafficEvery)
+			continue
+		case <-ticker.C:
+		}
+		next := uplink.TrafficIdle
+		if time.Now().Before(hasty) {
+			next = uplink.TrafficEvery
+		}
+		for _, e := range ears {
+			if l.listen(e, time.Now()) {
+				next = uplink.TrafficEvery
+			}
+		}
+		ticker.Every(next)
+	}
+}
+
+// adopt keeps what is known of interfaces that are still listened on.
+func (l *listener) adopt(before map[int]*ear, links []heardLink) map[int]*ear {
+	ears := make(map[int]*ear, len(links))
+	for _, link := range links {
+		e := before[link.index]
+		if e == nil {
+			e = &ear{}
+		}
+		e.heardLink = link
+		ears[link.index] = e
+	}
+	return ears
+}
+
+// listen looks at one interface, and reports whether there is traffic. One that cannot be
+// read has gone, and an event tells of that.
+func (l *listener) listen(e *ear, now time.Time) (busy bool) {
+	link, err := l.read(e.index)
+	if err != nil {
+		return false
+	}
+	if e.known && link.Carrier != e.carrier {
+		l.carrier()
+	}
+	e.known, e.carrier = true, link.Carrier
+	ask, busy := e.silence.Look(link.RxPackets, link.TxPackets, now, func() bool {
+		return e.prober == nil || e.prober.DoubtedSinceWonder()
+	})
+	if ask && e.prober != nil {
+		e.prober.Wonder()
+	}
+	return busy
+}
+
+// setListener tells the listener where to listen.
+func (e *Engine) setListener() {
+	links := make([]heardLink, 0, len(e.state.Uplinks))
+	for i := range e.state.Uplinks {
+		u := &e.state.Uplinks[i]
+		if u.Device.Link.Index == 0 {
+			continue
+		}
+		link := heardLink{index: u.Device.Link.Index}
+		w := e.workers.active[path{u.Config.Interface, uplink.IPv4}]
+		if w != nil && u.Config.Probe.Passive {
+			link.prober = w.prober
+		}
+		links = append(links, link)
+	}
+	if !slices.Equal(links, e.heard) {
+		e.heard = links
+		e.listener.links.Put(links)
+	}
+}

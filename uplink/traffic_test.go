@@ -1,0 +1,61 @@
+package uplink_test
+
+import (
+	"testing"
+	"time"
+
+	"uplinkd/uplink"
+)
+
+// watch looks at counters that go as in and out say, packets a second, for a time, and
+// returns when somebody was asked.
+func watch(length time.Duration, answers bool, in, out func(at time.Duration) float64) (asked []time.Duration) {
+	start := time.Unix(1_700_000_000, 0)
+	var s uplink.Silence
+	rx, tx := 0.0, 0.0
+	every := uplink.TrafficIdle
+	for at := time.Duration(0); at < length; at += every {
+		rx, tx = rx+in(at)*every.Seconds(), tx+out(at)*every.Seconds()
+		ask, busy := s.Look(uint64(rx), uint64(tx), start.Add(at), func() bool { return !answers })
+		if ask {
+			asked = append(asked, at)
+			if answers {
+				rx++ // the probe's
+			}
+		}
+		every = uplink.TrafficIdle
+		if busy {
+			every = uplink.TrafficEvery
+		}
+	}
+	return asked
+}
+
+// Packets that go out while none comes in are noticed within a tenth of a second.
+func TestSilenceIsNoticed(t *testing.T) {
+	for phase := range 20 {
+		dies := 10*time.Second + time.Duration(phase)*7*time.Millisecond
+		asked := watch(12*time.Second, false, func(at time.Duration) float64 {
+			if at < dies {
+				return 1000
+			}
+			return 0
+		}, func(time.Duration) float64 { return 1000 })
+		if len(asked) != 1 || asked[0]-dies > 110*time.Millisecond || asked[0] < dies {
+			t.Errorf("dead at %v, asked at %v; want once, within 110 ms", dies, asked)
+		}
+	}
+}
+
+// Who only sends is not asked about again and again: each answer makes the listener more
+// patient. 20 Mbit/s of datagrams are 1,700 packets a second.
+func TestOneWayUploadIsNoFlood(t *testing.T) {
+	asked := watch(5*time.Minute, true, func(time.Duration) float64 { return 0 }, func(time.Duration) float64 { return 1700 })
+	if len(asked) > 60 {
+		t.Errorf("asked %d times in five minutes, want at most a tenth of the 600 probes", len(asked))
+	}
+	idle := watch(5*time.Minute, true, func(time.Duration) float64 { return 0 }, func(time.Duration) float64 { return 0 })
+	if len(idle) > 0 {
+		t.Errorf("asked %d times where nothing is sent", len(idle))
+	}
+}
