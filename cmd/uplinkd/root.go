@@ -70,7 +70,7 @@ func newRoot(io stdio) *cobra.Command {
 	root.AddCommand(
 		runCommand(c), checkCommand(c), planCommand(c), statusCommand(c), cleanupCommand(c), reloadCommand(c),
 		enableCommand(c), disableCommand(c), drainCommand(c), weightCommand(c), renewCommand(c), eventsCommand(c),
-		explainCommand(c), pingCommand(c), demoCommand(c), versionCommand(c),
+		explainCommand(c), pingCommand(c), replayCommand(c), demoCommand(c), versionCommand(c),
 	)
 	// Now, so that they too are checked as ours are.
 	root.InitDefaultHelpCmd()
