@@ -124,7 +124,6 @@ func (u *Uplink) assignedText(p *Path) string {
 	return strings.Join(list, " ")
 }
 
-// prefix returns the address of the lease; not valid: there is none.
 // sameDNS reports whether two leases name the same DNS servers and domain. The lease
 // itself may be no other.
 func (r *LeaseReport) sameDNS(other *LeaseReport) bool {
@@ -134,6 +133,7 @@ func (r *LeaseReport) sameDNS(other *LeaseReport) bool {
 	return slices.Equal(r.Lease.DNS, other.Lease.DNS) && r.Lease.Domain == other.Lease.Domain
 }
 
+// prefix returns the address of the lease; not valid: there is none.
 func (r *LeaseReport) prefix() netip.Prefix {
 	if r.Lease == nil {
 		return netip.Prefix{}

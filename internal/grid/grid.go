@@ -2,7 +2,10 @@
 // little to do then wakes up seldom, which is most of what it costs.
 package grid
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Until returns how long it is until the next whole multiple of an interval: more than
 // zero, and no more than that interval. A clock that is set moves the grid, and no more.
@@ -12,6 +15,21 @@ func Until(now time.Time, every time.Duration) time.Duration {
 		past += every
 	}
 	return every - past
+}
+
+// Each calls do at each time of the grid until ctx ends, and then returns nil. It blocks.
+func Each(ctx context.Context, every time.Duration, do func()) error {
+	ticker := NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			ticker.Again()
+		}
+		do()
+	}
 }
 
 // A Ticker fires on the grid. Whoever has received from C calls Again.

@@ -66,19 +66,11 @@ func (w *settingsWatch) changed() bool {
 
 // run calls wake when a setting has changed, until ctx ends.
 func (w *settingsWatch) run(ctx context.Context, wake func()) error {
-	ticker := grid.NewTicker(settingsEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			ticker.Again()
-		}
+	return grid.Each(ctx, settingsEvery, func() {
 		if w.changed() {
 			wake()
 		}
-	}
+	})
 }
 
 // readSetting returns the present value of a setting.

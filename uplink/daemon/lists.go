@@ -16,20 +16,12 @@ const listsEvery = time.Second
 
 // watchLists reads the files of prefixes again when one has changed.
 func (d *Daemon) watchLists(ctx context.Context) error {
-	ticker := grid.NewTicker(listsEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			ticker.Again()
-		}
+	return grid.Each(ctx, listsEvery, func() {
 		if now := stamps(d.config()); !maps.Equal(now, d.lists) {
 			d.lists = now
 			d.reloadLists(ctx)
 		}
-	}
+	})
 }
 
 // reloadLists reads the files of prefixes again, and nothing else: the configuration
