@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"uplinkd/configs"
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/replay"
 )
 
@@ -111,7 +112,7 @@ func traces(tb testing.TB) []string {
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "*.trace"))
 	if len(files) == 0 {
-		tb.Skip("no recordings of real links here: UPLINKD_TRACES names a folder of them (docs/tuning.md)")
+		labtest.Missing(tb, "no recordings of real links here: UPLINKD_TRACES names a folder of them (docs/tuning.md)")
 	}
 	return files
 }
