@@ -214,7 +214,7 @@ func (s *show) silence(ctx context.Context) error {
 		return err
 	}
 	took, err := s.until(ctx, 5*time.Second, func(now api.Snapshot) bool {
-		return now.Uplinks[0].State == "down" && len(now.DefaultRoute.NextHops) == 2
+		return now.Uplinks[0].State != "up" && len(now.DefaultRoute.NextHops) == 2
 	})
 	moved := time.Now()
 	time.Sleep(500 * time.Millisecond)
