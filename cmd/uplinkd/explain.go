@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,7 @@ import (
 	"uplinkd/routes"
 	"uplinkd/routes/kernel"
 	"uplinkd/uplink"
+	"uplinkd/uplink/control"
 )
 
 // An explanation is the answer of `uplinkd explain`.
@@ -27,6 +29,18 @@ type explanation struct {
 	Gateway   netip.Addr `json:"gateway"`
 	Source    netip.Addr `json:"source"`
 	Why       string     `json:"why"`
+
+	// What the running daemon says of that uplink: its state, and what has been learned of
+	// its links. Not there without a daemon, or an uplink.
+	State string  `json:"state,omitempty"`
+	Links []bound `json:"links,omitempty"`
+}
+
+// A bound is how late an answer of a target makes doubt, and how long a silence means down.
+type bound struct {
+	Target    string  `json:"target"`
+	LateAfter float64 `json:"late_after_ms"`
+	DownAfter float64 `json:"down_after_ms"`
 }
 
 func explainCommand(c *common) *cobra.Command {
@@ -35,7 +49,8 @@ func explainCommand(c *common) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "explain DEST", Short: "Show which way a packet to an address would take, and why", Args: named("DEST"),
 		Long: "Show which rule, table, next hop and uplink a packet to an address would take, and why. The\n" +
-			"answer is the kernel's own, for the packet as far as it is told here; no daemon is needed.",
+			"answer is the kernel's own, for the packet as far as it is told here; no daemon is needed. A\n" +
+			"running one adds how the uplink is, and how long its links may be silent.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if p.To, err = netip.ParseAddr(args[0]); err != nil || !p.To.Is4() {
@@ -87,12 +102,41 @@ func (c *common) explain(ctx context.Context, p routes.Packet) error {
 		e.Why = fmt.Sprintf("the kernel has no way for it: %v", err)
 	} else {
 		e = explained(config, have, p, way)
+		e.ask(ctx, control.NewClient(config.Control.Socket))
 	}
 	if c.json {
 		return c.printJSON(e)
 	}
 	_, err = fmt.Fprintln(c.out, e)
 	return err
+}
+
+// askFor is how long a daemon may take to say how an uplink is: it is not needed.
+const askFor = time.Second
+
+// ask adds what the daemon says of the uplink, if one runs.
+func (e *explanation) ask(ctx context.Context, daemon *control.Client) {
+	if e.Uplink == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	status, err := daemon.Status(ctx)
+	if err != nil {
+		return
+	}
+	for i := range status.Uplinks {
+		u := &status.Uplinks[i]
+		if u.Name != e.Uplink {
+			continue
+		}
+		e.State = string(u.State)
+		for _, p := range u.Probes {
+			if p.DownAfter > 0 {
+				e.Links = append(e.Links, bound{p.Target, p.LateAfter, p.DownAfter})
+			}
+		}
+	}
 }
 
 // explained puts the kernel's answer into our words. It is pure.
@@ -173,5 +217,13 @@ func (e explanation) String() string {
 	if e.Rule != "" {
 		text += "rule:  " + e.Rule + "\n"
 	}
-	return text + fmt.Sprintf("table: %d\nwhy:   %s", e.Table, e.Why)
+	text += fmt.Sprintf("table: %d\nwhy:   %s", e.Table, e.Why)
+	if e.State != "" {
+		text += fmt.Sprintf("\nstate: %s is %s", e.Uplink, e.State)
+	}
+	for _, l := range e.Links {
+		text += fmt.Sprintf("\nlink:  an answer of %s is late after %.3g ms, a silence of %s is down",
+			l.Target, l.LateAfter, seconds(l.DownAfter))
+	}
+	return text
 }

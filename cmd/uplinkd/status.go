@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,4 +47,12 @@ func statusCommand(c *common) *cobra.Command {
 	c.flagSocket(cmd)
 	c.flagJSON(cmd)
 	return cmd
+}
+
+// seconds writes milliseconds as seconds; none: "-".
+func seconds(ms float64) string {
+	if ms == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1fs", ms/1000)
 }

@@ -80,12 +80,6 @@ func (s *statusTable) writeTargets(w io.Writer) error {
 	t.AppendHeader(table.Row{
 		"UPLINK", "TARGET", "STATE", "RTT ms", "LOSS", "LATE AFTER ms", "DOWN AFTER", "SPREAD ms", "SURVIVED",
 	})
-	seconds := func(ms float64) string {
-		if ms == 0 {
-			return "-"
-		}
-		return fmt.Sprintf("%.1fs", ms/1000)
-	}
 	for _, u := range s.Uplinks {
 		for _, p := range u.Probes {
 			row := table.Row{

@@ -67,10 +67,19 @@ func (b *bench) dialFrom(from netip.Addr, timeout time.Duration) error {
 // Probes twenty seconds apart; a connection that sends again and again hurries the
 // next one.
 func TestPassiveEvidence(t *testing.T) {
-	for _, passive := range []bool{true, false} {
-		t.Run(fmt.Sprint(passive), func(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		passive bool
+		fault   func(*lab.ISP) error
+	}{
+		{"silent gateway", true, func(isp *lab.ISP) error { return isp.Silence(true) }},
+		// What comes in again and again, for want of an acknowledgement, is no answer.
+		{"one way lost", true, func(isp *lab.ISP) error { return isp.Loss(100) }},
+		{"not asked for", false, func(isp *lab.ISP) error { return isp.Silence(true) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, 2)
-			b.configure(b.static(1, 1), fmt.Sprintf("probe: {interval: 20s, passive: %t}\n", passive))
+			b.configure(b.static(1, 1), fmt.Sprintf("probe: {interval: 20s, passive: %t}\n", c.passive))
 			b.start()
 			b.untilStates(5*time.Second, "up", "up")
 			isp := b.world.ISPs[0]
@@ -78,12 +87,12 @@ func TestPassiveEvidence(t *testing.T) {
 			conn, err := dialer.Dial("tcp4", netip.AddrPortFrom(lab.Somewhere(1), lab.Port).String())
 			b.ok(err)
 			defer conn.Close()
-			b.ok(isp.Silence(true))
+			b.ok(c.fault(isp))
 			fault := time.Now()
 			_, err = conn.Write([]byte("is anybody there?"))
 			b.ok(err)
 			limit := 4 * time.Second
-			if !passive {
+			if !c.passive {
 				time.Sleep(limit)
 				if state := b.status().Uplinks[0].State; state != "up" {
 					t.Errorf("%s without a probe: the test proves nothing", state)
@@ -147,8 +156,11 @@ func TestDrain(t *testing.T) {
 }
 
 // echo sends a word over a connection to the lab's echo port, and wants it back.
-func echo(conn net.Conn) error {
-	_ = conn.SetDeadline(time.Now().Add(time.Second))
+func echo(conn net.Conn) error { return echoWithin(conn, time.Second) }
+
+// echoWithin is echo with a limit.
+func echoWithin(conn net.Conn, limit time.Duration) error {
+	_ = conn.SetDeadline(time.Now().Add(limit))
 	if _, err := conn.Write([]byte("hello")); err != nil {
 		return err
 	}
@@ -170,7 +182,7 @@ func echo(conn net.Conn) error {
 // there are.
 func TestExplain(t *testing.T) {
 	b := newBench(t, 2)
-	b.configure(b.static(2, 1), fastProbe)
+	b.configure(b.static(2, 1), "probe: {interval: 50ms, hold_down: 0s}\n")
 	b.start()
 	b.untilStates(5*time.Second, "up", "up")
 	b.ok(b.world.Host().Sysctl("net/ipv4/ip_forward", "1"))
@@ -201,6 +213,9 @@ func TestExplain(t *testing.T) {
 		if !strings.HasPrefix(e.Uplink, tt.uplink) || e.Verdict != tt.verdict || e.Table != tt.table ||
 			!strings.Contains(e.Rule, tt.rule) || !strings.Contains(e.Why, tt.why) {
 			t.Errorf("%v: %+v", tt.args, e)
+		}
+		if tt.uplink != "" && (e.State != "up" || len(e.Links) == 0 || e.Links[0].DownAfter < 1000) {
+			t.Errorf("%v: state %q, links %v; want what the daemon has learned", tt.args, e.State, e.Links)
 		}
 	}
 	b.ok(b.world.ISPs[0].Carrier(false))
