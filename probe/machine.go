@@ -173,6 +173,11 @@ func (m *Machine) News(now time.Time) (Change, bool) {
 	return Change{Series: m.current.Series, At: now, Targets: slices.Clone(m.told)}, true
 }
 
+// doubts reports whether there is doubt about any target, as News last said.
+func (m *Machine) doubts() bool {
+	return slices.ContainsFunc(m.told, func(e Evidence) bool { return e.Doubtful })
+}
+
 func (m *Machine) errorOf(t *target) string {
 	if m.connErr != "" {
 		return m.connErr

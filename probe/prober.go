@@ -2,9 +2,7 @@ package probe
 
 import (
 	"context"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"uplinkd/internal/latest"
@@ -30,11 +28,11 @@ type Prober struct {
 	specs       *latest.Box[*Spec] // nil: nothing to probe
 	unreachable chan string        // size 1
 	wonders     latest.Wake        // what is sent gets no answer
-	doubted     atomic.Bool        // since
 
 	mu       sync.Mutex // guards what follows
 	statuses []TargetStatus
 	interval time.Duration // the steady pace, which a budget may have stretched
+	doubted  time.Time     // when there last was doubt; zero: never
 
 	// Owned by Run.
 	machine Machine
@@ -68,14 +66,14 @@ func (p *Prober) Unreachable(reason string) {
 
 // Wonder says that what this host sends by the uplink gets no answer: all targets are
 // asked at once. It decides nothing. It does not block.
-func (p *Prober) Wonder() {
-	p.doubted.Store(false)
-	p.wonders.Set()
-}
+func (p *Prober) Wonder() { p.wonders.Set() }
 
-// DoubtedSinceWonder reports whether there has been doubt about a target since Wonder was
-// last called.
-func (p *Prober) DoubtedSinceWonder() bool { return p.doubted.Load() }
+// DoubtedSince reports whether there has been doubt about a target at a time or after it.
+func (p *Prober) DoubtedSince(at time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.doubted.Before(at)
+}
 
 // Status returns what is known of each target. The slice is the caller's.
 func (p *Prober) Status() []TargetStatus {
@@ -140,9 +138,6 @@ func (p *Prober) Run(ctx context.Context) error {
 		}
 		planned = p.machine.Turn(now, p.send)
 		if change, ok := p.machine.News(now); ok {
-			if slices.ContainsFunc(change.Targets, func(e Evidence) bool { return e.Doubtful }) {
-				p.doubted.Store(true)
-			}
 			p.changed(change)
 		}
 		p.publish(now)
@@ -225,4 +220,7 @@ func (p *Prober) publish(now time.Time) {
 	defer p.mu.Unlock()
 	p.interval = p.machine.paced.Interval
 	p.statuses = p.machine.statuses(p.statuses[:0], now)
+	if p.machine.doubts() {
+		p.doubted = now
+	}
 }

@@ -8,10 +8,14 @@ const (
 	// TrafficIdle is how often they are read while there is none.
 	TrafficIdle = 500 * time.Millisecond
 
+	// busyKept is how long after the last traffic there counts as some still: when a link
+	// falls silent there is little to see but what is asked again.
+	busyKept = time.Second
+
 	// patienceMost bounds how long packets go out without any coming in before somebody
-	// asks, patienceKept how long it stays as long as it has become.
+	// asks, patienceHalf is how soon it forgets what made it longer.
 	patienceMost = 10 * time.Second
-	patienceKept = time.Minute
+	patienceHalf = 10 * time.Second
 )
 
 // answered is how many packets may go out for one that comes in: the other end
@@ -26,38 +30,53 @@ type Silence struct {
 	rx, tx   uint64
 	at       time.Time // of the last look
 	since    time.Time // packets have gone out since then, and hardly any came in; zero: not so
+	unheard  uint64    // how many went out
 	asked    bool      // in this silence
 	patience time.Duration
-	longer   time.Time // when it last became longer
+	changed  time.Time // when it last became longer or shorter
+	busy     time.Time // when there last was more than probes make
 }
 
 // Look takes the counters in, and reports whether somebody should ask now, and whether
-// there is traffic: more than probes make. doubted says whether there has been doubt since
-// somebody was last asked: then the silence was a true one.
-func (s *Silence) Look(rx, tx uint64, now time.Time, doubted func() bool) (ask, busy bool) {
+// there is traffic, or was shortly before: more than probes make. doubted says whether the
+// link has been doubted since a time: then the silence was a true one.
+func (s *Silence) Look(rx, tx uint64, now time.Time, doubted func(since time.Time) bool) (ask, busy bool) {
 	in, out := rx-s.rx, tx-s.tx
 	before, first := s.at, !s.read
 	s.read, s.rx, s.tx, s.at = true, rx, tx, now
-	if first || s.patience == 0 {
+	if first {
 		s.patience = TrafficEvery
 		return false, false
 	}
-	switch {
-	case out == 0 && in == 0:
-	case in*answered > out:
-		if s.asked && !doubted() {
-			s.patience, s.longer = min(2*s.patience, patienceMost), now
-		} else if now.Sub(s.longer) > patienceKept {
-			s.patience = TrafficEvery
-		}
-		s.since, s.asked = time.Time{}, false
-	case s.since.IsZero():
-		s.since = before
+	if in+out > probesMost {
+		s.busy = now
 	}
-	quiet := !s.since.IsZero() && !s.asked && now.Sub(s.since) >= s.patience
-	s.asked = s.asked || quiet
-	return quiet, in+out > probesMost
+	if in > 0 && in*answered > out {
+		if s.asked && !doubted(s.since) {
+			s.patience, s.changed = min(2*s.patience, patienceMost), now
+		} else if now.Sub(s.changed) > patienceHalf {
+			s.patience, s.changed = max(s.patience/2, TrafficEvery), now
+		}
+		s.since, s.unheard, s.asked = time.Time{}, 0, false
+		return false, now.Sub(s.busy) <= busyKept
+	}
+	if s.since.IsZero() && out > 0 {
+		s.since = now
+		if now.Sub(before) < 2*TrafficEvery {
+			s.since = before // after a longer pause it may have been sent just now
+		}
+	}
+	s.unheard += out
+	// Looks are not quite as far apart as they should be.
+	quiet := s.unheard >= unheardLeast && now.Sub(s.since) >= s.patience-TrafficEvery/4
+	ask = quiet && !s.asked
+	s.asked = s.asked || ask
+	return ask, now.Sub(s.busy) <= busyKept || s.unheard >= unheardLeast && !s.asked
 }
+
+// unheardLeast is how many packets must have gone out: a single one may be a probe, or
+// something that wants no answer.
+const unheardLeast = 2
 
 // probesMost is how many packets probes make between two looks, at most.
 const probesMost = 4

@@ -16,7 +16,7 @@ func watch(length time.Duration, answers bool, in, out func(at time.Duration) fl
 	every := uplink.TrafficIdle
 	for at := time.Duration(0); at < length; at += every {
 		rx, tx = rx+in(at)*every.Seconds(), tx+out(at)*every.Seconds()
-		ask, busy := s.Look(uint64(rx), uint64(tx), start.Add(at), func() bool { return !answers })
+		ask, busy := s.Look(uint64(rx), uint64(tx), start.Add(at), func(time.Time) bool { return !answers })
 		if ask {
 			asked = append(asked, at)
 			if answers {
@@ -57,5 +57,27 @@ func TestOneWayUploadIsNoFlood(t *testing.T) {
 	idle := watch(5*time.Minute, true, func(time.Duration) float64 { return 0 }, func(time.Duration) float64 { return 0 })
 	if len(idle) > 0 {
 		t.Errorf("asked %d times where nothing is sent", len(idle))
+	}
+}
+
+// What a host says at the start and wants no answer to (RFC 3810, RFC 4861) makes the
+// listener patient for some seconds, and no longer.
+func TestPatienceIsForgotten(t *testing.T) {
+	const dies = 40 * time.Second
+	asked := watch(41*time.Second, true, func(at time.Duration) float64 {
+		if at < 3*time.Second && at%time.Second < 600*time.Millisecond || at >= dies {
+			return 0
+		}
+		return 300
+	}, func(time.Duration) float64 { return 300 })
+	early := 0
+	for early < len(asked) && asked[early] < dies {
+		early++
+	}
+	if early < 2 {
+		t.Fatalf("asked %d times at the start: the test proves nothing", early)
+	}
+	if late := asked[early:]; len(late) == 0 || late[0]-dies > 110*time.Millisecond {
+		t.Errorf("dead at %v, asked at %v; want within 110 ms", dies, late)
 	}
 }

@@ -222,6 +222,8 @@ func (e *Engine) loop(ctx context.Context) error {
 			}
 			e.step(ctx, uplink.Sampled{Samples: e.samples()})
 			e.notifyAlive()
+		case <-e.meter.stirred:
+			e.step(ctx, uplink.Sampled{Samples: e.samples()})
 		case <-e.wake:
 			for _, m := range e.takeInbox() {
 				e.handle(ctx, m)

@@ -40,6 +40,7 @@ type gauge[T any] struct {
 	log   *slog.Logger
 	every func(uplink.Meter) time.Duration // 0: not now
 	ask   func(context.Context, uplink.Meter) (T, error)
+	heard func(before, now T) // of each reading; nil: nobody hears at once
 	wake  latest.Wake
 
 	mu     sync.Mutex // guards what follows
@@ -148,10 +149,14 @@ func (g *gauge[T]) read(ctx context.Context, wanted uplink.Meter) time.Duration 
 	now := time.Now()
 	g.mu.Lock()
 	g.asking = time.Time{}
+	before := g.newest.value
 	g.newest = reading[T]{value: value, err: err, began: began, at: now}
 	was := g.failed
 	g.failed = err != nil
 	g.mu.Unlock()
+	if g.heard != nil {
+		g.heard(before, value)
+	}
 	switch {
 	case err != nil && !was:
 		g.log.Warn("cannot be measured", "what", g.what, "err", err)

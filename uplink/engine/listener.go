@@ -107,8 +107,8 @@ func (l *listener) listen(e *ear, now time.Time) (busy bool) {
 		l.carrier()
 	}
 	e.known, e.carrier = true, link.Carrier
-	ask, busy := e.silence.Look(link.RxPackets, link.TxPackets, now, func() bool {
-		return e.prober == nil || e.prober.DoubtedSinceWonder()
+	ask, busy := e.silence.Look(link.RxPackets, link.TxPackets, now, func(since time.Time) bool {
+		return e.prober == nil || e.prober.DoubtedSince(since)
 	})
 	if ask && e.prober != nil {
 		e.prober.Wonder()

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
 
+	"uplinkd/internal/latest"
 	"uplinkd/routes/flows"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
@@ -38,6 +40,7 @@ type meter struct {
 	flows       *gauge[map[netip.Addr]int]
 	stalled     *gauge[map[netip.Addr]bool]
 	counters    *gauge[map[string]flows.Counter]
+	stirred     latest.Wake // other connections than before get no answer
 
 	// Owned by the engine's loop.
 	asked    uplink.Meter
@@ -69,7 +72,9 @@ func newMeter(m Meters, log *slog.Logger) *meter {
 		}
 		return every
 	}
-	return &meter{
+	stirred := latest.NewWake()
+	made := &meter{
+		stirred: stirred,
 		traffic: newGauge("traffic", log,
 			func(uplink.Meter) time.Duration { return when(m.Traffic != nil, tick) },
 			func(context.Context, uplink.Meter) (map[string]flows.Traffic, error) { return m.Traffic() }),
@@ -99,6 +104,12 @@ func newMeter(m Meters, log *slog.Logger) *meter {
 				return m.Counters(ctx, w.Table)
 			}),
 	}
+	made.stalled.heard = func(before, now map[netip.Addr]bool) {
+		if !maps.Equal(before, now) {
+			stirred.Set()
+		}
+	}
+	return made
 }
 
 // set says what to measure from now on. It does not block.
