@@ -42,6 +42,8 @@ bench: deps
 		| grep -E '^(---|ok|FAIL)| (connections|idle|from the)|    ---'
 	UPLINKD_FLOWS=1000000 go test -timeout 5m -count=1 -v -run 'ManyFlows|FightOver|ExitZero' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=50 go test -timeout 30m -count=1 -v -run TimeTo $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
+	UPLINKD_RUNS=20 UPLINKD_WATCH=10m go test -timeout 60m -count=1 -v -run 'Starlink|OneWay|CarrierAfter' $(LAB) \
+		| grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_ROUTES=1000000 go test -timeout 5m -count=1 -v -run ManyForeignRoutes $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=9 go test -timeout 5m -count=1 -v -run 'MarksCost|Flows|SwitchOf' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	go test -timeout 5m -count=1 -v -run 'BusyLink|ManyTargets|TimeToDown|ManyPrefixes' ./dhcp ./probe ./routes/kernel \

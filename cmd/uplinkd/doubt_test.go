@@ -36,7 +36,7 @@ func TestTimeToDoubt(t *testing.T) {
 	}{
 		"10 ms, under load":  {tenMilliseconds, true, 250 * time.Millisecond, 300 * time.Millisecond},
 		"10 ms, idle":        {tenMilliseconds, false, 650 * time.Millisecond, 0},
-		"0.1 ms, under load": {func(t *testing.T) *bench { t.Helper(); return newBench(t, 2) }, true, 250 * time.Millisecond, 0},
+		"0.1 ms, under load": {func(t *testing.T) *bench { t.Helper(); return newBench(t, 2) }, true, 150 * time.Millisecond, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := tt.bench(t)
@@ -104,7 +104,7 @@ func (b *bench) doubtOnce(load bool) (doubt, last time.Duration) {
 // A link that never paused and then is dead for good is down within a second of the last
 // answer; its connections are ended, and those of others are not.
 func TestTimeToDownByDefault(t *testing.T) {
-	b := newBench(t, 2)
+	b := tenMilliseconds(t)
 	b.configure(b.static(1, 1), normalProbe)
 	b.start()
 	b.untilStates(10*time.Second, "up", "up")

@@ -11,7 +11,7 @@ import (
 
 // faults are what an ISP does to packets.
 type faults struct {
-	silent   bool // drop all from the customer: the gateway no longer answers
+	silent   bool // drop all from and to the customer: the gateway is gone
 	upstream bool // drop all that is forwarded: the gateway answers, the internet is gone
 	loss     int  // percent of the customer's packets
 }
@@ -29,7 +29,8 @@ func (isp *ISP) Upstream(dead bool) error {
 	return isp.apply()
 }
 
-// Loss drops that many in a hundred of the packets that come from the host.
+// Loss drops that many in a hundred of the packets that come from the host. Of 100, what
+// others send to the host still comes in, and again and again, as nobody acknowledges it.
 func (isp *ISP) Loss(percent int) error {
 	isp.faults.loss = percent
 	return isp.apply()
@@ -62,6 +63,7 @@ func (isp *ISP) apply() error {
 	}
 	if isp.faults.silent {
 		drop(in, fromCustomer()...)
+		drop(forward, interfaceIs(expr.MetaKeyOIFNAME, customerSide)...)
 	}
 	if isp.faults.loss > 0 {
 		drop(in, append(fromCustomer(),

@@ -52,10 +52,19 @@ func (s *Server) serveTCP() {
 			if _, err := fmt.Fprintln(conn, conn.RemoteAddr()); err != nil {
 				return
 			}
-			_ = conn.SetDeadline(time.Now().Add(time.Minute))
-			_, _ = io.Copy(conn, conn)
+			_, _ = io.Copy(conn, idleReader{conn})
 		}()
 	}
+}
+
+// An idleReader ends a connection over which nothing has come for a minute.
+type idleReader struct{ net.Conn }
+
+func (r idleReader) Read(b []byte) (int, error) {
+	if err := r.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		return 0, err
+	}
+	return r.Conn.Read(b)
 }
 
 // serveUDP answers each datagram with its caller's address, from the address that

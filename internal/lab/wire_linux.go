@@ -21,7 +21,12 @@ type slowWire struct {
 	jitter    atomic.Int64 // nanoseconds, up to so much more
 	until     atomic.Int64 // Unix nanoseconds: nothing is delivered before
 	pings     atomic.Int64 // of the host's pings so many are lost, the next ones
+	course    atomic.Pointer[func() (rtt time.Duration, ok bool)]
 }
+
+// A Course is how a link goes: what becomes of a packet that is sent so long after it
+// began, by its round trip, or false where it is lost.
+type Course func(at time.Duration) (rtt time.Duration, ok bool)
 
 // frameMost is the longest frame, and queueMost how many are on the wire.
 const (
@@ -96,8 +101,12 @@ func (w *slowWire) carry(from, to *os.File) {
 		if from == w.near && isPing(buffer[:n]) && w.pings.Add(-1) >= 0 {
 			continue
 		}
+		due, ok := w.due()
+		if !ok {
+			continue
+		}
 		select {
-		case way <- onTheWay{w.due(), append([]byte(nil), buffer[:n]...)}:
+		case way <- onTheWay{due, append([]byte(nil), buffer[:n]...)}:
 		default: // as a full queue does
 		}
 	}
@@ -110,15 +119,20 @@ func isPing(b []byte) bool {
 	return len(b) > 34 && b[12] == 8 && b[13] == 0 && b[14] == 0x45 && b[23] == unix.IPPROTO_ICMP && b[34] == 8
 }
 
-func (w *slowWire) due() time.Time {
+// due returns when a frame that is sent now arrives, and whether it does.
+func (w *slowWire) due() (time.Time, bool) {
+	if course := w.course.Load(); course != nil {
+		rtt, ok := (*course)()
+		return time.Now().Add(rtt / 2), ok
+	}
 	due := time.Now().Add(time.Duration(w.delay.Load()))
 	if jitter := w.jitter.Load(); jitter > 0 {
 		due = due.Add(time.Duration(rand.Int64N(jitter)))
 	}
 	if until := time.Unix(0, w.until.Load()); until.After(due) {
-		return until
+		return until, true
 	}
-	return due
+	return due, true
 }
 
 // carrier takes the near end's carrier away or gives it back.
@@ -153,6 +167,22 @@ func (isp *ISP) Delay(delay, jitter time.Duration) error {
 	}
 	isp.wire.delay.Store(int64(delay))
 	isp.wire.jitter.Store(int64(jitter))
+	return nil
+}
+
+// Follow makes the wire go as a course says from now on, half of each round trip each way
+// and in order; nil: as before.
+func (isp *ISP) Follow(course Course) error {
+	if isp.wire == nil {
+		return errNotSlow
+	}
+	if course == nil {
+		isp.wire.course.Store(nil)
+		return nil
+	}
+	began := time.Now()
+	now := func() (time.Duration, bool) { return course(time.Since(began)) }
+	isp.wire.course.Store(&now)
 	return nil
 }
 

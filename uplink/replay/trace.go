@@ -52,6 +52,13 @@ func (s Session) length() time.Duration {
 	return s[len(s)-1].At
 }
 
+// At returns what becomes of a packet that is sent at a time after the beginning, as if the
+// sessions followed each other, and began anew after the last.
+func (t *Trace) At(when time.Duration) (rtt time.Duration, ok bool) {
+	n, in := t.point(when % max(time.Duration(t.Hours()*float64(time.Hour)), 1))
+	return t.Sessions[n].at(in)
+}
+
 // at returns what becomes of a probe that is sent at a time: what became of the last ping
 // before it.
 func (s Session) at(when time.Duration) (rtt time.Duration, ok bool) {
