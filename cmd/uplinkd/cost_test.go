@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,4 +83,108 @@ func TestMarksCostLittle(t *testing.T) {
 	if cost > most {
 		t.Errorf("%.1f%% less with marks, want %.0f%% at most", 100*cost, 100*most)
 	}
+}
+
+// Idle with three uplinks at the default pace: under 1 % of a core, under 30 MB.
+func TestIdle(t *testing.T) {
+	b := newBench(t, 3)
+	b.configure(b.dhcp(time.Hour, 1, 1, 1), "")
+	b.launch(exec.Command(b.build(), "run", "-c", b.config))
+	b.untilStates(10*time.Second, "up", "up", "up")
+	const span = 10 * time.Second
+	before := cpuTime(t, b.cmd.Process.Pid)
+	time.Sleep(span)
+	used := cpuTime(t, b.cmd.Process.Pid) - before
+	if os.Getenv("UPLINKD_STRACE") != "" {
+		out, _ := exec.Command("timeout", "-s", "INT", "10", "strace", "-f", "-c", "-p", fmt.Sprint(b.cmd.Process.Pid)).CombinedOutput()
+		t.Logf("%s", out)
+	}
+	resident := residentKB(t, b.cmd.Process.Pid)
+	t.Logf("idle with 3 uplinks: %.2f%% of a core, %.1f MB resident", 100*used.Seconds()/span.Seconds(), float64(resident)/1024)
+	if used > span/100 {
+		t.Errorf("used %v of %v, want under 1%%", used, span)
+	}
+	if resident > 30<<10 {
+		t.Errorf("%d kB resident, want under 30 MB", resident)
+	}
+}
+
+// With 1 Gbit/s over an uplink the daemon looks at its counters twenty times a second.
+func TestBusy(t *testing.T) {
+	labtest.NeedRoot(t, "iperf3")
+	b := newBench(t, 3)
+	b.configure(b.static(1, 1, 1), "")
+	b.launch(exec.Command(b.build(), "run", "-c", b.config))
+	b.untilStates(10*time.Second, "up", "up", "up")
+	server := lab.Somewhere(1).String()
+	b.in(b.world.Internet, "iperf3", "-s", "-B", server)
+	from := b.world.ISPs[0].Static.Addr().String()
+	ended := make(chan error, 1)
+	const span = 5 * time.Second
+	b.until("iperf3 is answered", 3*time.Second, func() bool {
+		return exec.Command("iperf3", "-c", server, "-B", from, "-n", "1K").Run() == nil
+	})
+	go func() {
+		ended <- exec.Command("iperf3", "-c", server, "-B", from, "-b", "1G", "-t", "7").Run()
+	}()
+	time.Sleep(time.Second)
+	sent, before := b.txBytes(), cpuTime(t, b.cmd.Process.Pid)
+	time.Sleep(span)
+	used, carried := cpuTime(t, b.cmd.Process.Pid)-before, float64(b.txBytes()-sent)*8/span.Seconds()/1e9
+	b.ok(<-ended)
+	t.Logf("busy with %.2f Gbit/s over one of 3 uplinks: %.2f%% of a core", carried, 100*used.Seconds()/span.Seconds())
+	if carried < 0.5 {
+		t.Errorf("%.2f Gbit/s went over the uplink: the test proves nothing", carried)
+	}
+	if used > span*2/100 {
+		t.Errorf("used %v of %v, want 1%%, and 2%% at most beside what else runs here", used, span)
+	}
+}
+
+// txBytes returns what the first uplink's interface has sent, as of the last second.
+func (b *bench) txBytes() uint64 {
+	b.Helper()
+	return b.status().Uplinks[0].Counters.TxBytes.N
+}
+
+// cpuTime returns what a process has used, in user and kernel (proc_pid_schedstat).
+func cpuTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(tasks) == 0 {
+		t.Fatalf("no schedstat of process %d: %v", pid, err)
+	}
+	var sum time.Duration
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.Fields(string(b))[0], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += time.Duration(n)
+	}
+	return sum
+}
+
+func residentKB(t *testing.T, pid int) int {
+	t.Helper()
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
+			n, err := strconv.Atoi(strings.Fields(rest)[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
 }

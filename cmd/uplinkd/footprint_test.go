@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,72 +143,6 @@ func (b *bench) build() string {
 		b.Fatalf("go build: %v\n%s", err, out)
 	}
 	return program
-}
-
-// Idle with three uplinks at the default pace: under 1 % of a core, under 30 MB.
-func TestIdle(t *testing.T) {
-	b := newBench(t, 3)
-	b.configure(b.dhcp(time.Hour, 1, 1, 1), "")
-	b.launch(exec.Command(b.build(), "run", "-c", b.config))
-	b.untilStates(10*time.Second, "up", "up", "up")
-	const span = 10 * time.Second
-	before := cpuTime(t, b.cmd.Process.Pid)
-	time.Sleep(span)
-	used := cpuTime(t, b.cmd.Process.Pid) - before
-	if os.Getenv("UPLINKD_STRACE") != "" {
-		out, _ := exec.Command("timeout", "-s", "INT", "10", "strace", "-f", "-c", "-p", fmt.Sprint(b.cmd.Process.Pid)).CombinedOutput()
-		t.Logf("%s", out)
-	}
-	resident := residentKB(t, b.cmd.Process.Pid)
-	t.Logf("idle with 3 uplinks: %.2f%% of a core, %.1f MB resident", 100*used.Seconds()/span.Seconds(), float64(resident)/1024)
-	if used > span/100 {
-		t.Errorf("used %v of %v, want under 1%%", used, span)
-	}
-	if resident > 30<<10 {
-		t.Errorf("%d kB resident, want under 30 MB", resident)
-	}
-}
-
-// cpuTime returns what a process has used, in user and kernel (proc_pid_schedstat).
-func cpuTime(t *testing.T, pid int) time.Duration {
-	t.Helper()
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || len(tasks) == 0 {
-		t.Fatalf("no schedstat of process %d: %v", pid, err)
-	}
-	var sum time.Duration
-	for _, task := range tasks {
-		b, err := os.ReadFile(task)
-		if err != nil {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.Fields(string(b))[0], 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum += time.Duration(n)
-	}
-	return sum
-}
-
-func residentKB(t *testing.T, pid int) int {
-	t.Helper()
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
-			n, err := strconv.Atoi(strings.Fields(rest)[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
-		}
-	}
-	t.Fatal("no VmRSS")
-	return 0
 }
 
 // Two daemons on one host would fight, and a cleanup beside one would take its
