@@ -52,12 +52,7 @@ func (s *Silence) Look(rx, tx uint64, now time.Time, doubted func(since time.Tim
 		s.busy = now
 	}
 	if in > 0 && in*answered > out {
-		if s.asked && !doubted(s.since) {
-			s.patience, s.changed = min(2*s.patience, patienceMost), now
-		} else if now.Sub(s.changed) > patienceHalf {
-			s.patience, s.changed = max(s.patience/2, TrafficEvery), now
-		}
-		s.since, s.unheard, s.asked = time.Time{}, 0, false
+		s.end(now, doubted)
 		return false, now.Sub(s.busy) <= busyKept
 	}
 	if s.since.IsZero() && out > 0 {
@@ -72,6 +67,16 @@ func (s *Silence) Look(rx, tx uint64, now time.Time, doubted func(since time.Tim
 	ask = quiet && !s.asked
 	s.asked = s.asked || ask
 	return ask, now.Sub(s.busy) <= busyKept || s.unheard >= unheardLeast && !s.asked
+}
+
+// end takes in that enough has come in.
+func (s *Silence) end(now time.Time, doubted func(since time.Time) bool) {
+	if s.asked && !doubted(s.since) {
+		s.patience, s.changed = min(2*s.patience, patienceMost), now
+	} else if now.Sub(s.changed) > patienceHalf {
+		s.patience, s.changed = max(s.patience/2, TrafficEvery), now
+	}
+	s.since, s.unheard, s.asked = time.Time{}, 0, false
 }
 
 // unheardLeast is how many packets must have gone out: a single one may be a probe, or

@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	},
 	"uplink/replay": {"configs", "internal/plain", "probe", "routes", "uplink", "uplink/api"},
 	"uplink/daemon": {
-		"configs", "internal/grid", "internal/statefile", "probe", "routes", "uplink", "uplink/api", "uplink/control", "uplink/engine",
+		"configs", "internal/grid", "internal/latest", "internal/statefile", "probe", "routes", "uplink", "uplink/api", "uplink/control", "uplink/engine",
 		"uplink/hooks", "uplink/orders",
 	},
 	"uplink/control":   {"uplink/api"},

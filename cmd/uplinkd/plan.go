@@ -78,7 +78,7 @@ func (c *common) planOfDaemon(
 	if err != nil {
 		return api.Plan{}, err
 	}
-	return client.Plan(ctx, name, text)
+	return client.Plan(ctx, name, text, login())
 }
 
 // read reads the kernel as far as a configuration goes.
@@ -112,6 +112,7 @@ func (c *common) printPlan(plan api.Plan) error {
 	for _, conflict := range plan.Conflicts {
 		fmt.Fprintf(c.err, "conflict: %s stands where %s belongs; %s\n", conflict.Have, conflict.Want, conflict.Remedy)
 	}
+	c.printEffects(plan)
 	return nil
 }
 

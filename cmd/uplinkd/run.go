@@ -17,6 +17,7 @@ import (
 	"uplinkd/dhcp"
 	"uplinkd/internal/calm"
 	"uplinkd/probe"
+	"uplinkd/routes"
 	"uplinkd/routes/flows"
 	"uplinkd/routes/kernel"
 	"uplinkd/systemd"
@@ -50,10 +51,11 @@ func runCommand(c *common) *cobra.Command {
 
 // run is the daemon: it builds the parts and runs them until ctx ends.
 func run(ctx context.Context, path string, log *slog.Logger) error {
-	config, err := daemon.Load(path)
+	loaded, err := daemon.LoadToRun(path)
 	if err != nil {
 		return err
 	}
+	config := loaded.Config
 	lock, err := control.Lock(ctx, config.Routes.Protocol, config.Routes.RulePriority, config.StateDir)
 	if err != nil {
 		return err
@@ -74,7 +76,7 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 	defer signal.Stop(hangups)
 
 	manager := systemd.NewManager()
-	d := daemon.New(path, versionText(), config, manager, deps)
+	d := daemon.New(path, versionText(), loaded, manager, deps)
 	log.Info("started", "version", versionText(), "config", path, "uplinks", len(config.Uplinks))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Run(ctx, hangups) })
@@ -127,12 +129,29 @@ func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll f
 		},
 		Meters: engine.Meters{
 			Traffic: flows.ReadTraffic, Connections: flows.Connections, Flows: flows.Count, Stalled: flows.Stalled,
+			Sockets: flows.Sockets,
 			Counters: func(_ context.Context, table string) (map[string]flows.Counter, error) {
 				return counters.Read(table)
 			},
 		},
+		Explain: func(ctx context.Context, p routes.Packet) (routes.Way, error) {
+			return wayOf(ctx, config.StateDir, p)
+		},
 		ReadLink: links.Read, Disconnect: disconnect, SinceBoot: dhcp.SystemClock{}.SinceBoot, Log: log,
 	}, closeAll, nil
+}
+
+// wayOf asks the kernel which way a packet takes, over sockets of its own.
+func wayOf(ctx context.Context, stateDir string, p routes.Packet) (routes.Way, error) {
+	k, err := kernel.Look(stateDir, quietLog())
+	if err != nil {
+		return routes.Way{}, err
+	}
+	defer k.Close()
+	if _, err := k.Read(ctx, routes.Scope{}); err != nil {
+		return routes.Way{}, err
+	}
+	return k.Explain(ctx, p)
 }
 
 // machineDUID returns the DUID of this machine, nil where it has no machine id.

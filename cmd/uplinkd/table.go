@@ -240,6 +240,10 @@ func (s *statusTable) remarks(b *strings.Builder) {
 	if s.Daemon.OrdersError != "" {
 		lines = append(lines, "orders cannot be kept over a restart: "+s.Daemon.OrdersError)
 	}
+	if t := s.Daemon.Trial; t != nil {
+		lines = append(lines, fmt.Sprintf("%s is on trial until %s, by %s: uplinkd confirm, or it goes back",
+			t.File, t.Until.Local().Format(time.TimeOnly), t.By))
+	}
 	if s.Daemon.ConfigError != "" {
 		lines = append(lines, "the configuration was not reloaded: "+s.Daemon.ConfigError)
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,6 +79,34 @@ func Replace(path string, b []byte, d Durability) error {
 		return nil
 	}
 	return flush(dir)
+}
+
+// Remove removes a file for good, over a power cut too. One that is not there is no error.
+func Remove(path string) error {
+	if err := os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return flush(filepath.Dir(path))
+}
+
+// ReplaceLike puts b into the place of a file as Replace does, durable over a power cut, and
+// gives the new file the mode and the owner of another.
+func ReplaceLike(path string, b []byte, like os.FileInfo) error {
+	fresh := path + ".new"
+	if err := write(fresh, b, Power); err != nil {
+		return err
+	}
+	if owner, ok := like.Sys().(*syscall.Stat_t); ok {
+		if err := os.Chown(fresh, int(owner.Uid), int(owner.Gid)); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(os.Chmod(fresh, like.Mode().Perm()), os.Rename(fresh, path)); err != nil {
+		return err
+	}
+	return flush(filepath.Dir(path))
 }
 
 func write(path string, b []byte, d Durability) error {

@@ -115,6 +115,26 @@ func Connections(ctx context.Context, addresses []netip.Addr) (map[netip.Addr]in
 	return counts, nil
 }
 
+// Sockets returns how many connections of this host have each of the addresses as their
+// own, TCP and connected UDP, whoever began them. It blocks for some milliseconds.
+func Sockets(ctx context.Context, addresses []netip.Addr) (map[netip.Addr]int, error) {
+	counts := make(map[netip.Addr]int, len(addresses))
+	for _, a := range addresses {
+		counts[a] = 0
+	}
+	for _, k := range allKinds {
+		err := list(ctx, k, allStates, 0, func(s socket, _ []byte) {
+			if n, ours := counts[s.own()]; ours && !s.peerless() {
+				counts[s.own()] = n + 1
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return counts, nil
+}
+
 // stallLeast is how long a connection must have waited for an answer to what it
 // has sent again, in milliseconds.
 const stallLeast = 300

@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // A Command is what the operator wants done to an uplink.
 type Command struct {
@@ -40,4 +43,41 @@ const (
 type Plan struct {
 	Operations []string   `json:"operations"`
 	Conflicts  []Conflict `json:"conflicts"`
+	Changes    []string   `json:"changes"` // of the configuration: "uplinks.isp1.weight: 1 -> 2"
+	Effects    []Effect   `json:"effects"` // on connections
+	Login      *Login     `json:"login"`   // null: not asked about
+}
+
+// An Effect is what becomes of the connections of an uplink that have its address.
+type Effect struct {
+	Uplink  string      `json:"uplink"`
+	Ends    bool        `json:"ends"` // false: they go on by another gateway
+	Why     string      `json:"why"`
+	Sockets Figure[int] `json:"sockets"` // connections of this host
+	Flows   Figure[int] `json:"flows"`   // that connection tracking translates to the address
+}
+
+// A Login is the connection by which somebody works on this host.
+type Login struct {
+	Local  netip.AddrPort `json:"local"`
+	Peer   netip.AddrPort `json:"peer"`
+	Uplink string         `json:"uplink"` // that it goes by; "": by none
+	Ends   bool           `json:"ends"`   // it may
+	Why    string         `json:"why"`
+}
+
+// An Apply is how a configuration is put in force.
+type Apply struct {
+	For time.Duration // it goes back after so long unless it is confirmed
+	By  string        // who orders it, as the server knows the client
+}
+
+// A Trial is a configuration that is in force until it is confirmed, or goes back.
+type Trial struct {
+	File   string    `json:"file"`   // that it came from
+	Config string    `json:"config"` // the file that the daemon reads when it starts
+	SHA256 string    `json:"sha256"` // of its text
+	Text   string    `json:"text,omitempty"`
+	Until  time.Time `json:"until"`
+	By     string    `json:"by"`
 }

@@ -28,6 +28,7 @@ type Daemon struct {
 	Config      string    `json:"config"`
 	Reloaded    When      `json:"reloaded"`
 	ConfigError string    `json:"config_error"`    // why the last reload changed nothing
+	Trial       *Trial    `json:"trial"`           // null: no configuration is on trial
 	OrdersError string    `json:"orders_error"`    // why the operator's orders cannot be kept
 	MeterErrors []string  `json:"meter_errors"`    // what cannot be measured, and why
 	LongestStep Millis    `json:"longest_step_ms"` // the longest that one decision has taken

@@ -78,10 +78,14 @@ func (c *Client) Drain(ctx context.Context, name string) (api.DrainProgress, err
 }
 
 // Plan asks what would be done under a configuration, as if it stood in the file of
-// that name.
-func (c *Client) Plan(ctx context.Context, file string, text []byte) (api.Plan, error) {
+// that name, and what would become of a login; nil: of none.
+func (c *Client) Plan(ctx context.Context, file string, text []byte, login *api.Login) (api.Plan, error) {
 	var p api.Plan
 	query := url.Values{"file": {file}}
+	if login != nil {
+		query.Set("local", login.Local.String())
+		query.Set("peer", login.Peer.String())
+	}
 	err := c.send(ctx, http.MethodPost, pathPlan+"?"+query.Encode(), bytes.NewReader(text), &p)
 	return p, err
 }

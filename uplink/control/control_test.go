@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 // A daemon answers as it is told.
 type daemon struct {
 	reload  error
+	trial   *api.Trial
 	ordered []api.Command
 
 	mu     sync.Mutex // guards what follows
@@ -41,7 +43,7 @@ func (d *daemon) Status() api.Snapshot {
 	return api.Snapshot{Version: 1, Uplinks: []api.Uplink{{Name: "isp1", State: "up"}}}
 }
 
-func (d *daemon) Reload(context.Context) error { return d.reload }
+func (d *daemon) Reload(context.Context, string) error { return d.reload }
 
 func (d *daemon) Command(_ context.Context, name string, o api.Command) error {
 	switch name {
@@ -62,9 +64,34 @@ func (d *daemon) Drain(name string) (api.DrainProgress, error) {
 	return api.DrainProgress{State: api.DrainRunning, Connections: api.Known(3)}, nil
 }
 
-func (d *daemon) Plan(_ context.Context, name string, text []byte) (api.Plan, error) {
-	return api.Plan{Operations: []string{name, string(text)}, Conflicts: []api.Conflict{}}, nil
+func (d *daemon) Plan(_ context.Context, name string, text []byte, login *api.Login) (api.Plan, error) {
+	return api.Plan{Operations: []string{name, string(text)}, Conflicts: []api.Conflict{}, Login: login}, nil
 }
+
+func (d *daemon) Apply(_ context.Context, name string, text []byte, o api.Apply) (api.Trial, error) {
+	if d.trial != nil {
+		return api.Trial{}, control.ErrOnTrial
+	}
+	d.trial = &api.Trial{File: name, Text: string(text), SHA256: "sum", Until: time.Now().Add(o.For), By: o.By}
+	return *d.trial, nil
+}
+
+func (d *daemon) Trial() (api.Trial, error) {
+	if d.trial == nil {
+		return api.Trial{}, control.ErrNoTrial
+	}
+	return *d.trial, nil
+}
+
+func (d *daemon) Confirm(sum, _ string) error {
+	if d.trial == nil || sum != d.trial.SHA256 {
+		return control.ErrNoTrial
+	}
+	d.trial = nil
+	return nil
+}
+
+func (d *daemon) Reject(context.Context, string) error { d.trial = nil; return nil }
 
 func (d *daemon) Events(after uint64) ([]api.Event, <-chan struct{}) {
 	d.mu.Lock()
@@ -171,11 +198,16 @@ func TestPlanAndDrain(t *testing.T) {
 	path := socket(t)
 	serve(t, path, &daemon{})
 	client := control.NewClient(path)
-	plan, err := client.Plan(t.Context(), "/etc/a b.yaml", []byte("uplinks: []"))
+	plan, err := client.Plan(t.Context(), "/etc/a b.yaml", []byte("uplinks: []"), &api.Login{
+		Local: netip.MustParseAddrPort("[2001:db8::1]:22"), Peer: netip.MustParseAddrPort("192.0.2.1:4711"),
+	})
+	if err == nil && (plan.Login == nil || plan.Login.Local.Port() != 22 || plan.Login.Peer.String() != "192.0.2.1:4711") {
+		t.Errorf("asked about the login %+v", plan.Login)
+	}
 	if err != nil || len(plan.Operations) != 2 || plan.Operations[0] != "/etc/a b.yaml" || plan.Operations[1] != "uplinks: []" {
 		t.Errorf("plan %+v, %v", plan, err)
 	}
-	if _, err := client.Plan(t.Context(), "big", make([]byte, 2<<20)); err == nil || !strings.Contains(err.Error(), "more than") {
+	if _, err := client.Plan(t.Context(), "big", make([]byte, 2<<20), nil); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("two megabytes of configuration: %v", err)
 	}
 	if p, err := client.Drain(t.Context(), "isp1"); err != nil || p.State != api.DrainRunning || p.Connections != api.Known(3) {
@@ -384,5 +416,36 @@ func BenchmarkStatus(b *testing.B) {
 		if _, err := client.Status(context.Background()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A configuration on trial, from end to end of the socket.
+func TestTrials(t *testing.T) {
+	path := socket(t)
+	serve(t, path, &daemon{})
+	client := control.NewClient(path)
+	if _, err := client.Trial(t.Context()); !errors.Is(err, control.ErrNoTrial) {
+		t.Errorf("nothing is on trial: %v", err)
+	}
+	for _, length := range []time.Duration{0, time.Millisecond, 25 * time.Hour} {
+		if _, err := client.Apply(t.Context(), "f", nil, length); err == nil || !strings.Contains(err.Error(), "1s to 24h") {
+			t.Errorf("for %s: %v, want the bounds", length, err)
+		}
+	}
+	trial, err := client.Apply(t.Context(), "/etc/a b.yaml", []byte("uplinks: []"), time.Minute)
+	if err != nil || trial.File != "/etc/a b.yaml" || trial.Text != "uplinks: []" || trial.By == "" {
+		t.Errorf("%+v, %v", trial, err)
+	}
+	if _, err := client.Apply(t.Context(), "f", nil, time.Minute); !errors.Is(err, control.ErrOnTrial) {
+		t.Errorf("a second trial: %v", err)
+	}
+	if err := client.Confirm(t.Context(), "another"); !errors.Is(err, control.ErrNoTrial) {
+		t.Errorf("another one confirmed: %v", err)
+	}
+	if err := client.Confirm(t.Context(), trial.SHA256); err != nil {
+		t.Error(err)
+	}
+	if err := client.Reject(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

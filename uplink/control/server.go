@@ -136,7 +136,7 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 	})
 	mux.HandleFunc("POST "+pathReload, func(w http.ResponseWriter, r *http.Request) {
 		slow(w)
-		done(w, d.Reload(r.Context()))
+		done(w, d.Reload(r.Context(), who(r)))
 	})
 	mux.HandleFunc("POST "+pathUplink, func(w http.ResponseWriter, r *http.Request) {
 		c, err := commandOf(r)
@@ -163,6 +163,7 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 		}
 		answer(w, http.StatusOK, plan)
 	})
+	handleTrials(mux, d, answer, done)
 	mux.HandleFunc("GET "+pathEvents, func(w http.ResponseWriter, r *http.Request) {
 		after, err := strconv.ParseUint(r.URL.Query().Get("after"), 10, 64)
 		if err != nil {
@@ -176,11 +177,24 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 
 // planFor returns the plan of the configuration that a request carries.
 func planFor(w http.ResponseWriter, r *http.Request, d Daemon) (api.Plan, error) {
+	text, err := bodyOf(w, r)
+	if err != nil {
+		return api.Plan{}, err
+	}
+	login, err := loginOf(r.URL.Query())
+	if err != nil {
+		return api.Plan{}, err
+	}
+	return d.Plan(r.Context(), r.URL.Query().Get("file"), text, login)
+}
+
+// bodyOf returns the configuration that a request carries.
+func bodyOf(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyMost))
 	if err != nil {
-		return api.Plan{}, fmt.Errorf("%w than %d bytes", errTooLong, bodyMost)
+		return nil, fmt.Errorf("%w than %d bytes", errTooLong, bodyMost)
 	}
-	return d.Plan(r.Context(), r.URL.Query().Get("file"), text)
+	return text, nil
 }
 
 // eventsWait is how long a client waits for an event at the most; then it asks again.

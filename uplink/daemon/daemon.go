@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"uplinkd/configs"
+	"uplinkd/internal/latest"
 	"uplinkd/routes"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
@@ -49,12 +50,15 @@ type Daemon struct {
 
 	changing sync.Mutex    // held while the configuration changes; never by who only asks
 	kept     configs.Given // what is on the disk of the uplinks' numbers; of who holds changing
+	tried    latest.Wake   // a trial has begun or ended
 
 	mu          sync.Mutex // guards what follows, and is held for no longer than reading it takes
 	running     configs.Config
+	text        []byte // of it
 	reloaded    time.Time
 	configError string // why the last reload changed nothing
 	listError   string // why a file of prefixes was not read again
+	trial       *trial // nil: nothing is on trial
 }
 
 var _ control.Daemon = (*Daemon)(nil)
@@ -62,7 +66,8 @@ var _ control.Daemon = (*Daemon)(nil)
 // New returns a Daemon for the configuration that was loaded from a file. deps is
 // what the engine needs of the world; orders and the service manager are the
 // Daemon's to add. It starts nothing.
-func New(path, version string, c configs.Config, manager Manager, deps engine.Deps) *Daemon {
+func New(path, version string, loaded Loaded, manager Manager, deps engine.Deps) *Daemon {
+	c := loaded.Config
 	kept, err := loadGiven(c.StateDir)
 	if err != nil {
 		deps.Log.Error("the tables and marks that uplinks had are not known: they follow the order in the file",
@@ -71,6 +76,7 @@ func New(path, version string, c configs.Config, manager Manager, deps engine.De
 	d := &Daemon{
 		path: path, version: version, started: time.Now(), manager: manager,
 		hooks: hooks.New(deps.Log), log: deps.Log, lists: stamps(c), running: c, kept: kept,
+		text: loaded.Text, tried: latest.NewWake(), configError: loaded.PassedOver,
 	}
 	stood, err := orders.Load(c.StateDir)
 	if err != nil {
@@ -84,6 +90,11 @@ func New(path, version string, c configs.Config, manager Manager, deps engine.De
 	deps.SaveLearned = func(all engine.Learned) error { return saveLearned(c.StateDir, all) }
 	deps.Notify, deps.Orders = manager, stood
 	deps.SaveOrders = func(book map[string]api.Order) error { return orders.Save(c.StateDir, book) }
+	if loaded.PassedOver != "" {
+		d.log.Warn("the configuration is not that of the file", "config", path, "err", loaded.PassedOver)
+	} else {
+		d.dropRecord() // of a file that has been put back, or never was
+	}
 	d.engine = engine.New(c, deps)
 	d.hooks.Set(hooksOf(c))
 	return d
@@ -98,15 +109,25 @@ func (d *Daemon) Run(ctx context.Context, hangups <-chan os.Signal) error {
 	group.Go(func() error { return d.reloadOnHangup(ctx, hangups) })
 	group.Go(func() error { return d.watchLists(ctx) })
 	group.Go(func() error { return d.tellHooks(ctx) })
+	group.Go(func() error { return d.watchTrial(ctx) })
 	group.Go(func() error { d.keepFirst(); return nil })
 	return group.Wait()
 }
 
 // config returns the running configuration.
-func (d *Daemon) config() configs.Config {
+func (d *Daemon) config() configs.Config { return d.inForce().Config }
+
+// inForce returns the running configuration with its text.
+func (d *Daemon) inForce() Loaded {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.running
+	return Loaded{Config: d.running, Text: d.text}
+}
+
+func (d *Daemon) setText(text []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.text = text
 }
 
 // Status implements control.Daemon.
@@ -117,39 +138,12 @@ func (d *Daemon) Status() api.Snapshot {
 	s.Daemon.Version, s.Daemon.PID, s.Daemon.Started, s.Daemon.Config = d.version, os.Getpid(), d.started, d.path
 	s.Daemon.Reloaded = api.When{Time: d.reloaded}
 	s.Daemon.ConfigError = cmp.Or(d.configError, d.listError)
+	if d.trial != nil {
+		t := d.trial.Trial
+		t.Text = ""
+		s.Daemon.Trial = &t
+	}
 	return s
-}
-
-// stage returns a configuration as it would be put in the place of the running one:
-// checked against that, with the tables and marks that its uplinks have.
-func (d *Daemon) stage(next configs.Config) (configs.Config, error) {
-	running := d.config()
-	if err := configs.CanReload(running, next); err != nil {
-		return configs.Config{}, err
-	}
-	return configs.Keep(configs.GivenOf(running), next), nil
-}
-
-// commit puts a staged configuration in the place of the running one. When it returns
-// the engine has decided on it. On an error the running one stays. Who asked may go away
-// before; then the engine still decides.
-func (d *Daemon) commit(ctx context.Context, staged configs.Config) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandLimit)
-	defer cancel()
-	before := d.config()
-	d.hooks.Set(hooksOf(staged))
-	if err := d.engine.Do(ctx, uplink.Reloaded{Config: staged}); err != nil {
-		d.hooks.Set(hooksOf(before))
-		return fmt.Errorf("the engine did not take the configuration: %w", err)
-	}
-	d.mu.Lock()
-	d.running = staged
-	d.mu.Unlock()
-	d.keepNumbers(staged)
-	return nil
 }
 
 // keepFirst writes down the numbers of the first configuration. The engine does not wait
@@ -175,49 +169,20 @@ func (d *Daemon) keepNumbers(c configs.Config) {
 	d.kept = given
 }
 
-// Reload implements control.Daemon.
-func (d *Daemon) Reload(ctx context.Context) error {
-	d.changing.Lock()
-	defer d.changing.Unlock()
-	d.manager.Reloading()
-	defer d.manager.Ready()
-	next, err := Load(d.path)
-	if err == nil {
-		next, err = d.stage(next)
-	}
-	if err == nil {
-		err = d.commit(ctx, next)
-	}
-	d.noteReload(err)
-	if err != nil {
-		d.log.Error("configuration not reloaded; nothing has changed", "config", d.path, "err", err)
-		return err
-	}
-	d.log.Info("configuration reloaded", "config", d.path, "uplinks", len(next.Uplinks))
-	return nil
-}
-
-func (d *Daemon) noteReload(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err != nil {
-		d.configError = err.Error()
-		return
-	}
-	d.reloaded, d.configError, d.listError = time.Now(), "", ""
-}
-
 // Plan implements control.Daemon.
-func (d *Daemon) Plan(ctx context.Context, name string, text []byte) (api.Plan, error) {
-	next, err := Parse(name, text)
-	if err == nil {
-		next, err = d.stage(next)
-	}
+func (d *Daemon) Plan(ctx context.Context, name string, text []byte, login *api.Login) (api.Plan, error) {
+	next, err := d.read(name, text)
 	if err != nil {
 		return api.Plan{}, err
 	}
-	plan, err := d.engine.Plan(ctx, next)
-	return PlanText(plan), err
+	forecast, err := d.engine.Plan(ctx, next.Config, login)
+	if err != nil {
+		return api.Plan{}, err
+	}
+	plan := PlanText(forecast.Plan)
+	plan.Effects, plan.Login = forecast.Effects, forecast.Login
+	plan.Changes = configs.Difference(d.inForce().Text, text)
+	return plan, nil
 }
 
 // PlanText returns a plan as people read it.
@@ -270,7 +235,7 @@ func (d *Daemon) reloadOnHangup(ctx context.Context, hangups <-chan os.Signal) e
 		case <-ctx.Done():
 			return nil
 		case <-hangups:
-			_ = d.Reload(ctx) // has been logged, and shows in status
+			_ = d.Reload(ctx, "SIGHUP") // has been logged, and shows in status
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,6 +46,28 @@ policies: [{name: p, to: [file:`+path+`], via: a}]
 	}
 }
 
+// start runs a daemon against a fake kernel until the test ends, or until kill is called.
+func start(t *testing.T, file string, loaded daemon.Loaded) *daemon.Daemon {
+	t.Helper()
+	d, kill := startKillable(t, file, loaded)
+	t.Cleanup(kill)
+	return d
+}
+
+func startKillable(t *testing.T, file string, loaded daemon.Loaded) (d *daemon.Daemon, kill func()) {
+	t.Helper()
+	d = daemon.New(file, "v", loaded, manager{}, engine.Deps{
+		Kernel: routestest.ThreeLinks(), Log: slog.New(slog.DiscardHandler),
+		Watch:     func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil },
+		OpenProbe: func(probe.Spec) (probe.Conn, error) { return nil, errors.New("none") },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- d.Run(ctx, make(chan os.Signal)) }()
+	time.Sleep(300 * time.Millisecond)
+	return d, sync.OnceFunc(func() { cancel(); <-done })
+}
+
 // A reload whose requester had gone away took effect and was told as refused; the next
 // change of a prefix list put the old configuration back (review before the release).
 func TestReloadGivenUp(t *testing.T) {
@@ -64,28 +87,20 @@ policies: [{name: p, to: [file:` + list + `], via: b}]
 	}
 	put(list, "203.0.113.0/24\n")
 	put(file, text)
-	c, err := daemon.Load(file)
+	c, err := daemon.LoadToRun(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := daemon.New(file, "v", c, manager{}, engine.Deps{
-		Kernel: routestest.ThreeLinks(), Log: slog.New(slog.DiscardHandler),
-		Watch:     func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil },
-		OpenProbe: func(probe.Spec) (probe.Conn, error) { return nil, errors.New("none") },
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- d.Run(ctx, make(chan os.Signal)) }()
-	defer func() { cancel(); <-done }()
+	d := start(t, file, c)
+	ctx := t.Context()
 	weight := func() int { return d.Status().Uplinks[0].Weight }
-	time.Sleep(300 * time.Millisecond)
 	put(file, strings.Replace(text, "weight: 2", "weight: 7", 1))
 	gone, leave := context.WithCancel(ctx)
 	leave()
-	if err := d.Reload(gone); err == nil || weight() != 2 {
+	if err := d.Reload(gone, "test"); err == nil || weight() != 2 {
 		t.Errorf("%v, weight %d in force: want an error, and nothing changed", err, weight())
 	}
-	if err := d.Reload(ctx); err != nil || weight() != 7 {
+	if err := d.Reload(ctx, "test"); err != nil || weight() != 7 {
 		t.Errorf("%v, weight %d in force: want 7", err, weight())
 	}
 	put(list, "203.0.113.0/24\n198.18.0.0/15\n")

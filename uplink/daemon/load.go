@@ -18,11 +18,19 @@ import (
 
 // Load reads a configuration file, and the files of prefixes that its policies name.
 func Load(path string) (configs.Config, error) {
-	text, err := os.ReadFile(path)
+	text, err := readConfig(path)
 	if err != nil {
-		return configs.Config{}, fmt.Errorf("read the configuration: %w; name another with --config", err)
+		return configs.Config{}, err
 	}
 	return Parse(path, text)
+}
+
+func readConfig(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w; name another with --config", err)
+	}
+	return text, nil
 }
 
 // Parse reads a configuration as if it stood in the file of that name. Uplinks have the

@@ -49,6 +49,9 @@ type Deps struct {
 	// ReadLink reads an interface's counters and carrier. It blocks for a second at most.
 	ReadLink func(index int) (flows.Link, error)
 
+	// Explain asks the kernel which way a packet would take. It blocks until that has answered.
+	Explain func(context.Context, routes.Packet) (routes.Way, error)
+
 	// Disconnect ends connections. It may block for some milliseconds.
 	Disconnect func(context.Context, uplink.Disconnect) (uplink.Disconnected, error)
 

@@ -654,8 +654,8 @@ func TestForecast(t *testing.T) {
 		}
 		h.silence("eth1", true)
 		h.wait(5 * time.Second)
-		if plan, err := h.engine.Plan(t.Context(), config); err != nil || len(plan.Ops) != 0 {
-			t.Errorf("not empty from a daemon in sync: %v, %v", plan.Ops, err)
+		if f, err := h.engine.Plan(t.Context(), config, nil); err != nil || len(f.Plan.Ops) != 0 {
+			t.Errorf("not empty from a daemon in sync: %v, %v", f.Plan.Ops, err)
 		}
 	})
 }

@@ -25,6 +25,8 @@ type Meters struct {
 	// that connection tracking translates to it.
 	Connections func(context.Context, []netip.Addr) (map[netip.Addr]int, error)
 	Flows       func(context.Context, []netip.Addr) (map[netip.Addr]int, error)
+	// Sockets counts connections by their own address, those that came from outside too.
+	Sockets func(context.Context, []netip.Addr) (map[netip.Addr]int, error)
 	// Stalled says whether connections of an address get no answer.
 	Stalled func(context.Context, []netip.Addr) (map[netip.Addr]bool, error)
 	// Counters are those of policies, by name.

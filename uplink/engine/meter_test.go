@@ -209,7 +209,7 @@ func TestPlanIsWhatIsDone(t *testing.T) {
 				h.wait(5 * time.Second)
 				h.fake.Ops()
 				config := parse(t, next)
-				plan, err := h.engine.Plan(t.Context(), config)
+				forecast, err := h.engine.Plan(t.Context(), config, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -220,7 +220,7 @@ func TestPlanIsWhatIsDone(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				if said, done := texts(plan.Ops), texts(h.fake.Ops()); said != done {
+				if said, done := texts(forecast.Plan.Ops), texts(h.fake.Ops()); said != done {
 					t.Errorf("plan said\n%s\nand done was\n%s", said, done)
 				}
 			})

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"time"
 
 	"uplinkd/configs"
@@ -58,29 +57,6 @@ func (e *Engine) isUp(name string) bool {
 	v := e.now()
 	u := v.state.Named(name)
 	return u != nil && u.OperState().Works()
-}
-
-// Plan returns what would be done to the kernel under another configuration, as far
-// as that follows from what is known now. It reads the kernel, and blocks until that
-// has answered, or until ctx ends.
-func (e *Engine) Plan(ctx context.Context, c configs.Config) (routes.Plan, error) {
-	have, err := e.reconciler.Read(ctx, planScope(e.now().state, c, time.Now()))
-	if err != nil {
-		return routes.Plan{}, err
-	}
-	return uplink.Plan(e.now().state, uplink.Reloaded{Config: c}, have, time.Now()), nil
-}
-
-// planScope returns what must be known of the kernel to plan a change to another
-// configuration: what that may want at all, what leases ask for, and what is to go.
-func planScope(s uplink.State, c configs.Config, now time.Time) routes.Scope {
-	scope := routes.ScopeOf(uplink.Watched(c))
-	next := uplink.Step(s, uplink.Reloaded{Config: c}, now)
-	scope.Settings = append(scope.Settings, routes.ScopeOf(uplink.Desired(&next)).Settings...)
-	for i := range s.Uplinks {
-		scope.Links = append(scope.Links, s.Uplinks[i].Config.Interface)
-	}
-	return scope
 }
 
 // addResponseTimes adds the round trips of the probes where weights follow them.

@@ -45,7 +45,8 @@ func TestPlanKnowsMTU(t *testing.T) {
 		s = uplink.Step(s, uplink.LeaseChanged{Interface: "eth1", Report: uplink.LeaseReport{State: "bound", Lease: lease, Confirmed: true}}, now)
 	}
 	// what Engine.Plan does
-	have, _ := fake.Read(t.Context(), planScope(s, after, now))
+	next := uplink.Step(s, uplink.Reloaded{Config: after}, now)
+	have, _ := fake.Read(t.Context(), planScope(&s, &next))
 	said := uplink.Plan(s, uplink.Reloaded{Config: after}, have, now)
 	// what a reload does
 	s2 := uplink.Step(s, uplink.Reloaded{Config: after}, now)

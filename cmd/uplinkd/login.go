@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"uplinkd/uplink/api"
+)
+
+// ancestorsMost bounds how far up a login is looked for.
+const ancestorsMost = 32
+
+// login returns the SSH connection that this command was typed over; nil when it was not,
+// or nobody can tell. It is that of a parent process which is a server of SSH, for sudo
+// hides the environment; otherwise what SSH_CONNECTION says (ssh(1)), if the kernel knows
+// such a connection: a terminal may have outlived the login that it was opened by.
+func login() *api.Login {
+	pid := os.Getppid()
+	for range ancestorsMost {
+		if pid <= 1 {
+			break
+		}
+		name, parent := processOf(pid)
+		if strings.HasPrefix(name, "sshd") || strings.HasPrefix(name, "dropbear") {
+			if l := established(pid, socketsOf(pid)); l != nil {
+				return l
+			}
+		}
+		pid = parent
+	}
+	fields := strings.Fields(os.Getenv("SSH_CONNECTION"))
+	if len(fields) != 4 {
+		return nil
+	}
+	peer, errPeer := endOf(fields[0], fields[1])
+	local, errLocal := endOf(fields[2], fields[3])
+	if errPeer != nil || errLocal != nil {
+		return nil
+	}
+	for _, c := range connectionsOf(os.Getpid()) {
+		if c.local == local && c.peer == peer {
+			return &api.Login{Local: local, Peer: peer}
+		}
+	}
+	return nil
+}
+
+func endOf(address, port string) (netip.AddrPort, error) {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return netip.AddrPortFrom(a.Unmap(), uint16(n)), err
+}
+
+// processOf returns a process's name and parent (proc_pid_stat(5)); the name may hold
+// brackets and blanks.
+func processOf(pid int) (name string, parent int) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	begin, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if err != nil || begin < 0 || end < begin {
+		return "", 0
+	}
+	fields := strings.Fields(string(b[end+1:]))
+	if len(fields) < 2 {
+		return "", 0
+	}
+	parent, _ = strconv.Atoi(fields[1]) // the kernel writes a number
+	return string(b[begin+1 : end]), parent
+}
+
+// socketsOf returns the sockets that a process has open, as /proc names them.
+func socketsOf(pid int) map[string]bool {
+	found := map[string]bool{}
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return found
+	}
+	for _, e := range entries {
+		target, err := os.Readlink(dir + "/" + e.Name())
+		if inode, ok := strings.CutPrefix(target, "socket:["); err == nil && ok {
+			found[strings.TrimSuffix(inode, "]")] = true
+		}
+	}
+	return found
+}
+
+// established returns the connection among some sockets of a process.
+func established(pid int, sockets map[string]bool) *api.Login {
+	for _, c := range connectionsOf(pid) {
+		if sockets[c.inode] && !c.local.Addr().IsLoopback() {
+			return &api.Login{Local: c.local, Peer: c.peer}
+		}
+	}
+	return nil
+}
+
+// A connection is one of TCP, as the kernel lists it.
+type connection struct {
+	local, peer netip.AddrPort
+	inode       string
+}
+
+// connectionsOf returns the established connections of TCP in a process's network
+// namespace (proc_pid_net(5)).
+func connectionsOf(pid int) (list []connection) {
+	for _, name := range []string{"tcp", "tcp6"} {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, name))
+		if err != nil {
+			continue
+		}
+		for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
+			fields := strings.Fields(lines.Text())
+			if len(fields) < 10 || fields[3] != stateEstablished {
+				continue
+			}
+			local, okLocal := hexEnd(fields[1])
+			peer, okPeer := hexEnd(fields[2])
+			if okLocal && okPeer {
+				list = append(list, connection{local, peer, fields[9]})
+			}
+		}
+	}
+	return list
+}
+
+const stateEstablished = "01"
+
+// hexEnd reads an end of a connection as /proc writes it: the address in words of four
+// bytes, each in the host's order, and the port.
+func hexEnd(text string) (netip.AddrPort, bool) {
+	address, port, ok := strings.Cut(text, ":")
+	b, err := hex.DecodeString(address)
+	n, errPort := strconv.ParseUint(port, 16, 16)
+	if !ok || err != nil || errPort != nil || len(b)%4 != 0 {
+		return netip.AddrPort{}, false
+	}
+	for word := b; len(word) > 0; word = word[4:] {
+		binary.NativeEndian.PutUint32(word, binary.BigEndian.Uint32(word))
+	}
+	a, ok := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(a.Unmap(), uint16(n)), ok
+}

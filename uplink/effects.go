@@ -1,0 +1,80 @@
+package uplink
+
+import (
+	"net/netip"
+	"slices"
+
+	"uplinkd/routes"
+)
+
+// An Effect is what becomes of an uplink's connections under another configuration.
+type Effect struct {
+	Uplink    string
+	Addresses []netip.Prefix // what has one of them as its own is concerned
+	Ends      bool           // it ends; otherwise it goes on by another gateway
+	Why       string
+}
+
+// Effects returns what becomes of connections by the step from one configuration to
+// another: of those that have an address which no uplink has afterwards, and of those that
+// get another gateway. It is pure.
+func Effects(before, after *State) []Effect {
+	var list []Effect
+	for i := range before.Uplinks {
+		old := &before.Uplinks[i]
+		u := after.On(old.Config.Interface)
+		for f := range old.Paths {
+			addresses := old.Addresses(&old.Paths[f])
+			left := after.Left(old.Config.Interface, addresses)
+			switch {
+			case len(left) > 0 && u == nil:
+				list = append(list, Effect{old.Config.Name, left, true, "the uplink is removed"})
+			case len(left) > 0:
+				list = append(list, Effect{old.Config.Name, left, true, "the uplink leaves the address"})
+			case u == nil && len(addresses) > 0:
+				list = append(list, Effect{old.Config.Name, addresses, true, "the address goes to another interface"})
+			case u != nil && otherGateway(old, u, f):
+				list = append(list, Effect{old.Config.Name, addresses, false, "the uplink has another gateway"})
+			}
+		}
+	}
+	return list
+}
+
+func otherGateway(old, u *Uplink, family int) bool {
+	was, known := old.NextHop(&old.Paths[family])
+	is, ok := u.NextHop(&u.Paths[family])
+	return known && ok && was.Gateway != is.Gateway
+}
+
+// Concerned returns what becomes of one connection of this host, whose packets go a way as
+// the kernel says: the uplink that it goes by, "" when it goes by none, and why it may end,
+// "" when it goes on. It is pure.
+func Concerned(before, after *State, effects []Effect, own netip.Addr, way routes.Way) (uplink, why string) {
+	has := func(a netip.Prefix) bool { return a.Addr() == own }
+	for _, e := range effects {
+		if slices.ContainsFunc(e.Addresses, has) {
+			return e.Uplink, e.Why
+		}
+	}
+	for i := range before.Uplinks {
+		u := &before.Uplinks[i]
+		for f := range u.Paths {
+			if slices.ContainsFunc(u.Addresses(&u.Paths[f]), has) {
+				return u.Config.Name, "" // its `from` rule leads it by that uplink, before and after
+			}
+		}
+	}
+	if way.Table != after.Config.Routes.Table || !way.Gateway.IsValid() {
+		return "", "" // the site's own network
+	}
+	// It goes by a default route, with an address that no uplink has: by whichever uplink
+	// the shared default route leads it.
+	for i := range after.Uplinks {
+		name := after.Uplinks[i].Config.Interface
+		if name != way.Interface && before.On(name) == nil {
+			return "", "it goes by the default route, which leads to " + name + " too then"
+		}
+	}
+	return "", ""
+}

@@ -1,0 +1,55 @@
+package uplink
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/routes"
+)
+
+// What another configuration does to connections, and to one login among them.
+func TestEffects(t *testing.T) {
+	const a, b = "{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1}", "{name: b, interface: eth2, address: 198.51.100.5/24, gateway: 198.51.100.1}"
+	state := func(uplinks ...string) State {
+		c, err := configs.Parse(strings.NewReader("uplinks: ["+strings.Join(uplinks, ", ")+"]"), configs.Options{File: "t"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return New(c, time.Unix(0, 0))
+	}
+	before := state(a, b)
+	byDefault := routes.Way{Type: "unicast", Table: routes.TableMain, Interface: "eth1", Gateway: netip.MustParseAddr("192.0.2.1")}
+	site := routes.Way{Type: "unicast", Table: routes.TableMain, Interface: "lan0"}
+	for name, tt := range map[string]struct {
+		after  []string
+		own    string
+		way    routes.Way
+		uplink string
+		why    string // "": the login goes on
+		count  int    // of effects
+	}{
+		"nothing":                 {[]string{a, b}, "192.0.2.5", byDefault, "a", "", 0},
+		"another weight":          {[]string{strings.Replace(a, "name", "weight: 9, name", 1), b}, "192.0.2.5", byDefault, "a", "", 0},
+		"removed":                 {[]string{b}, "192.0.2.5", byDefault, "a", "removed", 1},
+		"the other removed":       {[]string{a}, "192.0.2.5", byDefault, "a", "", 1},
+		"another address":         {[]string{strings.Replace(a, "2.5", "2.6", 1), b}, "192.0.2.5", byDefault, "a", "leaves", 1},
+		"another gateway":         {[]string{strings.Replace(a, "2.1}", "2.2}", 1), b}, "192.0.2.5", byDefault, "a", "gateway", 1},
+		"from the site":           {[]string{b}, "10.0.0.1", site, "", "", 1},
+		"default, no new way":     {[]string{a, b}, "10.0.0.1", byDefault, "", "", 0},
+		"default, one way more":   {[]string{a, b, strings.NewReplacer("name: b", "name: c", "eth2", "eth3", "100.5", "100.6").Replace(b)}, "10.0.0.1", byDefault, "", "eth3", 0},
+		"the address moves along": {[]string{strings.Replace(a, "eth1", "eth3", 1), b}, "192.0.2.5", byDefault, "a", "another interface", 1},
+	} {
+		after := state(tt.after...)
+		effects := Effects(&before, &after)
+		if len(effects) != tt.count {
+			t.Errorf("%s: effects %+v, want %d", name, effects, tt.count)
+		}
+		uplink, why := Concerned(&before, &after, effects, netip.MustParseAddr(tt.own), tt.way)
+		if (why == "") != (tt.why == "") || !strings.Contains(why, tt.why) || uplink != tt.uplink {
+			t.Errorf("%s: %q, %q; want %q, %q", name, uplink, why, tt.uplink, tt.why)
+		}
+	}
+}
