@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,6 +57,20 @@ func TestCheckAsOrdinaryUser(t *testing.T) {
 	out, err := check("--json")
 	if err != nil || !strings.Contains(out, `"host_error"`) || !strings.Contains(out, `"findings": []`) {
 		t.Errorf("%v, %s", err, out)
+	}
+}
+
+// Commands share the variables behind their flags: the default of one, "" for replay's
+// --config, was that of all, and `uplinkd status` asked at another socket than the
+// configuration's (from installing).
+func TestDefaultsAreEachCommandsOwn(t *testing.T) {
+	root := newRoot(stdio{out: io.Discard, err: io.Discard})
+	for _, cmd := range root.Commands() {
+		for _, name := range []string{"config", "socket", "json"} {
+			if f := cmd.Flags().Lookup(name); f != nil && f.Value.String() != f.DefValue {
+				t.Errorf("%s --%s is %q where it is not given, want %q", cmd.Name(), name, f.Value, f.DefValue)
+			}
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 func replayCommand(c *common) *cobra.Command {
-	var name, rules, svg string
+	var config, name, rules, svg string
 	var others bool
 	cmd := &cobra.Command{
 		Use: "replay FILE…", Short: "Show how a recorded link would have been judged",
@@ -34,13 +34,15 @@ func replayCommand(c *common) *cobra.Command {
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
+			c.config = config
 			if svg != "" {
 				return c.plotTrace(args[0], name, rules, svg)
 			}
 			return c.replay(args, name, rules, others)
 		},
 	}
-	cmd.Flags().StringVarP(&c.config, "config", "c", "", "configuration file (default: none, all defaults)")
+	// Not the variable of the other commands: this default would be theirs too.
+	cmd.Flags().StringVarP(&config, "config", "c", "", "configuration file (default: none, all defaults)")
 	cmd.Flags().StringVar(&name, "uplink", "", "the uplink whose probe settings are tried (default: the first)")
 	cmd.Flags().StringVar(&rules, "rule", "", "learned, fixed, or both side by side (default: the configuration's)")
 	cmd.Flags().Lookup("rule").NoOptDefVal = "both"
