@@ -73,7 +73,9 @@ deps:
 install:
 	@test -x bin/uplinkd || { echo "bin/uplinkd is not there: run make build first, as whoever has Go"; exit 1; }
 	install -D -m 0755 bin/uplinkd $(DESTDIR)$(PREFIX)/sbin/uplinkd
-	install -D -m 0644 systemd/uplinkd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/uplinkd.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/uplinkd.service systemd/uplinkd-hooks.service
+	install -D -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/uplinkd.conf
+	test -n "$(DESTDIR)" || ! command -v systemd-sysusers >/dev/null || systemd-sysusers uplinkd.conf
 	install -D -m 0644 systemd/danted.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/danted.service.d/50-uplinkd.conf
 	install -D -m 0644 systemd/networkd-foreign.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/50-uplinkd.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd README.md configs/uplinkd.yaml

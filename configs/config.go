@@ -263,4 +263,5 @@ type RouteOptions struct {
 // Control says where the daemon listens.
 type Control struct {
 	Socket string
+	Group  string // who may ask; root and the daemon's own user may order as well
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 )
@@ -37,6 +38,8 @@ var (
 // DefaultSocket is control.socket where the file does not set it.
 const DefaultSocket = "/run/uplinkd/uplinkd.sock"
 
+const defaultGroup = "uplinkd"
+
 const (
 	defaultStateDir = "/var/lib/uplinkd"
 	defaultTable    = 500 // plus the uplink's position
@@ -45,7 +48,8 @@ const (
 // Defaults returns what a file without uplinks would say.
 func Defaults() Config {
 	c := Config{
-		Routes: defaultRoutes, Control: Control{Socket: DefaultSocket}, StateDir: defaultStateDir, Marks: true,
+		Routes: defaultRoutes, Control: Control{Socket: DefaultSocket, Group: defaultGroup},
+		StateDir: defaultStateDir, Marks: true,
 		OnDown: OnDown{Conntrack: true, Sockets: true, Again: true},
 	}
 	c.Routes.Options = defaultOptions
@@ -188,9 +192,21 @@ func (p *parser) path(v value, to *string, most int) {
 	}
 }
 
+// groupName is what groupadd(8) takes.
+var groupName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+
 func (p *parser) readControl(v value) {
 	p.mapping(v, map[string]func(value){
 		"socket": func(v value) { p.path(v, &p.whole.Control.Socket, socketMost) },
+		"group": func(v value) {
+			switch s, ok := p.text(v); {
+			case !ok:
+			case !groupName.MatchString(s):
+				p.fail(v, "%q: must be the name of a group", s)
+			default:
+				p.whole.Control.Group = s
+			}
+		},
 		"metrics": func(v value) {
 			if s, ok := p.text(v); ok && s != "" {
 				p.fail(v, "%q: this version serves no metrics: leave it empty", s)

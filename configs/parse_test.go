@@ -45,7 +45,7 @@ func TestShippedExample(t *testing.T) {
 			Table: 254, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff, Hash: configs.HashL4, Options: options,
 			BalanceInterval: 10 * time.Second,
 		},
-		Control: configs.Control{Socket: "/run/uplinkd/uplinkd.sock"}, StateDir: "/var/lib/uplinkd", Marks: true,
+		Control: configs.Control{Socket: "/run/uplinkd/uplinkd.sock", Group: "uplinkd"}, StateDir: "/var/lib/uplinkd", Marks: true,
 		OnDown: configs.OnDown{Conntrack: true, Sockets: true, Again: true},
 	}
 	if diff := cmp.Diff(want, got, byValue); diff != "" {

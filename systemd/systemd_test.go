@@ -15,36 +15,46 @@ import (
 	"uplinkd/systemd"
 )
 
-// TestUnit asks systemd itself. The program need not be installed for that.
-func TestUnit(t *testing.T) {
+// unit returns a unit of ours, with a program that is there.
+func unit(t *testing.T, name string) (path, text string) {
+	t.Helper()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		labtest.Skip(t, "needs systemd-analyze")
 	}
-	unit, err := os.ReadFile("uplinkd.service")
+	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "uplinkd.service")
-	text := strings.ReplaceAll(string(unit), "/usr/sbin/uplinkd", "/bin/true")
+	path = filepath.Join(t.TempDir(), name)
+	text = strings.ReplaceAll(string(b), "/usr/sbin/uplinkd", "/bin/true")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("systemd-analyze", "verify", path).CombinedOutput()
-	if err != nil {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
-	}
-	for line := range strings.Lines(string(out)) {
-		// systemd before 254 does not know them, says so, and goes on.
-		if !strings.Contains(line, "'RestartSteps'") && !strings.Contains(line, "'RestartMaxDelaySec'") {
-			t.Errorf("systemd-analyze verify: %s", line)
+	return path, text
+}
+
+// TestUnit asks systemd itself. The program need not be installed for that.
+func TestUnit(t *testing.T) {
+	for _, name := range []string{"uplinkd.service", "uplinkd-hooks.service"} {
+		path, _ := unit(t, name)
+		out, err := exec.Command("systemd-analyze", "verify", path).CombinedOutput()
+		if err != nil {
+			t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			// systemd before 254 does not know them, says so, and goes on.
+			if !strings.Contains(line, "'RestartSteps'") && !strings.Contains(line, "'RestartMaxDelaySec'") {
+				t.Errorf("systemd-analyze verify: %s", line)
+			}
 		}
 	}
 	// From installing the first stage: danted began before there were addresses, and
 	// after five failures in ten seconds the daemon stayed away for good. ProcSubset=pid
 	// would hide /proc/sys, which we write.
+	_, text := unit(t, "uplinkd.service")
 	for _, line := range []string{
 		"Type=notify", "WatchdogSec=", "ExecReload=", "StateDirectory=uplinkd", "Wants=network-pre.target network.target",
-		"Before=network.target network-online.target", "StartLimitIntervalSec=0",
+		"Before=network.target network-online.target", "StartLimitIntervalSec=0", "User=uplinkd", "run --no-hooks",
 	} {
 		if !strings.Contains(text, line) {
 			t.Errorf("no %s in the unit", line)
@@ -52,6 +62,18 @@ func TestUnit(t *testing.T) {
 	}
 	if strings.Contains(text, "ProcSubset") || strings.Contains(text, "ProtectKernelTunables=yes") {
 		t.Error("the unit hides /proc/sys")
+	}
+}
+
+// The exposure that systemd itself sees, of ten: two at the most. What is left is what the
+// daemon is for: the host's network, sockets of four families, and /proc/sys/net.
+func TestUnitExposure(t *testing.T) {
+	path, _ := unit(t, "uplinkd.service")
+	out, err := exec.Command("systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", path).CombinedOutput()
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	t.Log(lines[len(lines)-1])
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

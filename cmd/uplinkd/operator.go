@@ -201,32 +201,17 @@ func eventsCommand(c *common) *cobra.Command {
 }
 
 func (c *common) events(ctx context.Context, follow bool) error {
-	client := c.client()
-	answered := time.Now()
-	var started time.Time // of the daemon whose numbers these are
-	for after := uint64(0); ; {
-		e, err := client.Events(ctx, after, follow && after > 0)
+	f := follower{client: c.client()}
+	for {
+		events, err := f.next(ctx, restartMost)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // who follows ends it so
 		}
-		if err != nil {
-			if after == 0 || !isAway(err) || time.Since(answered) > restartMost {
-				return err
-			}
-			pause(ctx, awayPause)
-			continue
+		if err == nil {
+			err = c.writeEvents(events)
 		}
-		answered = time.Now()
-		if after > 0 && !e.Started.Equal(started) { // it has been restarted
-			after = 0
-			continue
-		}
-		if err := c.writeEvents(e.Events); err != nil {
+		if err != nil || !follow {
 			return err
-		}
-		started, after = e.Started, max(e.Last, 1) // from now on wait, even if there was none yet
-		if !follow {
-			return nil
 		}
 	}
 }

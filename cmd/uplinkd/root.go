@@ -69,7 +69,7 @@ func newRoot(io stdio) *cobra.Command {
 	})
 	root.AddCommand(
 		runCommand(c), checkCommand(c), planCommand(c), applyCommand(c), confirmCommand(c), reloadCommand(c),
-		statusCommand(c), cleanupCommand(c),
+		statusCommand(c), cleanupCommand(c), hooksCommand(c),
 		enableCommand(c), disableCommand(c), drainCommand(c), weightCommand(c), renewCommand(c), eventsCommand(c),
 		explainCommand(c), pingCommand(c), replayCommand(c), demoCommand(c), versionCommand(c),
 	)

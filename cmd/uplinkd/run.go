@@ -28,7 +28,7 @@ import (
 )
 
 func runCommand(c *common) *cobra.Command {
-	var debugging bool
+	var debugging, noHooks bool
 	cmd := &cobra.Command{
 		Use: "run", Short: "Run the daemon in the foreground", Args: cobra.NoArgs,
 		Long: "Run the daemon in the foreground. SIGTERM ends it and leaves the kernel's routes in\n" +
@@ -41,16 +41,17 @@ func runCommand(c *common) *cobra.Command {
 			}
 			handler := calm.NewHandler(systemd.NewLogHandler(c.err, level))
 			defer handler.Close()
-			return run(cmd.Context(), c.config, slog.New(handler))
+			return run(cmd.Context(), c.config, noHooks, slog.New(handler))
 		},
 	}
 	c.flagConfig(cmd)
+	cmd.Flags().BoolVar(&noHooks, "no-hooks", false, "leave the hooks to uplinkd hooks, another process")
 	cmd.Flags().BoolVar(&debugging, "debug", false, "log every kernel operation")
 	return cmd
 }
 
 // run is the daemon: it builds the parts and runs them until ctx ends.
-func run(ctx context.Context, path string, log *slog.Logger) error {
+func run(ctx context.Context, path string, noHooks bool, log *slog.Logger) error {
 	loaded, err := daemon.LoadToRun(path)
 	if err != nil {
 		return err
@@ -61,7 +62,7 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 		return err
 	}
 	defer lock.Close() //nolint:errcheck // the process ends
-	listener, err := control.Listen(config.Control.Socket)
+	listener, err := control.Listen(config.Control.Socket, config.Control.Group)
 	if err != nil {
 		return err
 	}
@@ -77,6 +78,9 @@ func run(ctx context.Context, path string, log *slog.Logger) error {
 
 	manager := systemd.NewManager()
 	d := daemon.New(path, versionText(), loaded, manager, deps)
+	if noHooks {
+		d.LeaveHooks()
+	}
 	log.Info("started", "version", versionText(), "config", path, "uplinks", len(config.Uplinks))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Run(ctx, hangups) })

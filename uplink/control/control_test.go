@@ -1,24 +1,29 @@
 package control_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
 )
@@ -108,7 +113,7 @@ func (d *daemon) Events(after uint64) ([]api.Event, <-chan struct{}) {
 // serve starts a server at a path; it ends with the test.
 func serve(t *testing.T, path string, d control.Daemon) {
 	t.Helper()
-	listener, err := control.Listen(path)
+	listener, err := control.Listen(path, "nogroup-here")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +136,86 @@ func socket(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return filepath.Join(dir, "run", "sock")
+}
+
+// Who is neither root nor the daemon's own user may ask, so and so often, and not order. As
+// root the test becomes such a user for a moment; otherwise there is none to be.
+func TestOthersMayOnlyAsk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		labtest.Skip(t, "needs root: sudo make test")
+	}
+	path := socket(t)
+	serve(t, path, &daemon{})
+	for _, dir := range []string{path, filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
+		if err := os.Chmod(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := control.NewClient(path)
+	asNobody := func(do func() error) error {
+		t.Helper()
+		result := make(chan error, 1)
+		go func() {
+			// The thread keeps the other user, and ends with the goroutine.
+			runtime.LockOSThread()
+			if _, _, e := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), 65534, ^uintptr(0)); e != 0 {
+				result <- e
+				return
+			}
+			result <- do()
+		}()
+		return <-result
+	}
+	// net/http dials in a goroutine of its own, so the connection is made here.
+	call := func(method, url string) (status int, err error) {
+		err = asNobody(func() error {
+			conn, err := net.Dial("unix", path)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			request, _ := http.NewRequest(method, "http://uplinkd"+url, http.NoBody)
+			if err := request.Write(conn); err != nil {
+				return err
+			}
+			response, err := http.ReadResponse(bufio.NewReader(conn), request)
+			if err == nil {
+				status = response.StatusCode
+				_ = response.Body.Close()
+			}
+			return err
+		})
+		return status, err
+	}
+	for _, tt := range []struct {
+		method, path string
+		status       int
+	}{
+		{"GET", "/v1/status", 200},
+		{"GET", "/v1/trial", 410},
+		{"POST", "/v1/plan?file=f", 200},
+		{"POST", "/v1/reload", 403},
+		{"POST", "/v1/uplinks/isp1/disable", 403},
+		{"POST", "/v1/trial?for=1m", 403},
+		{"PUT", "/v1/trial", 403},
+		{"DELETE", "/v1/trial", 403},
+	} {
+		if status, err := call(tt.method, tt.path); err != nil || status != tt.status {
+			t.Errorf("%s %s: %d, %v; want %d", tt.method, tt.path, status, err, tt.status)
+		}
+	}
+	refused := 0
+	for range 400 {
+		if status, err := call("GET", "/v1/status"); err == nil && status == http.StatusTooManyRequests {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("400 questions at once were all answered")
+	}
+	if err := client.Reload(t.Context()); err != nil {
+		t.Errorf("root's own: %v", err)
+	}
 }
 
 func TestCalls(t *testing.T) {
@@ -223,7 +308,7 @@ func TestPlanAndDrain(t *testing.T) {
 // told so, 7 were not.
 func TestDaemonGoesAway(t *testing.T) {
 	path := socket(t)
-	listener, err := control.Listen(path)
+	listener, err := control.Listen(path, "nogroup-here")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +367,7 @@ func TestSocketModeAndOwners(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("mode %v, %v; want 0660", info.Mode(), err)
 	}
-	if _, err := control.Listen(path); err == nil || !strings.Contains(err.Error(), "another uplinkd listens") {
+	if _, err := control.Listen(path, "nogroup-here"); err == nil || !strings.Contains(err.Error(), "another uplinkd listens") {
 		t.Errorf("a live socket: %v", err)
 	}
 	if _, err := control.NewClient(path).Status(t.Context()); err != nil {
@@ -319,7 +404,7 @@ func TestStaleSocket(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := control.Listen(file); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err := control.Listen(file, "nogroup-here"); err == nil || !strings.Contains(err.Error(), "is no socket") {
 		t.Errorf("a file in the place of the socket: %v", err)
 	}
 	if b, err := os.ReadFile(file); err != nil || string(b) != "precious" {
@@ -403,7 +488,7 @@ func TestManyConnections(t *testing.T) {
 
 func BenchmarkStatus(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "s")
-	listener, err := control.Listen(path)
+	listener, err := control.Listen(path, "nogroup-here")
 	if err != nil {
 		b.Fatal(err)
 	}

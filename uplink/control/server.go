@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"uplinkd/uplink/api"
 )
 
@@ -31,10 +29,11 @@ const (
 	bodyMost        = 1 << 20          // bytes, of a configuration file
 )
 
-// Listen returns a listener on a unix socket that its owner and group may use.
+// Listen returns a listener on a unix socket that its owner and a group may use; where
+// there is no such group, or this process may not give a file to it, that is its own.
 // A socket that nobody listens on any more is replaced; one that is answered is
 // an error, and so is a file that is no socket.
-func Listen(path string) (net.Listener, error) {
+func Listen(path, group string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the control socket's directory: %w", err)
 	}
@@ -47,6 +46,11 @@ func Listen(path string) (net.Listener, error) {
 	syscall.Umask(mask)
 	if err != nil {
 		return nil, fmt.Errorf("listen on the control socket: %w", err)
+	}
+	if g, err := user.LookupGroup(group); err == nil {
+		if id, err := strconv.Atoi(g.Gid); err == nil {
+			_ = os.Chown(path, -1, id) // who may not goes without
+		}
 	}
 	return listener, nil
 }
@@ -95,7 +99,7 @@ func Serve(ctx context.Context, listener net.Listener, d Daemon, log *slog.Logge
 	}
 	server := &http.Server{
 		ConnState:         limit,
-		Handler:           handler(d, log),
+		Handler:           guard(handler(d, log)),
 		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 		IdleTimeout: requestTimeout, MaxHeaderBytes: requestMost,
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelError),
@@ -251,28 +255,3 @@ func commandOf(r *http.Request) (api.Command, error) {
 
 // forMost bounds how long an order with an end may last.
 const forMost = 10 * 365 * 24 * time.Hour
-
-type peer struct{}
-
-// who names the user at the other end of the socket (SO_PEERCRED, unix(7)).
-func who(r *http.Request) string {
-	conn, ok := r.Context().Value(peer{}).(*net.UnixConn)
-	if !ok {
-		return "somebody"
-	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return "somebody"
-	}
-	var cred *unix.Ucred
-	if e := raw.Control(func(fd uintptr) {
-		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); e != nil || err != nil {
-		return "somebody"
-	}
-	id := strconv.FormatUint(uint64(cred.Uid), 10)
-	if u, err := user.LookupId(id); err == nil {
-		return u.Username
-	}
-	return "uid " + id
-}

@@ -107,9 +107,9 @@ func (d *Daemon) commit(ctx context.Context, staged configs.Config) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandLimit)
 	defer cancel()
 	before := d.config()
-	d.hooks.Set(hooksOf(staged))
+	d.setHooks(staged)
 	if err := d.engine.Do(ctx, uplink.Reloaded{Config: staged}); err != nil {
-		d.hooks.Set(hooksOf(before))
+		d.setHooks(before)
 		return fmt.Errorf("the engine did not take the configuration: %w", err)
 	}
 	d.mu.Lock()

@@ -44,7 +44,7 @@ type Daemon struct {
 	started time.Time
 	engine  *engine.Engine
 	manager Manager
-	hooks   *hooks.Runner
+	hooks   *hooks.Runner // nil: another process runs them
 	log     *slog.Logger
 	lists   map[string]string // what the files of prefixes looked like; of watchLists
 
@@ -96,8 +96,17 @@ func New(path, version string, loaded Loaded, manager Manager, deps engine.Deps)
 		d.dropRecord() // of a file that has been put back, or never was
 	}
 	d.engine = engine.New(c, deps)
-	d.hooks.Set(hooksOf(c))
+	d.setHooks(c)
 	return d
+}
+
+// LeaveHooks leaves the hooks to another process. It is called before Run.
+func (d *Daemon) LeaveHooks() { d.hooks = nil }
+
+func (d *Daemon) setHooks(c configs.Config) {
+	if d.hooks != nil {
+		d.hooks.Set(HooksOf(c))
+	}
 }
 
 // Run runs the daemon until ctx ends and then returns nil, when all it started has
@@ -105,10 +114,12 @@ func New(path, version string, loaded Loaded, manager Manager, deps engine.Deps)
 func (d *Daemon) Run(ctx context.Context, hangups <-chan os.Signal) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.engine.Run(ctx) })
-	group.Go(func() error { return d.hooks.Run(ctx) })
 	group.Go(func() error { return d.reloadOnHangup(ctx, hangups) })
 	group.Go(func() error { return d.watchLists(ctx) })
-	group.Go(func() error { return d.tellHooks(ctx) })
+	if d.hooks != nil {
+		group.Go(func() error { return d.hooks.Run(ctx) })
+		group.Go(func() error { return d.tellHooks(ctx) })
+	}
 	group.Go(func() error { return d.watchTrial(ctx) })
 	group.Go(func() error { d.keepFirst(); return nil })
 	return group.Wait()
@@ -256,7 +267,8 @@ func (d *Daemon) tellHooks(ctx context.Context) error {
 	}
 }
 
-func hooksOf(c configs.Config) []hooks.Hook {
+// HooksOf returns the hooks of a configuration.
+func HooksOf(c configs.Config) []hooks.Hook {
 	list := make([]hooks.Hook, len(c.Hooks))
 	for i, h := range c.Hooks {
 		list[i] = hooks.Hook(h)

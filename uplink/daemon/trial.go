@@ -111,6 +111,7 @@ func (d *Daemon) Apply(ctx context.Context, name string, text []byte, o api.Appl
 		return api.Trial{}, err
 	}
 	t.Text = string(text)
+	d.noteReload(nil)
 	d.setTrial(&t)
 	d.log.Warn("the configuration goes back unless it is confirmed", "file", name, "until", t.Until, "by", o.By)
 	return t.Trial, nil
@@ -141,6 +142,7 @@ func (d *Daemon) Confirm(sum, by string) error {
 		return fmt.Errorf("not confirmed: a restart would go back: %w", err)
 	}
 	d.setTrial(nil)
+	d.noteReload(nil) // the file says so by now
 	d.log.Info("configuration confirmed", "file", t.File, "by", by)
 	return nil
 }
