@@ -27,6 +27,7 @@ type Pending struct {
 	Err     error     // why the kernel refused it; nil: it is left alone for a while
 	Repairs int       // how often it has been put back lately
 	NextTry time.Time // zero: with what it depends on
+	By      string    // who has undone it lately; "": not known
 }
 
 // After returns what the kernel holds after the pass.

@@ -36,6 +36,13 @@ type Kernel interface {
 	Do(ctx context.Context, op Op) error
 }
 
+// A Witness is a Kernel that knows who else has changed what is in it.
+type Witness interface {
+	// WhoChanged returns who has lately changed an object: "ip (pid 4711)"; "" when that is
+	// not known. It does not block.
+	WhoChanged(key Key) string
+}
+
 // ScopeOf returns what has to be read to compare the kernel with want.
 func ScopeOf(want Set) Scope {
 	scope := Scope{Owner: want.Owner, Links: want.Observe}

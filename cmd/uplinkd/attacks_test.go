@@ -262,7 +262,7 @@ func TestDefaultRouteFight(t *testing.T) {
 	named := false
 	for until := time.Now().Add(7 * time.Second); time.Now().Before(until); time.Sleep(300 * time.Millisecond) {
 		text, _ := b.run("status", "-c", b.config)
-		named = named || strings.Contains(text, "another program has undone route default table main")
+		named = named || strings.Contains(text, "has undone route default table main")
 	}
 	_ = fight.Wait()
 	ended := time.Now()

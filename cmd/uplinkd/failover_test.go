@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -243,6 +244,45 @@ func TestRepair(t *testing.T) {
 		t.Error("the status tells of no repair")
 	}
 	b.kill(syscall.SIGTERM)
+}
+
+// What is put back is so within a tenth of a second, and the journal says who took it away:
+// the process, as far as netlink tells of it, by its name if it still runs then.
+func TestRepairNamesWho(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	for _, tt := range []struct{ command, shows, program string }{
+		{"ip rule del pref 20300", "ip rule", "ip"},
+		{"ip route del default", "ip route", "ip"},
+		{"ip route del default table 502", "ip route show table 502", "ip"},
+		{"ip addr del " + b.world.ISPs[0].Static.String() + " dev eth1", "ip -4 -o addr", "ip"},
+		{"nft delete table inet uplinkd", "nft list tables", "nft"},
+	} {
+		want, logged := b.kernel(tt.shows), len(b.log.String())
+		b.kernel(tt.command)
+		gone := time.Now()
+		b.until(tt.command+" is undone", time.Second, func() bool { return b.kernel(tt.shows) == want })
+		took := time.Since(gone)
+		line := ""
+		b.until("a line in the journal", time.Second, func() bool {
+			for text := range strings.Lines(b.log.String()[logged:]) {
+				if strings.Contains(text, "put back") && strings.Contains(text, "pid ") {
+					line = text
+				}
+			}
+			return line != ""
+		})
+		named := strings.Contains(line, tt.program+" (pid ")
+		t.Logf("%s: undone after %v, its program named: %v", tt.command, took.Round(time.Millisecond), named)
+		if took > 100*time.Millisecond*raceFactor {
+			t.Errorf("%s: undone after %v, want 100 ms", tt.command, took)
+		}
+		if tt.program == "nft" && !named && !strings.Contains(line, "by=\"pid ") {
+			t.Errorf("%s: %s", tt.command, line)
+		}
+	}
 }
 
 // A setting that another program changes was seen after 29.5 s (c82b5ea): no event tells.

@@ -260,9 +260,12 @@ func (s *statusTable) fights() []string {
 	var lines []string
 	for _, p := range s.Kernel.Pending {
 		if p.Repairs > 0 {
-			lines = append(lines, fmt.Sprintf("fight: another program has undone %s %d times; next put back at %s: "+
-				"find it with ip monitor or nft monitor, and stop it",
-				p.Object, p.Repairs, p.NextTry.Local().Format(time.TimeOnly)))
+			who, remedy := p.By, "stop it, or have it leave what is ours alone"
+			if who == "" {
+				who, remedy = "another program", "find it with ip monitor or nft monitor, and stop it"
+			}
+			lines = append(lines, fmt.Sprintf("fight: %s has undone %s %d times; next put back at %s: %s",
+				who, p.Object, p.Repairs, p.NextTry.Local().Format(time.TimeOnly), remedy))
 		}
 	}
 	return lines

@@ -15,6 +15,7 @@ type Message struct {
 	Type     uint16
 	Flags    uint16
 	Sequence uint32
+	Port     uint32 // of the socket that asked; 0: the kernel itself
 	Body     []byte
 }
 
@@ -30,7 +31,7 @@ func Next(b []byte) (m Message, rest []byte, ok bool) {
 	}
 	m = Message{
 		Type: native.Uint16(b[4:]), Flags: native.Uint16(b[6:]), Sequence: native.Uint32(b[8:]),
-		Body: b[unix.NLMSG_HDRLEN:length],
+		Port: native.Uint32(b[12:]), Body: b[unix.NLMSG_HDRLEN:length],
 	}
 	return m, b[min(align(length), len(b)):], true
 }

@@ -34,6 +34,7 @@ type Kernel struct {
 
 	settings *settingsWatch
 	surveyor *surveyor
+	witness  *witness
 	beside   map[uint32]bool // tables that routes of ours may be in, beside those in scope
 }
 
@@ -59,7 +60,7 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		restore: newRestoreFile(stateDir, log),
 		tags:    keepsAddressTags(),
 
-		settings: &settingsWatch{}, surveyor: newSurveyor(), beside: map[uint32]bool{},
+		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), beside: map[uint32]bool{},
 	}
 	// One for good, opened early: the library waits by select(2), which knows no file
 	// descriptor beyond 1023.

@@ -24,6 +24,7 @@ type Watcher struct {
 	file     *os.File
 	nft      *os.File // nil on a kernel without nftables
 	surveyor *surveyor
+	witness  *witness
 	settings *settingsWatch
 }
 
@@ -37,7 +38,7 @@ func NewWatcher(k *Kernel) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to routing events: %w", err)
 	}
-	w := &Watcher{file: file, surveyor: k.surveyor, settings: k.settings}
+	w := &Watcher{file: file, surveyor: k.surveyor, witness: k.witness, settings: k.settings}
 	w.surveyor.attach()
 	// Without it a table that others have flushed is put back at the next reading.
 	if w.nft, err = subscribe(unix.NETLINK_NETFILTER, []uint32{nftablesGroup}); err != nil {
@@ -80,7 +81,13 @@ func (w *Watcher) Watch(ctx context.Context, wake func()) error {
 		})
 	})
 	if w.nft != nil {
-		group.Go(func() error { return listen(ctx, w.nft, func([]byte) { wake() }) })
+		group.Go(func() error {
+			return listen(ctx, w.nft, func(datagram []byte) {
+				if w.ends(datagram) {
+					wake()
+				}
+			})
+		})
 	}
 	return group.Wait()
 }
@@ -94,9 +101,23 @@ func (w *Watcher) matters(datagram []byte) bool {
 	}
 	matters := false
 	for m, rest, ok := nlmsg.Next(datagram); ok; m, rest, ok = nlmsg.Next(rest) {
+		w.witness.note(m, time.Now())
 		matters = w.surveyor.event(m) || matters
 	}
 	return matters
+}
+
+// ends reports whether a change of nft's is complete: each transaction is told object by
+// object, and then that it is over. nil stands for events that were lost.
+func (w *Watcher) ends(datagram []byte) bool {
+	over := datagram == nil
+	for m, rest, ok := nlmsg.Next(datagram); ok; m, rest, ok = nlmsg.Next(rest) {
+		if m.Type == nftGeneration {
+			w.witness.note(m, time.Now())
+			over = true
+		}
+	}
+	return over
 }
 
 // listen calls heard with each datagram, nil for one or more that were lost.

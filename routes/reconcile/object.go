@@ -28,6 +28,7 @@ type status struct {
 	failures   int    // in a row
 	repairs    int    // since it was last left alone for repairCalm
 	repairedAt time.Time
+	by         string    // who undid it, the last that is known
 	nextTry    time.Time // before then it is left as it is
 }
 
@@ -140,7 +141,7 @@ func (p *pass) mustWait(op routes.Op) (routes.Pending, bool) {
 		return routes.Pending{}, false
 	}
 	if s.effect != routes.EffectOf(op) || s.err == nil && !p.asBefore(op) {
-		*s = status{repairs: s.repairs, repairedAt: s.repairedAt} // a changed object starts over
+		*s = status{repairs: s.repairs, repairedAt: s.repairedAt, by: s.by} // a changed object starts over
 		return routes.Pending{}, false
 	}
 	switch {
@@ -153,7 +154,7 @@ func (p *pass) mustWait(op routes.Op) (routes.Pending, bool) {
 	if !p.now.Before(s.nextTry) {
 		return routes.Pending{}, false
 	}
-	return p.wait(routes.Pending{Op: op, Err: s.err, Repairs: s.repairs, NextTry: s.nextTry}), true
+	return p.wait(routes.Pending{Op: op, Err: s.err, Repairs: s.repairs, NextTry: s.nextTry, By: s.by}), true
 }
 
 func (p *pass) wait(pending routes.Pending) routes.Pending {
@@ -176,26 +177,29 @@ func (p *pass) restores(op routes.Op) bool {
 }
 
 // done notes that an operation has been carried out, and reports whether that was a
-// repair of what others had changed.
-func (p *pass) done(op routes.Op) bool {
+// repair of what others had changed, who are by; "": that is not known.
+func (p *pass) done(op routes.Op, by func(routes.Key) string) (repair bool, who string) {
 	key := routes.KeyOf(op)
 	for _, name := range routes.Interfaces(op) {
 		p.touched[name] = true
 	}
 	s := p.statuses[key]
-	repair := p.asBefore(op) && p.restores(op) && (s == nil || s.err == nil)
+	repair = p.asBefore(op) && p.restores(op) && (s == nil || s.err == nil)
 	if s != nil {
 		s.effect, s.err, s.failures, s.nextTry = routes.EffectOf(op), nil, 0, time.Time{}
 	}
 	if !repair {
-		return false
+		return false, ""
 	}
 	if s == nil || p.now.Sub(s.repairedAt) > repairCalm {
 		s = &status{effect: routes.EffectOf(op)}
 		p.statuses[key] = s
 	}
 	s.repairs, s.repairedAt = s.repairs+1, p.now
-	return true
+	if who = by(key); who != "" {
+		s.by = who
+	}
+	return true, who
 }
 
 // failed notes that the kernel has refused an operation.

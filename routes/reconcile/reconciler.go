@@ -4,6 +4,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -226,18 +227,31 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 		if _, put := op.(routes.PutFirewall); put && a.State.LacksFirewall() {
 			r.tables++
 		}
-		if p.done(op) {
+		if repair, by := p.done(op, r.whoChanged); repair {
 			r.repairs++
-			if routes.EffectOf(op) == "" {
-				r.log.Warn("took away what others had put in the kernel under our tag", "op", routes.Brief(op))
-			} else {
-				r.log.Warn("put back what was gone from the kernel", "op", routes.Brief(op))
-			}
+			r.logRepair(op, by)
 		}
 	}
 	a.Err = errors.Join(errs...)
 	r.logRefused(refused.String(), a.Err)
 	return p.end(), true
+}
+
+// whoChanged returns who has lately changed an object, "" when nobody knows.
+func (r *Reconciler) whoChanged(key routes.Key) string {
+	if w, ok := r.kernel.(routes.Witness); ok {
+		return w.WhoChanged(key)
+	}
+	return ""
+}
+
+func (r *Reconciler) logRepair(op routes.Op, by string) {
+	attrs := []any{"op", routes.Brief(op), "by", cmp.Or(by, "unknown")}
+	if routes.EffectOf(op) == "" {
+		r.log.Warn("took away what others had put in the kernel under our tag", attrs...)
+		return
+	}
+	r.log.Warn("put back what was gone from the kernel", attrs...)
 }
 
 // logRefused tells what the kernel has refused, once. what names it.

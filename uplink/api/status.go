@@ -194,6 +194,7 @@ type Pending struct {
 	Error     string `json:"error"`     // why the kernel refused it; "": it was not asked
 	Repairs   int    `json:"repairs"`   // how often it was put back in the last minute or so
 	NextTry   When   `json:"next_try"`  // none: with what it rests on
+	By        string `json:"by"`        // who has undone it lately: "ip (pid 4711)"; "": not known
 }
 
 // Conflict is a foreign object where one of ours belongs.

@@ -43,6 +43,9 @@ type ear struct {
 	silence uplink.Silence
 	carrier bool
 	known   bool
+
+	busy       bool      // there is traffic: it is looked at each time
+	quietUntil time.Time // otherwise it is left alone until then
 }
 
 // run listens until ctx ends.
@@ -69,12 +72,17 @@ func (l *listener) run(ctx context.Context) error {
 			continue
 		case <-ticker.C:
 		}
+		now := time.Now()
 		next := uplink.TrafficIdle
-		if time.Now().Before(hasty) {
+		if now.Before(hasty) {
 			next = uplink.TrafficEvery
 		}
 		for _, e := range ears {
-			if l.listen(e, time.Now()) {
+			if now.Before(hasty) || e.busy || !now.Before(e.quietUntil) {
+				e.busy = l.listen(e, now)
+				e.quietUntil = now.Add(uplink.TrafficIdle - uplink.TrafficEvery/2)
+			}
+			if e.busy {
 				next = uplink.TrafficEvery
 			}
 		}

@@ -182,7 +182,7 @@ func kernelStatus(a routes.Applied, wanted uint64) api.Kernel {
 	for _, p := range a.Pending {
 		pending := api.Pending{
 			Object: routes.KeyOf(p.Op).String(), Operation: routes.Brief(p.Op), Repairs: p.Repairs,
-			NextTry: api.When{Time: p.NextTry},
+			NextTry: api.When{Time: p.NextTry}, By: p.By,
 		}
 		if p.Err != nil {
 			pending.Error = p.Err.Error()
