@@ -1,18 +1,23 @@
 package configs
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"uplinkd/internal/plain"
 )
 
-// Bounds on what of a file is compared: how many nodes, and how long a path to one.
+// Bounds on what of a file is compared and shown: how many nodes, how long a path to one, and
+// how much of a value.
 const (
 	nodesMost = 10_000
 	keyMost   = 300
+	valueMost = 100
 )
 
 // Difference returns what is other in one configuration than in another, a line a key in
@@ -20,10 +25,12 @@ const (
 // "-". What stands in a list goes by its name. Comments and the order of keys are no
 // difference, and a text that is no YAML has no keys. It is pure.
 func Difference(before, after []byte) []string {
-	old, fresh := leaves(before), leaves(after)
+	old, moreOld := leaves(before)
+	fresh, moreFresh := leaves(after)
+	more := (moreOld || moreFresh) && !bytes.Equal(before, after)
 	keys := maps.Clone(old)
 	maps.Copy(keys, fresh)
-	var lines []string
+	lines := []string{}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		was, is := old[key], fresh[key]
 		if was == is {
@@ -35,19 +42,23 @@ func Difference(before, after []byte) []string {
 		if is == "" {
 			is = "-"
 		}
-		lines = append(lines, fmt.Sprintf("%s: %s -> %s", key, was, is))
+		lines = append(lines, fmt.Sprintf("%s: %s -> %s", key, plain.Line(was, valueMost), plain.Line(is, valueMost)))
+	}
+	if more {
+		lines = append(lines, "and perhaps more: the files are too long to compare")
 	}
 	return lines
 }
 
-// leaves returns the values of a file by the path of keys that leads to them.
-func leaves(text []byte) map[string]string {
+// leaves returns the values of a file by the path of keys that leads to them, and whether
+// there are more of them than are looked at.
+func leaves(text []byte) (values map[string]string, more bool) {
 	g := gatherer{all: map[string]string{}, left: nodesMost}
 	var root yaml.Node
 	if err := yaml.Load(text, &root); err == nil && root.Kind == yaml.DocumentNode && len(root.Content) == 1 {
 		g.gather("", root.Content[0])
 	}
-	return g.all
+	return g.all, g.left < 0
 }
 
 // A gatherer looks at a bounded number of nodes: an alias may lead to what holds it.

@@ -59,21 +59,42 @@ func Defaults() Config {
 // SocketOf returns control.socket of a file that may be wrong in all else, and
 // whether it could be made out.
 func SocketOf(r io.Reader) (string, bool) {
+	c, _, ok := glance(r)
+	return c.Control.Socket, ok
+}
+
+// stateDirLine is the key in a file that is no YAML, as one in the middle of an edit.
+var stateDirLine = regexp.MustCompile(`(?m)^state_dir:[ \t]*["']?(/[^"'#\s]+)`)
+
+// StateDirOf returns state_dir of a file that may be wrong in all else; the default where
+// none can be made out.
+func StateDirOf(r io.Reader) string {
+	c, text, ok := glance(r)
+	if found := stateDirLine.FindSubmatch(text); !ok && found != nil {
+		return filepath.Clean(string(found[1]))
+	}
+	return c.StateDir
+}
+
+// glance reads what is needed of a file that may be wrong in all else, and reports whether
+// it is a mapping at all.
+func glance(r io.Reader) (c Config, text []byte, ok bool) {
 	text, err := io.ReadAll(io.LimitReader(r, Most))
 	if err != nil {
-		return "", false
+		return Defaults(), nil, false
 	}
 	p := parser{whole: Defaults()}
 	root, ok := p.document(text)
 	if !ok {
-		return "", false
+		return Defaults(), text, false
 	}
 	ignore := func(value) {}
 	p.mapping(root, map[string]func(value){
-		"control": p.readControl, "uplinks": ignore, "routes": ignore, "probe": ignore, "state_dir": ignore,
-		"marks": ignore, "policies": ignore, "on_down": ignore, "on_return": ignore, "hooks": ignore,
+		"control": p.readControl, "uplinks": ignore, "routes": ignore, "probe": ignore,
+		"state_dir": func(v value) { p.path(v, &p.whole.StateDir, pathMost) },
+		"marks":     ignore, "policies": ignore, "on_down": ignore, "on_return": ignore, "hooks": ignore,
 	})
-	return p.whole.Control.Socket, true
+	return p.whole, text, true
 }
 
 // Parse reads a configuration and returns it whole and checked, or else

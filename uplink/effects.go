@@ -65,16 +65,34 @@ func Concerned(before, after *State, effects []Effect, own netip.Addr, way route
 			}
 		}
 	}
-	if way.Table != after.Config.Routes.Table || !way.Gateway.IsValid() {
+	if way.Table != before.Config.Routes.Table && way.Table != routes.TableMain || !way.Gateway.IsValid() {
 		return "", "" // the site's own network
 	}
-	// It goes by a default route, with an address that no uplink has: by whichever uplink
-	// the shared default route leads it.
+	return byDefault(before, after, way.Interface)
+}
+
+// byDefault returns what becomes of a connection that goes by the shared default route over
+// an interface, with an address that no uplink has: any uplink may have it afterwards.
+func byDefault(before, after *State, over string) (uplink, why string) {
+	if before.Config.Routes.Table != after.Config.Routes.Table {
+		return "", "it goes by the default route, which is in another table then"
+	}
 	for i := range after.Uplinks {
 		name := after.Uplinks[i].Config.Interface
-		if name != way.Interface && before.On(name) == nil {
+		if name != over && before.On(name) == nil {
 			return "", "it goes by the default route, which leads to " + name + " too then"
 		}
 	}
-	return "", ""
+	old, u := before.On(over), after.On(over)
+	switch {
+	case old == nil:
+		return "", ""
+	case u == nil:
+		return old.Config.Name, "it goes by the default route of an uplink that is removed"
+	case otherGateway(old, u, int(IPv4)):
+		return old.Config.Name, "it goes by the default route, which has another gateway then"
+	case old.Config.Tier != u.Config.Tier:
+		return old.Config.Name, "it goes by the default route of an uplink that has another tier then"
+	}
+	return old.Config.Name, ""
 }

@@ -31,16 +31,19 @@ func TestEffects(t *testing.T) {
 		why    string // "": the login goes on
 		count  int    // of effects
 	}{
-		"nothing":                 {[]string{a, b}, "192.0.2.5", byDefault, "a", "", 0},
-		"another weight":          {[]string{strings.Replace(a, "name", "weight: 9, name", 1), b}, "192.0.2.5", byDefault, "a", "", 0},
-		"removed":                 {[]string{b}, "192.0.2.5", byDefault, "a", "removed", 1},
-		"the other removed":       {[]string{a}, "192.0.2.5", byDefault, "a", "", 1},
-		"another address":         {[]string{strings.Replace(a, "2.5", "2.6", 1), b}, "192.0.2.5", byDefault, "a", "leaves", 1},
-		"another gateway":         {[]string{strings.Replace(a, "2.1}", "2.2}", 1), b}, "192.0.2.5", byDefault, "a", "gateway", 1},
-		"from the site":           {[]string{b}, "10.0.0.1", site, "", "", 1},
-		"default, no new way":     {[]string{a, b}, "10.0.0.1", byDefault, "", "", 0},
-		"default, one way more":   {[]string{a, b, strings.NewReplacer("name: b", "name: c", "eth2", "eth3", "100.5", "100.6").Replace(b)}, "10.0.0.1", byDefault, "", "eth3", 0},
-		"the address moves along": {[]string{strings.Replace(a, "eth1", "eth3", 1), b}, "192.0.2.5", byDefault, "a", "another interface", 1},
+		"nothing":                  {[]string{a, b}, "192.0.2.5", byDefault, "a", "", 0},
+		"another weight":           {[]string{strings.Replace(a, "name", "weight: 9, name", 1), b}, "192.0.2.5", byDefault, "a", "", 0},
+		"removed":                  {[]string{b}, "192.0.2.5", byDefault, "a", "removed", 1},
+		"the other removed":        {[]string{a}, "192.0.2.5", byDefault, "a", "", 1},
+		"another address":          {[]string{strings.Replace(a, "2.5", "2.6", 1), b}, "192.0.2.5", byDefault, "a", "leaves", 1},
+		"another gateway":          {[]string{strings.Replace(a, "2.1}", "2.2}", 1), b}, "192.0.2.5", byDefault, "a", "gateway", 1},
+		"from the site":            {[]string{b}, "10.0.0.1", site, "", "", 1},
+		"default, no new way":      {[]string{a, b}, "10.0.0.1", byDefault, "a", "", 0},
+		"default, one way more":    {[]string{a, b, strings.NewReplacer("name: b", "name: c", "eth2", "eth3", "100.5", "100.6").Replace(b)}, "10.0.0.1", byDefault, "", "eth3", 0},
+		"default, its uplink goes": {[]string{b}, "10.0.0.1", byDefault, "a", "removed", 1},
+		"default, another gateway": {[]string{strings.Replace(a, "2.1}", "2.2}", 1), b}, "10.0.0.1", byDefault, "a", "gateway", 1},
+		"default, another tier":    {[]string{strings.Replace(a, "name", "tier: 2, name", 1), b}, "10.0.0.1", byDefault, "a", "tier", 0},
+		"the address moves along":  {[]string{strings.Replace(a, "eth1", "eth3", 1), b}, "192.0.2.5", byDefault, "a", "another interface", 1},
 	} {
 		after := state(tt.after...)
 		effects := Effects(&before, &after)

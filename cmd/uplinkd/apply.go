@@ -5,12 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"uplinkd/internal/plain"
 	"uplinkd/internal/statefile"
@@ -63,9 +64,9 @@ func (c *common) apply(ctx context.Context, file string, length time.Duration, g
 	if err != nil {
 		return err
 	}
-	if l := plan.Login; l != nil && l.Ends && !given {
+	if why := risk(plan); why != "" && !given {
 		length = defaultTrial
-		fmt.Fprintf(c.err, "uplinkd: this login from %s may end (%s): on trial for %s\n", l.Peer.Addr(), l.Why, length)
+		fmt.Fprintf(c.err, "uplinkd: %s: on trial for %s\n", why, length)
 	}
 	kept := length == 0
 	if kept { // long enough to be written down
@@ -81,6 +82,25 @@ func (c *common) apply(ctx context.Context, file string, length time.Duration, g
 		}
 	}
 	return c.printApplied(plan, trial, kept)
+}
+
+// risk says why the login that a configuration comes by may end, "" when it goes on.
+func risk(plan api.Plan) string {
+	switch l := plan.Login; {
+	case l != nil && l.Ends:
+		return fmt.Sprintf("this login from %s may end (%s)", l.Peer.Addr(), l.Why)
+	case l == nil && atTerminal() && slices.ContainsFunc(plan.Effects, ends):
+		return "connections end, and which of them somebody is logged in by is not known"
+	}
+	return ""
+}
+
+func ends(e api.Effect) bool { return e.Ends }
+
+// atTerminal reports whether somebody types this.
+func atTerminal() bool {
+	_, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // An applied is the answer of `uplinkd apply`.
@@ -124,7 +144,7 @@ func (c *common) printEffects(plan api.Plan) {
 		if e.Ends {
 			what = "end"
 		}
-		fmt.Fprintf(c.err, "%s: %s: %s connections of this host and %s forwarded flows %s\n",
+		fmt.Fprintf(c.err, "%s: %s: %s connections of this host and %s tracked flows %s\n",
 			e.Uplink, e.Why, e.Sockets, e.Flows, what)
 	}
 	if l := plan.Login; l != nil && l.Ends {
@@ -158,40 +178,40 @@ func confirmCommand(c *common) *cobra.Command {
 // keep puts what is on trial into the file that the daemon starts with, and confirms it:
 // in this order, so that what cannot be written goes back.
 func (c *common) keep(ctx context.Context, daemon *control.Client, t api.Trial) error {
-	if t.Text == "" {
-		whole, err := daemon.Trial(ctx)
-		if err != nil {
-			return err
-		}
-		t = whole
-	}
-	if err := replaceConfig(t.Config, []byte(t.Text)); err != nil {
+	if err := replaceConfig(t.Config, t.Text, t.Before); err != nil {
 		return fmt.Errorf("not confirmed: %s cannot be written: %w", t.Config, err)
 	}
-	return daemon.Confirm(ctx, t.SHA256)
+	err := daemon.Confirm(ctx, t.SHA256)
+	if errors.Is(err, control.ErrNoTrial) {
+		// Too late: it has gone back, and is not to come with the next start.
+		return errors.Join(err, replaceConfig(t.Config, t.Before, t.Text))
+	}
+	return err
 }
 
-// replaceConfig puts text into the place of a configuration file, in one step, and keeps
-// the one before beside it. A link is followed, and the file keeps who may read it.
-func replaceConfig(path string, text []byte) error {
+// replaceConfig puts text into the place of a configuration file, in one step, and what was
+// before it beside it, with .old at the end. A link is followed, and both have the owner and
+// the mode that the file has.
+func replaceConfig(path string, text, before []byte) error {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err
 	}
-	before, err := os.ReadFile(path)
-	if err != nil || bytes.Equal(before, text) {
+	now, err := os.ReadFile(path)
+	if err != nil {
 		return err
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	old := path + ".old"
-	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if !bytes.Equal(text, before) {
+		if err := statefile.ReplaceLike(path+".old", before, info); err != nil {
+			return err
+		}
 	}
-	if err := os.Link(path, old); err != nil {
-		return err
+	if bytes.Equal(now, text) {
+		return statefile.Flush(path) // an editor may have left it to chance
 	}
 	return statefile.ReplaceLike(path, text, info)
 }

@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	},
 	"uplink/control":   {"uplink/api"},
 	"uplink/orders":    {"internal/statefile", "uplink/api"},
+	"configs":          {"internal/plain"},
 	"uplink/hooks":     {"internal/latest", "internal/run", "uplink/api"},
 	"uplink/preflight": {"configs", "routes"},
 
@@ -38,7 +39,7 @@ var mayImport = map[string][]string{
 
 	"routes":            {"routes/firewall"},
 	"routes/reconcile":  {"internal/latest", "routes"},
-	"routes/kernel":     {"internal/grid", "internal/latest", "internal/nlmsg", "internal/statefile", "routes", "routes/firewall"},
+	"routes/kernel":     {"internal/grid", "internal/latest", "internal/nlmsg", "internal/plain", "internal/statefile", "routes", "routes/firewall"},
 	"routes/flows":      {"internal/nlmsg"},
 	"routes/routestest": {"routes"},
 

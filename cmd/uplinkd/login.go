@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,7 +30,7 @@ func login() *api.Login {
 		}
 		name, parent := processOf(pid)
 		if strings.HasPrefix(name, "sshd") || strings.HasPrefix(name, "dropbear") {
-			if l := established(pid, socketsOf(pid)); l != nil {
+			if l := established(pid); l != nil {
 				return l
 			}
 		}
@@ -44,7 +45,7 @@ func login() *api.Login {
 	if errPeer != nil || errLocal != nil {
 		return nil
 	}
-	for _, c := range connectionsOf(os.Getpid()) {
+	for _, c := range connectionsOf("thread-self") {
 		if c.local == local && c.peer == peer {
 			return &api.Login{Local: local, Peer: peer}
 		}
@@ -77,31 +78,34 @@ func processOf(pid int) (name string, parent int) {
 	return string(b[begin+1 : end]), parent
 }
 
-// socketsOf returns the sockets that a process has open, as /proc names them.
-func socketsOf(pid int) map[string]bool {
-	found := map[string]bool{}
+// established returns the connection that a process has had for longest, by the number of
+// its descriptor: a server of SSH has that of the login first, and those that it forwards
+// later.
+func established(pid int) *api.Login {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return found
+		return nil
+	}
+	slices.SortFunc(entries, func(a, b os.DirEntry) int { return number(a) - number(b) })
+	connections := map[string]connection{}
+	for _, c := range connectionsOf(strconv.Itoa(pid)) {
+		connections[c.inode] = c
 	}
 	for _, e := range entries {
 		target, err := os.Readlink(dir + "/" + e.Name())
-		if inode, ok := strings.CutPrefix(target, "socket:["); err == nil && ok {
-			found[strings.TrimSuffix(inode, "]")] = true
-		}
-	}
-	return found
-}
-
-// established returns the connection among some sockets of a process.
-func established(pid int, sockets map[string]bool) *api.Login {
-	for _, c := range connectionsOf(pid) {
-		if sockets[c.inode] && !c.local.Addr().IsLoopback() {
+		inode, ok := strings.CutPrefix(target, "socket:[")
+		c, known := connections[strings.TrimSuffix(inode, "]")]
+		if err == nil && ok && known && !c.local.Addr().IsLoopback() {
 			return &api.Login{Local: c.local, Peer: c.peer}
 		}
 	}
 	return nil
+}
+
+func number(e os.DirEntry) int {
+	n, _ := strconv.Atoi(e.Name()) // the kernel writes a number
+	return n
 }
 
 // A connection is one of TCP, as the kernel lists it.
@@ -110,11 +114,11 @@ type connection struct {
 	inode       string
 }
 
-// connectionsOf returns the established connections of TCP in a process's network
-// namespace (proc_pid_net(5)).
-func connectionsOf(pid int) (list []connection) {
+// connectionsOf returns the established connections of TCP in the network namespace of a
+// process, as its directory in /proc is named (proc_pid_net(5)).
+func connectionsOf(process string) (list []connection) {
 	for _, name := range []string{"tcp", "tcp6"} {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, name))
+		b, err := os.ReadFile("/proc/" + process + "/net/" + name)
 		if err != nil {
 			continue
 		}

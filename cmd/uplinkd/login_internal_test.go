@@ -41,6 +41,11 @@ func TestLoginIsVerified(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	accepted, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
 	local, peer := netip.MustParseAddrPort(listener.Addr().String()), netip.MustParseAddrPort(conn.LocalAddr().String())
 	set := func(port uint16) {
 		t.Setenv("SSH_CONNECTION", fmt.Sprintf("%s %d %s %d", peer.Addr(), peer.Port(), local.Addr(), port))

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -52,6 +53,10 @@ func runCommand(c *common) *cobra.Command {
 
 // run is the daemon: it builds the parts and runs them until ctx ends.
 func run(ctx context.Context, path string, noHooks bool, log *slog.Logger) error {
+	path, err := filepath.Abs(path) // who asks may be elsewhere
+	if err != nil {
+		return err
+	}
 	loaded, err := daemon.LoadToRun(path)
 	if err != nil {
 		return err

@@ -83,19 +83,26 @@ func Replace(path string, b []byte, d Durability) error {
 
 // Remove removes a file for good, over a power cut too. One that is not there is no error.
 func Remove(path string) error {
-	if err := os.Remove(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return flush(filepath.Dir(path))
+	// One that is not there may have been removed a moment ago, and not on the disk.
+	if err := flush(filepath.Dir(path)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Flush has a file and its name on the disk when it returns, whoever has written it.
+func Flush(path string) error {
+	return errors.Join(flush(path), flush(filepath.Dir(path)))
 }
 
 // ReplaceLike puts b into the place of a file as Replace does, durable over a power cut, and
 // gives the new file the mode and the owner of another.
 func ReplaceLike(path string, b []byte, like os.FileInfo) error {
 	fresh := path + ".new"
-	if err := write(fresh, b, Power); err != nil {
+	if err := write(fresh, b, Process); err != nil {
 		return err
 	}
 	if owner, ok := like.Sys().(*syscall.Stat_t); ok {
@@ -103,7 +110,13 @@ func ReplaceLike(path string, b []byte, like os.FileInfo) error {
 			return err
 		}
 	}
-	if err := errors.Join(os.Chmod(fresh, like.Mode().Perm()), os.Rename(fresh, path)); err != nil {
+	if err := os.Chmod(fresh, like.Mode().Perm()); err != nil {
+		return err
+	}
+	if err := flush(fresh); err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, path); err != nil {
 		return err
 	}
 	return flush(filepath.Dir(path))
@@ -121,10 +134,10 @@ func write(path string, b []byte, d Durability) error {
 	return errors.Join(err, f.Close())
 }
 
-// flush writes a directory to the disk: a rename is in it, not in the file
-// (fsync(2)).
-func flush(dir string) error {
-	f, err := os.Open(dir)
+// flush writes a file or a directory to the disk: a rename is in the directory, not in the
+// file (fsync(2)).
+func flush(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ const (
 	stateEstablished = 1
 	stateListen      = 10
 	allStates        = 1<<12 - 1
+	inUse            = 1<<stateEstablished | 1<<2 | 1<<8 // and SYN_SENT, CLOSE_WAIT (net/tcp_states.h)
 )
 
 // A socket is one as sock_diag tells it.
@@ -123,7 +124,7 @@ func Sockets(ctx context.Context, addresses []netip.Addr) (map[netip.Addr]int, e
 		counts[a] = 0
 	}
 	for _, k := range allKinds {
-		err := list(ctx, k, allStates, 0, func(s socket, _ []byte) {
+		err := list(ctx, k, inUse, 0, func(s socket, _ []byte) {
 			if n, ours := counts[s.own()]; ours && !s.peerless() {
 				counts[s.own()] = n + 1
 			}

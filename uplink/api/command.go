@@ -54,7 +54,7 @@ type Effect struct {
 	Ends    bool        `json:"ends"` // false: they go on by another gateway
 	Why     string      `json:"why"`
 	Sockets Figure[int] `json:"sockets"` // connections of this host
-	Flows   Figure[int] `json:"flows"`   // that connection tracking translates to the address
+	Flows   Figure[int] `json:"flows"`   // of connection tracking with the address, those of this host among them
 }
 
 // A Login is the connection by which somebody works on this host.
@@ -74,10 +74,11 @@ type Apply struct {
 
 // A Trial is a configuration that is in force until it is confirmed, or goes back.
 type Trial struct {
-	File   string    `json:"file"`   // that it came from
-	Config string    `json:"config"` // the file that the daemon reads when it starts
-	SHA256 string    `json:"sha256"` // of its text
-	Text   string    `json:"text,omitempty"`
+	File   string    `json:"file"`             // that it came from
+	Config string    `json:"config"`           // the file that the daemon reads when it starts
+	SHA256 string    `json:"sha256"`           // of its text
+	Text   []byte    `json:"text,omitempty"`   // for who may confirm it
+	Before []byte    `json:"before,omitempty"` // what it goes back to
 	Until  time.Time `json:"until"`
 	By     string    `json:"by"`
 }

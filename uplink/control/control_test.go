@@ -77,7 +77,7 @@ func (d *daemon) Apply(_ context.Context, name string, text []byte, o api.Apply)
 	if d.trial != nil {
 		return api.Trial{}, control.ErrOnTrial
 	}
-	d.trial = &api.Trial{File: name, Text: string(text), SHA256: "sum", Until: time.Now().Add(o.For), By: o.By}
+	d.trial = &api.Trial{File: name, Text: text, SHA256: "sum", Until: time.Now().Add(o.For), By: o.By}
 	return *d.trial, nil
 }
 
@@ -518,7 +518,7 @@ func TestTrials(t *testing.T) {
 		}
 	}
 	trial, err := client.Apply(t.Context(), "/etc/a b.yaml", []byte("uplinks: []"), time.Minute)
-	if err != nil || trial.File != "/etc/a b.yaml" || trial.Text != "uplinks: []" || trial.By == "" {
+	if err != nil || trial.File != "/etc/a b.yaml" || string(trial.Text) != "uplinks: []" || trial.By == "" {
 		t.Errorf("%+v, %v", trial, err)
 	}
 	if _, err := client.Apply(t.Context(), "f", nil, time.Minute); !errors.Is(err, control.ErrOnTrial) {

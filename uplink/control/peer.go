@@ -23,10 +23,8 @@ const (
 func guard(next http.Handler) http.Handler {
 	often := rate.NewLimiter(askRate, askBurst)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		cred := credOf(r)
-		master := cred != nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
 		switch asks := r.Method == http.MethodGet || r.URL.Path == pathPlan; {
-		case master:
+		case mayOrder(r):
 		case !asks:
 			refuse(w, http.StatusForbidden, who(r)+" may ask, and not order: be root")
 			return
@@ -36,6 +34,12 @@ func guard(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// mayOrder reports whether who asks is root or this process's own user.
+func mayOrder(r *http.Request) bool {
+	cred := credOf(r)
+	return cred != nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
 }
 
 func refuse(w http.ResponseWriter, status int, text string) {

@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"uplinkd/configs"
 	"uplinkd/uplink"
+	"uplinkd/uplink/control"
 )
 
 // Reload implements control.Daemon.
@@ -17,8 +19,10 @@ func (d *Daemon) Reload(ctx context.Context, by string) error {
 	d.manager.Reloading()
 	defer d.manager.Ready()
 	err := d.reload(ctx, by)
-	d.noteReload(err)
-	if err != nil {
+	if !errors.Is(err, control.ErrOnTrial) && !errors.Is(err, control.ErrInPart) {
+		d.noteReload(err)
+	}
+	if err != nil && !errors.Is(err, control.ErrInPart) {
 		d.log.Error("configuration not reloaded; nothing has changed", "config", d.path, "err", err)
 	}
 	return err
@@ -39,8 +43,7 @@ func (d *Daemon) reload(ctx context.Context, by string) error {
 	if err := d.change(ctx, next, by); err != nil {
 		return err
 	}
-	d.dropRecord() // whoever orders it knows of it
-	return nil
+	return d.dropRecord() // whoever orders it knows of it
 }
 
 // read returns a configuration as it would be put in the place of the running one.
@@ -115,6 +118,6 @@ func (d *Daemon) commit(ctx context.Context, staged configs.Config) error {
 	d.mu.Lock()
 	d.running = staged
 	d.mu.Unlock()
-	d.keepNumbers(staged)
+	d.saveNumbers(staged)
 	return nil
 }

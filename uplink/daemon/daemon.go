@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"sync"
 	"time"
@@ -48,9 +47,11 @@ type Daemon struct {
 	log     *slog.Logger
 	lists   map[string]string // what the files of prefixes looked like; of watchLists
 
-	changing sync.Mutex    // held while the configuration changes; never by who only asks
-	kept     configs.Given // what is on the disk of the uplinks' numbers; of who holds changing
-	tried    latest.Wake   // a trial has begun or ended
+	changing sync.Mutex           // held while the configuration changes; never by who only asks
+	numbers  chan numbers         // to be written down
+	boot     func() time.Duration // since the boot; nil: not known
+	tried    latest.Wake          // a trial has begun or ended
+	kept     configs.Given        // what is on the disk of the uplinks' numbers; of keepNumbers
 
 	mu          sync.Mutex // guards what follows, and is held for no longer than reading it takes
 	running     configs.Config
@@ -75,7 +76,8 @@ func New(path, version string, loaded Loaded, manager Manager, deps engine.Deps)
 	}
 	d := &Daemon{
 		path: path, version: version, started: time.Now(), manager: manager,
-		hooks: hooks.New(deps.Log), log: deps.Log, lists: stamps(c), running: c, kept: kept,
+		hooks: hooks.New(deps.Log), log: deps.Log, lists: stamps(c), running: c,
+		numbers: make(chan numbers, 1), boot: deps.SinceBoot, kept: kept,
 		text: loaded.Text, tried: latest.NewWake(), configError: loaded.PassedOver,
 	}
 	stood, err := orders.Load(c.StateDir)
@@ -90,10 +92,13 @@ func New(path, version string, loaded Loaded, manager Manager, deps engine.Deps)
 	deps.SaveLearned = func(all engine.Learned) error { return saveLearned(c.StateDir, all) }
 	deps.Notify, deps.Orders = manager, stood
 	deps.SaveOrders = func(book map[string]api.Order) error { return orders.Save(c.StateDir, book) }
-	if loaded.PassedOver != "" {
+	switch {
+	case loaded.PassedOver != "":
 		d.log.Warn("the configuration is not that of the file", "config", path, "err", loaded.PassedOver)
-	} else {
-		d.dropRecord() // of a file that has been put back, or never was
+	case loaded.settled:
+		_ = d.dropRecord() // the file is none that was refused
+	default:
+		d.log.Error("whether a configuration was on trial cannot be read: the file is taken", "config", path)
 	}
 	d.engine = engine.New(c, deps)
 	d.setHooks(c)
@@ -121,7 +126,7 @@ func (d *Daemon) Run(ctx context.Context, hangups <-chan os.Signal) error {
 		group.Go(func() error { return d.tellHooks(ctx) })
 	}
 	group.Go(func() error { return d.watchTrial(ctx) })
-	group.Go(func() error { d.keepFirst(); return nil })
+	group.Go(func() error { return d.keepNumbers(ctx) })
 	return group.Wait()
 }
 
@@ -151,33 +156,10 @@ func (d *Daemon) Status() api.Snapshot {
 	s.Daemon.ConfigError = cmp.Or(d.configError, d.listError)
 	if d.trial != nil {
 		t := d.trial.Trial
-		t.Text = ""
+		t.Text, t.Before = nil, nil
 		s.Daemon.Trial = &t
 	}
 	return s
-}
-
-// keepFirst writes down the numbers of the first configuration. The engine does not wait
-// for it: a disk that hangs must not keep this host off the net.
-func (d *Daemon) keepFirst() {
-	d.changing.Lock()
-	defer d.changing.Unlock()
-	d.keepNumbers(d.config())
-}
-
-// keepNumbers writes down which tables and marks uplinks have, when they are others than
-// those on the disk.
-func (d *Daemon) keepNumbers(c configs.Config) {
-	given := configs.GivenOf(c)
-	if given.FwMarkMask == d.kept.FwMarkMask && maps.Equal(given.Interfaces, d.kept.Interfaces) {
-		return
-	}
-	if err := saveGiven(c.StateDir, given); err != nil {
-		d.log.Error("the uplinks' tables and marks cannot be kept: if the file's order changes before the next start, "+
-			"connections may be taken for another uplink's", "err", err)
-		return
-	}
-	d.kept = given
 }
 
 // Plan implements control.Daemon.
@@ -198,7 +180,10 @@ func (d *Daemon) Plan(ctx context.Context, name string, text []byte, login *api.
 
 // PlanText returns a plan as people read it.
 func PlanText(plan routes.Plan) api.Plan {
-	p := api.Plan{Operations: make([]string, len(plan.Ops)), Conflicts: make([]api.Conflict, len(plan.Conflicts))}
+	p := api.Plan{
+		Operations: make([]string, len(plan.Ops)), Conflicts: make([]api.Conflict, len(plan.Conflicts)),
+		Changes: []string{}, Effects: []api.Effect{},
+	}
 	for i, op := range plan.Ops {
 		p.Operations[i] = op.String()
 	}

@@ -35,16 +35,22 @@ func readConfig(path string) ([]byte, error) {
 
 // Parse reads a configuration as if it stood in the file of that name. Uplinks have the
 // tables and marks that they had before.
-func Parse(path string, text []byte) (configs.Config, error) {
+func Parse(path string, text []byte) (configs.Config, error) { return parse(path, text, nil) }
+
+// parse gives uplinks the tables and marks that are given; nil: those on the disk.
+func parse(path string, text []byte, given *configs.Given) (configs.Config, error) {
 	c, err := configs.Parse(bytes.NewReader(text), configs.Options{
 		File: path, Tables: configs.LoadTables(os.DirFS("/")), Users: userID,
 	})
 	if err != nil {
 		return configs.Config{}, err
 	}
-	// Who may not read what is kept sees the numbers that the file gives.
-	given, _ := loadGiven(c.StateDir)
-	c = configs.Keep(given, c)
+	if given == nil {
+		// Who may not read what is kept sees the numbers that the file gives.
+		kept, _ := loadGiven(c.StateDir)
+		given = &kept
+	}
+	c = configs.Keep(*given, c)
 	return c, loadLists(&c)
 }
 

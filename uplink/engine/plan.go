@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -34,26 +36,26 @@ func (e *Engine) Plan(ctx context.Context, c configs.Config, login *api.Login) (
 	f := Forecast{Plan: uplink.Plan(before, uplink.Reloaded{Config: c}, have, now), Effects: e.count(ctx, effects)}
 	if login != nil {
 		found := *login
-		found.Uplink, found.Why = uplink.Concerned(&before, &after, effects, login.Local.Addr(), e.wayOf(ctx, login))
+		way, err := e.wayOf(ctx, login)
+		found.Uplink, found.Why = uplink.Concerned(&before, &after, effects, login.Local.Addr(), way)
+		if err != nil && found.Uplink == "" {
+			found.Why = fmt.Sprintf("which way its answers take is not known: %v", err)
+		}
 		found.Ends = found.Why != ""
 		f.Login = &found
 	}
 	return f, nil
 }
 
-// wayOf returns the way that the answers to a login take; zero when the kernel has none.
-func (e *Engine) wayOf(ctx context.Context, login *api.Login) routes.Way {
+// wayOf returns the way that the answers to a login take.
+func (e *Engine) wayOf(ctx context.Context, login *api.Login) (routes.Way, error) {
 	if e.deps.Explain == nil {
-		return routes.Way{}
+		return routes.Way{}, errors.New("nobody can tell")
 	}
-	way, err := e.deps.Explain(ctx, routes.Packet{
+	return e.deps.Explain(ctx, routes.Packet{
 		From: login.Local.Addr(), To: login.Peer.Addr(), Protocol: protocolTCP,
 		SPort: login.Local.Port(), DPort: login.Peer.Port(),
 	})
-	if err != nil {
-		return routes.Way{}
-	}
-	return way
 }
 
 // protocolTCP is its number in IP (RFC 9293).
