@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,19 +14,27 @@ import (
 )
 
 // A log is a logger, and what it has written.
-func log() (*slog.Logger, calm.Handler, *lines) {
-	text := &lines{}
+func log() (*slog.Logger, calm.Handler, *safe) {
+	text := &safe{}
 	h := calm.NewHandler(slog.NewTextHandler(text, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	return slog.New(h), h, text
 }
 
-// A lines is what was written, line by line. The tests run in a bubble, and look when all
-// else in it waits.
-type lines struct{ bytes.Buffer }
+type safe struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
 
-func (l *lines) all() []string {
-	synctest.Wait()
-	return strings.Split(strings.TrimSpace(l.String()), "\n")
+func (s *safe) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safe) lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Split(strings.TrimSpace(s.b.String()), "\n")
 }
 
 // 20,000 unusable offers were 16,757 lines in 22 s (c82b5ea).
@@ -38,17 +47,17 @@ func TestFloodIsSummedUp(t *testing.T) {
 		}
 		log.Warn("DHCP message not taken", "uplink", "isp2", "err", "another's")
 		log.Info("uplink state", "uplink", "isp1")
-		if lines := text.all(); len(lines) != 22 {
+		if lines := text.lines(); len(lines) != 22 {
 			t.Errorf("%d lines before the minute is over, want 20 and those of others", len(lines))
 		}
 		time.Sleep(41 * time.Second)
-		lines := text.all()
+		lines := text.lines()
 		if last := lines[len(lines)-1]; len(lines) != 23 || !strings.Contains(last, "offer 19999") ||
 			!strings.Contains(last, "repeated=19980") || !strings.Contains(last, "over=1m0s") {
 			t.Errorf("%d lines, the last %s", len(lines), last)
 		}
 		log.Warn("DHCP message not taken", "uplink", "isp1", "err", "later")
-		if lines := text.all(); len(lines) != 24 {
+		if lines := text.lines(); len(lines) != 24 {
 			t.Errorf("%d lines: what comes later is not let through", len(lines))
 		}
 		h.Close()
@@ -67,7 +76,7 @@ func TestRareLinesPass(t *testing.T) {
 			log.Debug("kernel operation")
 		}
 		h.Close()
-		if lines := text.all(); len(lines) != 200 {
+		if lines := text.lines(); len(lines) != 200 {
 			t.Errorf("%d lines, want 200", len(lines))
 		}
 	})
@@ -82,7 +91,7 @@ func TestCloseAndBounds(t *testing.T) {
 			log.Error(fmt.Sprint("message ", n)) //nolint:sloglint // as net/http's own are
 		}
 		h.Close()
-		lines := text.all()
+		lines := text.lines()
 		if last := lines[len(lines)-1]; len(lines) != 1000+20+1 || !strings.Contains(last, "repeated=3980") {
 			t.Errorf("%d lines, the last %s", len(lines), last)
 		}
