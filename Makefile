@@ -3,6 +3,8 @@
 #   make demo    the daemon at work in a lab of three ISPs, without root
 #   make test    all tests; as root it installs the servers they run against
 #   make bench   the promised figures, measured
+#   make soak    all that may happen to a gateway, at random: SOAK=10m, SEED= to repeat one
+#   make fuzz    each parser of what comes from outside: FUZZTIME=30s
 #   make build   bin/uplinkd
 #   make lint    the linters of tools/go.mod
 #   make install what was built, into DESTDIR, with the unit file
@@ -13,11 +15,13 @@ PREFIX  ?= /usr
 # DHCP servers, a real SOCKS server, and systemd-analyze.
 PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server systemd
 LAB      = ./cmd/uplinkd
+SOAK     = 10m
+FUZZTIME = 30s
 RACE     = command -v gcc >/dev/null && echo -race
 SKIPPED  = $(CURDIR)/bin/skipped
 OTHERS   = $(shell go list ./... | grep -v /cmd/)
 
-.PHONY: build demo test bench lint deps install clean
+.PHONY: build demo test bench soak fuzz lint deps install clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/uplinkd ./cmd/uplinkd
@@ -49,6 +53,18 @@ bench: deps
 	go test -timeout 5m -count=1 -v -run 'BusyLink|ManyTargets|TimeToDown|ManyPrefixes' ./dhcp ./probe ./routes/kernel \
 		| grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=20 UPLINKD_WATCH=10m go test -timeout 60m -count=1 -v -run Faults $(LAB) | grep -vE '^(===|time=)'
+
+soak: deps
+	UPLINKD_SOAK=$(SOAK) UPLINKD_SEED=$(SEED) go test -timeout 120m -count=1 -v -run TestSoak $(LAB)
+
+# One parser after the other. What breaks one is kept below its testdata, and tried by
+# every test from then on.
+fuzz:
+	@for file in $$(grep -rl '^func Fuzz' --include=*_test.go .); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' $$file); do \
+			echo "$$name in $$(dirname $$file)"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$(dirname $$file) || exit 1; \
+		done; done
 
 lint:
 	go tool -modfile=tools/go.mod golangci-lint run ./...

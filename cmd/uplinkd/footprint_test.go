@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,6 +108,39 @@ func TestKilled(t *testing.T) {
 				t.Errorf("another kernel state (-before +after):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Killed at random instants of its start, again and again under load: no connection fails,
+// and the kernel is left as it was. UPLINKD_RUNS says how often.
+func TestKilledAtRandom(t *testing.T) {
+	b := newBench(t, 3)
+	b.configure(b.static(2, 1, 1), "")
+	b.start()
+	b.untilStates(10*time.Second, "up", "up", "up")
+	before := b.kernel(everything...)
+	b.kill(syscall.SIGKILL)
+	l := b.world.Load()
+	runs := runsOr(t, 8)
+	for range runs {
+		b.cmd = b.program("run", "-c", b.config)
+		b.cmd.Stderr = b.log
+		wait, err := lab.Spawn(b.cmd)
+		b.ok(err)
+		b.wait = wait
+		time.Sleep(time.Duration(rand.Int64N(int64(700 * time.Millisecond))))
+		b.kill(syscall.SIGKILL)
+	}
+	b.start()
+	b.untilStates(10*time.Second, "up", "up", "up")
+	calls := l.End()
+	failed, _ := lab.Failures(calls, time.Now())
+	t.Logf("killed %d times: %d of %d connections failed", runs, failed, len(calls))
+	if failed > 0 {
+		t.Errorf("%d of %d connections failed", failed, len(calls))
+	}
+	if diff := cmp.Diff(before, b.kernel(everything...)); diff != "" {
+		t.Errorf("another kernel state (-before +after):\n%s", diff)
 	}
 }
 

@@ -235,10 +235,10 @@ func TestRenumbered(t *testing.T) {
 }
 
 // dnsmasqRange is dnsmasq with other addresses to give.
-func (b *bench) dnsmasqRange(isp *lab.ISP, first, last int, more ...string) {
+func (b *bench) dnsmasqRange(isp *lab.ISP, first, last int, more ...string) (stop func()) {
 	b.Helper()
 	net := strings.TrimSuffix(isp.Gateway.String(), "1")
-	b.in(isp.Namespace(), "dnsmasq", append([]string{
+	return b.in(isp.Namespace(), "dnsmasq", append([]string{
 		"--keep-in-foreground", "--port=0", "--no-ping", "--bind-interfaces", "--interface=cust", "--conf-file=/dev/null",
 		"--dhcp-authoritative", "--pid-file", "--log-dhcp", "--log-facility=-",
 		"--dhcp-leasefile=" + b.dir + "/" + isp.Interface + ".leases2",

@@ -92,10 +92,11 @@ func effectsOf(set routes.Set) map[routes.Key]string {
 	return effects
 }
 
-// readFailed counts a read that failed, and returns the pause after it.
+// readFailed counts a read that failed, and returns the pause after it: the default route
+// waits for the next one (it waited 10 s; found by TestPromises).
 func (o *objects) readFailed() time.Duration {
 	o.failures++
-	return backoff(o.failures-1, retryMost)
+	return backoff(o.failures-1, defaultMost)
 }
 
 // asBefore reports whether an operation leads to what was wanted of its object when

@@ -19,6 +19,7 @@ type Fake struct {
 	state routes.State
 	ops   []routes.Op
 	fail  func(routes.Op) error
+	reads func() error
 }
 
 var _ routes.Kernel = (*Fake)(nil)
@@ -36,6 +37,13 @@ func (f *Fake) FailWith(fail func(routes.Op) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fail = fail
+}
+
+// FailReads makes readings for which fail returns an error fail with it. nil ends that.
+func (f *Fake) FailReads(fail func() error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads = fail
 }
 
 // Ops returns the operations asked for since the last call.
@@ -69,6 +77,14 @@ func (f *Fake) copy() routes.State {
 
 // Read implements routes.Kernel.
 func (f *Fake) Read(_ context.Context, scope routes.Scope) (routes.State, error) {
+	f.mu.Lock()
+	fail := f.reads
+	f.mu.Unlock()
+	if fail != nil {
+		if err := fail(); err != nil {
+			return routes.State{}, err
+		}
+	}
 	s := f.State()
 	asked := func(name string) bool { return slices.Contains(scope.Links, name) }
 	s.Addresses = slices.DeleteFunc(s.Addresses, func(a routes.Address) bool {

@@ -1,0 +1,410 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
+)
+
+// Everything that happens to a gateway, at random and again and again: links that fall
+// silent or lose their carrier, kills, stops, reloads, orders, leases with another address,
+// other programs that take away what is ours. Throughout it the shared default route is
+// never away for longer than its bound, connections fail only where an uplink has, and what
+// others have put in the kernel stays; after each time all is as it was, and at the end
+// nothing is left. UPLINKD_SOAK says for how long, UPLINKD_SEED by which numbers.
+func TestSoak(t *testing.T) {
+	labtest.NeedRoot(t, "dnsmasq")
+	length, seed := 20*time.Second, uint64(time.Now().UnixNano())
+	var err error
+	if text := os.Getenv("UPLINKD_SOAK"); text != "" {
+		if length, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text := os.Getenv("UPLINKD_SEED"); text != "" {
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("UPLINKD_SEED=%d", seed)
+	s := newSoak(t, rand.New(rand.NewPCG(seed, 0)))
+	s.begin()
+	longest, load := watchAway(s.bench), s.load()
+	start, counts := s.size(), map[string]int{}
+	for began := time.Now(); time.Since(began) < length && !t.Failed(); {
+		a := s.actions()[s.random.IntN(len(s.actions()))]
+		counts[a.name]++
+		s.do(a)
+		s.calm(a.name)
+	}
+	calls := load()
+	excused, failed := s.judge(calls)
+	away := longest()
+	t.Logf("%v: %d connections, %d failed where an uplink had, %d where none had; the default route was away for %v at the longest; %v",
+		length, len(calls), excused, failed, away.Round(time.Millisecond), counts)
+	if failed > 0 {
+		t.Errorf("%d connections failed though no uplink had", failed)
+	}
+	if limit := 1100 * time.Millisecond * raceFactor; away > limit {
+		t.Errorf("no default route for %v, want %v at the most", away, limit)
+	}
+	if end := s.size(); end.descriptors > start.descriptors+8 || end.threads > start.threads+12 || end.resident > 2*start.resident+16<<10 {
+		t.Errorf("the daemon has grown from %+v to %+v", start, end)
+	}
+	s.end()
+}
+
+// A soak is a bench to which things happen.
+type soak struct {
+	*bench
+	random *rand.Rand
+	before string   // what the kernel held before the daemon
+	wanted string   // what it holds when all is well
+	faults []window // when connections may fail
+	leases func()   // stops the DHCP server
+	daemon string   // the program, without the race detector
+	pool   int      // of addresses that it gives
+}
+
+// A window is a time in which connections may fail, for an uplink does.
+type window struct{ from, to time.Time }
+
+// An action is what happens.
+type action struct {
+	name  string
+	fails time.Duration // for so long afterwards connections may fail; 0: none may
+	do    func()
+}
+
+// foreignThings are what others have in the kernel.
+var foreignThings = []string{
+	"ip rule add pref 15000 from 192.0.2.77 lookup 99", "ip route add 192.0.2.0/24 via 192.168.77.2",
+	"ip route add 203.0.113.0/24 via 192.168.77.2 table 99", "ip addr add 192.168.99.1/24 dev lan0",
+	"nft 'add table ip others; add chain ip others c; add rule ip others c counter'",
+}
+
+// foreignShown is how they are looked at.
+var foreignShown = []string{
+	"ip rule | grep -w 99", "ip route show table 99", "ip route | grep -w 192.168.77.2", "ip -o addr show dev lan0 | grep 192.168.99.1 | sed 's/valid.*//'",
+	"nft list table ip others | grep -v packets",
+}
+
+func newSoak(t *testing.T, random *rand.Rand) *soak {
+	t.Helper()
+	b := newBench(t, 3)
+	b.ok(b.world.Host().Sysctl("net/ipv4/ip_forward", "1"))
+	t.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv4/ip_forward", "0") })
+	s := &soak{bench: b, random: random, daemon: b.build()}
+	b.kernel(foreignThings...)
+	s.before = b.kernel(everything...)
+	s.lease()
+	s.configureWeights(1, 1, 1)
+	return s
+}
+
+// configureWeights writes the configuration, the first uplink with an address by DHCP.
+func (s *soak) configureWeights(weights ...int) {
+	s.Helper()
+	lines := s.static(weights...)
+	isp := s.world.ISPs[0]
+	lines[0] = fmt.Sprintf("name: isp1, interface: %s, address: dhcp, gateway: lease, weight: %d, dhcp: {renew_after: 2s}", isp.Interface, weights[0])
+	for i := range lines {
+		lines[i] += ", masquerade: true"
+	}
+	s.configure(lines, "probe: {interval: 100ms, hold_down: 0s}\n")
+}
+
+// lease starts the DHCP server, each time with other addresses.
+func (s *soak) lease() {
+	s.Helper()
+	if s.leases != nil {
+		s.leases()
+		_ = os.Remove(s.dir + "/eth1.leases2")
+	}
+	s.pool = (s.pool + 1) % 5
+	first := 100 + 20*s.pool
+	s.leases = s.dnsmasqRange(s.world.ISPs[0], first, first+19, "--dhcp-option-force=58,5", "--dhcp-option-force=59,100")
+}
+
+func (s *soak) begin() {
+	s.Helper()
+	s.launch(exec.Command(s.daemon, "run", "-c", s.config))
+	s.untilStates(10*time.Second, "up", "up", "up")
+	s.wanted = s.kernel(foreignShown...)
+	time.Sleep(time.Second)
+}
+
+// end takes the daemon away: nothing of it is left.
+func (s *soak) end() {
+	s.Helper()
+	s.kill(syscall.SIGTERM)
+	s.leases()
+	if out, err := s.run("cleanup", "-c", s.config); err != nil {
+		s.Fatalf("cleanup: %v\n%s", err, out)
+	}
+	if left := s.kernel(everything...); left != s.before {
+		s.Errorf("cleanup leaves what was not there before:\n%s", lineDiff(s.before, left))
+	}
+}
+
+// lineDiff returns the lines that only one of two texts has.
+func lineDiff(a, b string) string {
+	in, out := strings.Split(a, "\n"), strings.Split(b, "\n")
+	var lines []string
+	for _, l := range in {
+		if !slices.Contains(out, l) {
+			lines = append(lines, "- "+l)
+		}
+	}
+	for _, l := range out {
+		if !slices.Contains(in, l) {
+			lines = append(lines, "+ "+l)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (s *soak) isp() *lab.ISP { return s.world.ISPs[s.random.IntN(3)] }
+
+func (s *soak) pause(least, most time.Duration) {
+	time.Sleep(least + time.Duration(s.random.Int64N(int64(most-least))))
+}
+
+// actions are what may happen.
+func (s *soak) actions() []action {
+	return slices.Concat(s.outages(), s.ends(), s.orders(), s.meddling())
+}
+
+// outages are an uplink's own, and what a provider does.
+func (s *soak) outages() []action {
+	return []action{
+		{"silent", 3 * time.Second, func() {
+			isp := s.isp()
+			s.ok(isp.Silence(true))
+			s.pause(200*time.Millisecond, 4*time.Second)
+			s.ok(isp.Silence(false))
+		}},
+		{"one way lost", 3 * time.Second, func() {
+			isp := s.isp()
+			s.ok(isp.Loss(100))
+			s.pause(200*time.Millisecond, 3*time.Second)
+			s.ok(isp.Loss(0))
+		}},
+		{"upstream dead", 3 * time.Second, func() {
+			isp := s.isp() // the gateway is all that is probed: nobody can know
+			s.ok(isp.Upstream(true))
+			s.pause(200*time.Millisecond, time.Second)
+			s.ok(isp.Upstream(false))
+		}},
+		{"carrier", 2 * time.Second, func() {
+			isp := s.isp()
+			s.ok(isp.Carrier(false))
+			s.pause(200*time.Millisecond, 2*time.Second)
+			s.ok(isp.Carrier(true))
+		}},
+		{"another lease", 3 * time.Second, func() {
+			old := s.status().Uplinks[0].Address
+			s.lease()
+			s.until("another address", 30*time.Second, func() bool {
+				u := s.status().Uplinks[0]
+				return u.Address != old && u.State == "up"
+			})
+		}},
+	}
+}
+
+// ends are the daemon's own.
+func (s *soak) ends() []action {
+	restart := func(sig syscall.Signal) func() {
+		return func() {
+			s.kill(sig)
+			s.pause(time.Millisecond, 500*time.Millisecond)
+			s.launch(exec.Command(s.daemon, "run", "-c", s.config))
+		}
+	}
+	return []action{
+		{"killed", 0, restart(syscall.SIGKILL)},
+		{"stopped", 0, restart(syscall.SIGTERM)},
+		{"frozen", 0, func() {
+			s.ok(s.cmd.Process.Signal(syscall.SIGSTOP))
+			s.pause(200*time.Millisecond, 2*time.Second)
+			s.ok(s.cmd.Process.Signal(syscall.SIGCONT))
+		}},
+	}
+}
+
+// orders are an operator's.
+func (s *soak) orders() []action {
+	order := func(args ...string) {
+		if out, err := s.run(append(args, "-c", s.config)...); err != nil {
+			s.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+	return []action{
+		{"reload", 0, func() {
+			s.configureWeights(1+s.random.IntN(5), 1+s.random.IntN(5), 1+s.random.IntN(5))
+			order("reload")
+		}},
+		{"drain", 0, func() {
+			name := fmt.Sprint("isp", 1+s.random.IntN(3))
+			order("drain", name)
+			s.pause(50*time.Millisecond, time.Second)
+			order("enable", name)
+		}},
+		{"disable", 500 * time.Millisecond, func() { // what runs over it is ended
+			name := fmt.Sprint("isp", 1+s.random.IntN(3))
+			order("disable", name)
+			s.pause(50*time.Millisecond, time.Second)
+			order("enable", name)
+		}},
+		{"apply and go back", 0, func() {
+			s.configureWeights(1+s.random.IntN(5), 1, 1)
+			order("apply", "--confirm", "1m")
+			s.pause(50*time.Millisecond, time.Second)
+			order("confirm", "--reject")
+			order("reload")
+		}},
+	}
+}
+
+// meddling is what other programs do to what is ours.
+func (s *soak) meddling() []action {
+	return []action{{"meddled", time.Second, func() {
+		commands := []string{
+			"ip rule del pref 20300", "ip route del default", "ip route flush table 502 proto 201", "ip rule flush; ip rule add pref 15000 from 192.0.2.77 lookup 99; ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default",
+			"ip addr del " + s.world.ISPs[1].Static.String() + " dev eth2", "nft delete table inet uplinkd",
+			"echo 0 >/proc/sys/net/ipv4/conf/eth2/rp_filter", "ip link set eth3 down; sleep 0.2; ip link set eth3 up",
+		}
+		for range 1 + s.random.IntN(3) {
+			_ = exec.Command("sh", "-c", commands[s.random.IntN(len(commands))]).Run() // it may be away already
+		}
+	}}}
+}
+
+// do has something happen, and notes when connections may fail for it.
+func (s *soak) do(a action) {
+	s.Helper()
+	w := window{from: time.Now().Add(-lab.CallTimeout)}
+	a.do()
+	if a.fails > 0 {
+		s.until("in sync after "+a.name, 20*time.Second, func() bool { return s.inSync() })
+		w.to = time.Now().Add(a.fails)
+		s.faults = append(s.faults, w)
+	}
+}
+
+func (s *soak) inSync() bool {
+	status, err := s.client.Status(context.Background())
+	return err == nil && status.Kernel.InSync
+}
+
+// calm waits until all is well again, and looks whether it is.
+func (s *soak) calm(after string) {
+	s.Helper()
+	s.until("all is well after "+after, 30*time.Second, func() bool {
+		status, err := s.client.Status(context.Background())
+		if err != nil || !status.Kernel.InSync || len(status.DefaultRoute.NextHops) != 3 {
+			return false
+		}
+		for _, u := range status.Uplinks {
+			if u.State != "up" {
+				return false
+			}
+		}
+		return true
+	})
+	if now := s.kernel(foreignShown...); now != s.wanted {
+		s.Errorf("after %s what is others' is not as it was:\n%s", after, lineDiff(s.wanted, now))
+	}
+	if out, err := s.run("plan", "-c", s.config); err != nil || out != "" {
+		s.Errorf("after %s there is something to do: %v\n%s", after, err, out)
+	}
+	if out := s.kernel("ip -4 -o addr show dev eth1"); strings.Contains(out, "valid_lft forever") {
+		s.Errorf("after %s an address outlives its lease:\n%s", after, out)
+	}
+}
+
+// A soakCall is one new connection, and how it went.
+type soakCall struct {
+	began time.Time
+	err   error
+}
+
+// load opens new connections, twenty a second by this host and ten by a client behind it,
+// until the function it returns is called.
+func (s *soak) load() (end func() []soakCall) {
+	var mu sync.Mutex
+	var calls []soakCall
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	every := func(pause time.Duration, first int, in func(func() error) error) {
+		all.Go(func() {
+			ticker := time.NewTicker(pause)
+			defer ticker.Stop()
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				case <-ticker.C:
+				}
+				all.Go(func() {
+					c := soakCall{began: time.Now()}
+					c.err = in(func() error {
+						_, err := s.world.Dial(first+n%20_000, lab.CallTimeout)
+						return err
+					})
+					mu.Lock()
+					defer mu.Unlock()
+					calls = append(calls, c)
+				})
+			}
+		})
+	}
+	every(50*time.Millisecond, 0, func(dial func() error) error { return dial() })
+	every(100*time.Millisecond, 30_000, s.world.Client.Do)
+	return func() []soakCall {
+		close(stop)
+		all.Wait()
+		return calls
+	}
+}
+
+// judge counts the connections that failed while an uplink did, and while none did.
+func (s *soak) judge(calls []soakCall) (excused, failed int) {
+	for _, c := range calls {
+		switch {
+		case c.err == nil:
+		case slices.ContainsFunc(s.faults, func(w window) bool { return !c.began.Before(w.from) && !c.began.After(w.to) }):
+			excused++
+		default:
+			failed++
+			s.Logf("at %s: %v", c.began.Format("15:04:05.000"), c.err)
+		}
+	}
+	return excused, failed
+}
+
+// A size is what the daemon uses.
+type size struct{ descriptors, threads, resident int }
+
+func (s *soak) size() size {
+	s.Helper()
+	pid := s.cmd.Process.Pid
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	s.ok(err)
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	s.ok(err)
+	return size{len(fds), len(tasks), residentKB(s.T, pid)}
+}
