@@ -264,4 +264,6 @@ type RouteOptions struct {
 type Control struct {
 	Socket string
 	Group  string // who may ask; root and the daemon's own user may order as well
+
+	Metrics netip.AddrPort // where Prometheus scrapes; not valid: on the socket alone
 }

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -229,9 +230,16 @@ func (p *parser) readControl(v value) {
 			}
 		},
 		"metrics": func(v value) {
-			if s, ok := p.text(v); ok && s != "" {
-				p.fail(v, "%q: this version serves no metrics: leave it empty", s)
+			s, ok := p.text(v)
+			if !ok || s == "" {
+				return
 			}
+			address, err := netip.ParseAddrPort(s)
+			if err != nil || address.Port() == 0 {
+				p.fail(v, "%q: must be an address and a port, such as 127.0.0.1:9877", s)
+				return
+			}
+			p.whole.Control.Metrics = address
 		},
 	})
 }

@@ -21,6 +21,7 @@ func CanReload(running, next Config) error {
 	fixed("routes.rule_priority", running.Routes.RulePriority == next.Routes.RulePriority)
 	fixed("state_dir", running.StateDir == next.StateDir)
 	fixed("control.socket", running.Control.Socket == next.Control.Socket)
+	fixed("control.metrics", running.Control.Metrics == next.Control.Metrics)
 	fixed("control.group", running.Control.Group == next.Control.Group)
 	return errors.Join(errs...)
 }

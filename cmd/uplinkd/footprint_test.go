@@ -320,3 +320,39 @@ func TestCleanupAfterChanges(t *testing.T) {
 		t.Errorf("cleanup with a record of another boot: %v\n%s; want it to say what it does not follow", err, out)
 	}
 }
+
+// An interface that comes and goes, as a USB modem's does, each time with another index:
+// each time it is used again, and nothing grows. UPLINKD_RUNS says how often.
+func TestModemComesAndGoes(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), fastProbe)
+	b.launch(exec.Command(b.build(), "run", "-c", b.config))
+	b.untilStates(5*time.Second, "up", "up")
+	descriptors := func() int {
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", b.cmd.Process.Pid))
+		b.ok(err)
+		return len(fds)
+	}
+	begun, resident, lines := descriptors(), residentKB(t, b.cmd.Process.Pid), strings.Count(b.log.String(), "\n")
+	runs, worst := runsOr(t, 4), time.Duration(0)
+	for range runs {
+		b.ok(b.world.ISPs[0].Detach())
+		b.untilStates(3*time.Second, "down", "up")
+		came := time.Now()
+		b.ok(b.world.ISPs[0].Attach())
+		b.untilStates(5*time.Second, "up", "up")
+		worst = max(worst, time.Since(came))
+	}
+	after, said := residentKB(t, b.cmd.Process.Pid), strings.Count(b.log.String(), "\n")-lines
+	t.Logf("%d times: up again after %v at the worst; %d descriptors of %d before, %.1f MB of %.1f, %d lines",
+		runs, worst.Round(time.Millisecond), descriptors(), begun, float64(after)/1024, float64(resident)/1024, said)
+	if now := descriptors(); now > begun+3 {
+		t.Errorf("%d descriptors, %d before", now, begun)
+	}
+	if after > resident+8<<10 {
+		t.Errorf("%d kB resident, %d before", after, resident)
+	}
+	if said > 8*runs {
+		t.Errorf("%d lines in the journal of %d times", said, runs)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -26,6 +28,7 @@ import (
 	"uplinkd/uplink/control"
 	"uplinkd/uplink/daemon"
 	"uplinkd/uplink/engine"
+	"uplinkd/uplink/metrics"
 )
 
 func runCommand(c *common) *cobra.Command {
@@ -72,6 +75,10 @@ func run(ctx context.Context, path string, noHooks bool, log *slog.Logger) error
 		return err
 	}
 	defer listener.Close() //nolint:errcheck // the process ends
+	scraped := listenForScrapes(config.Control.Metrics, log)
+	if scraped != nil {
+		defer scraped.Close() //nolint:errcheck // the process ends
+	}
 	deps, closeAll, err := open(config, log)
 	if err != nil {
 		return err
@@ -90,12 +97,30 @@ func run(ctx context.Context, path string, noHooks bool, log *slog.Logger) error
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Run(ctx, hangups) })
 	group.Go(func() error { return control.Serve(ctx, listener, d, log) })
+	if scraped != nil {
+		group.Go(func() error { return metrics.Serve(ctx, scraped, d.Status, log) })
+	}
 	err = group.Wait()
 	manager.Stopping()
 	if err == nil {
 		log.Info("stopped; the kernel's routes stay as they are")
 	}
 	return err
+}
+
+// listenForScrapes listens where Prometheus may scrape; nil: nowhere but on the socket. Where
+// that is not to be had the daemon goes without: a host off the net is worse.
+func listenForScrapes(address netip.AddrPort, log *slog.Logger) net.Listener {
+	if !address.IsValid() {
+		return nil
+	}
+	listener, err := net.Listen("tcp", address.String())
+	if err != nil {
+		log.Error("no metrics but on the control socket: name an address of this host and a free port in control.metrics, "+
+			"and restart", "metrics", address, "err", err)
+		return nil
+	}
+	return listener
 }
 
 // open opens what the engine needs of this host's kernel. closeAll frees it.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"uplinkd/uplink/api"
+	"uplinkd/uplink/metrics"
 )
 
 // Bounds on what a client may do to the server.
@@ -168,6 +169,7 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 		answer(w, http.StatusOK, plan)
 	})
 	handleTrials(mux, d, answer, done)
+	mux.Handle("GET "+metrics.Path, metrics.Handler(d.Status))
 	mux.HandleFunc("GET "+pathEvents, func(w http.ResponseWriter, r *http.Request) {
 		after, err := strconv.ParseUint(r.URL.Query().Get("after"), 10, 64)
 		if err != nil {

@@ -1,0 +1,202 @@
+// Package metrics shows a snapshot of the daemon to Prometheus. Names and units are after
+// its naming rules (prometheus.io/docs/practices/naming). What is not known is not there.
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"uplinkd/uplink/api"
+)
+
+// A Collector makes metrics of the snapshot that status returns, at each scrape. It
+// implements prometheus.Collector.
+type Collector struct{ status func() api.Snapshot }
+
+var _ prometheus.Collector = (*Collector)(nil)
+
+// New returns a registry of what status tells. status must not block.
+func New(status func() api.Snapshot) *prometheus.Registry {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(&Collector{status})
+	return registry
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("uplinkd_"+name, help, labels, nil)
+}
+
+// What is told of the daemon and the kernel.
+var (
+	build     = desc("build_info", "1, with the version of the daemon.", "version")
+	started   = desc("start_time_seconds", "When the daemon was started, since the epoch.")
+	step      = desc("longest_decision_seconds", "The longest that one decision has taken.")
+	trial     = desc("config_trial_until_timestamp_seconds", "When a configuration goes back unless it is confirmed.")
+	badConfig = desc("config_error", "1 while the configuration in force is not that of the file.")
+	inSync    = desc("kernel_in_sync", "1 while the kernel holds all that is wanted.")
+	ops       = desc("kernel_operations_total", "Operations on the kernel carried out.")
+	repairs   = desc("kernel_repairs_total", "Operations that put back what others had changed.")
+	conflicts = desc("kernel_conflicts", "Foreign objects where one of ours belongs, or before it.")
+	fights    = desc("kernel_fights", "Objects that somebody undoes again and again, by who.", "by")
+	refused   = desc("kernel_refused", "Objects that the kernel has refused.")
+	unknown   = desc("meter_errors", "Figures that cannot be measured.")
+)
+
+// What is told of an uplink.
+var (
+	state     = desc("uplink_state", "1 for the state that an uplink is in.", "uplink", "state")
+	since     = desc("uplink_state_timestamp_seconds", "Since when an uplink is in its state.", "uplink")
+	active    = desc("uplink_active", "1 while an uplink carries new connections.", "uplink")
+	weight    = desc("uplink_weight", "The weight of an uplink in the default route, 0 out of it.", "uplink")
+	falls     = desc("uplink_recent_falls", "How often an uplink has gone down lately.", "uplink")
+	receive   = desc("uplink_receive_bytes_total", "Bytes received by the interface.", "uplink")
+	transmit  = desc("uplink_transmit_bytes_total", "Bytes sent by the interface.", "uplink")
+	conns     = desc("uplink_connections", "Connections with the address of an uplink.", "uplink")
+	dhcpState = desc("dhcp_state", "1 for the state of an uplink's DHCP client.", "uplink", "state")
+	expiry    = desc("dhcp_lease_expiry_timestamp_seconds", "When an uplink's lease ends.", "uplink")
+)
+
+// What is told of a target that an uplink probes.
+var (
+	rtt      = desc("probe_rtt_seconds", "Round trip, smoothed.", "uplink", "target")
+	jitter   = desc("probe_jitter_seconds", "How much it varies.", "uplink", "target")
+	loss     = desc("probe_loss_ratio", "Of the last 100 probes, unanswered.", "uplink", "target")
+	sent     = desc("probe_sent_total", "Probes sent.", "uplink", "target")
+	received = desc("probe_received_total", "Probes answered.", "uplink", "target")
+	bytes    = desc("probe_bytes_total", "Bytes of probes and answers.", "uplink", "target")
+	late     = desc("probe_late_after_seconds", "How late an answer makes doubt.", "uplink", "target")
+	dead     = desc("probe_down_after_seconds", "How long a silence means down.", "uplink", "target")
+)
+
+var states = []api.OperState{api.Starting, api.Up, api.Doubtful, api.Down, api.Drained, api.Disabled}
+
+// Describe implements prometheus.Collector.
+func (*Collector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		build, started, step, trial, badConfig, inSync, ops, repairs, conflicts, fights, refused, unknown,
+		state, since, active, weight, falls, receive, transmit, conns, dhcpState, expiry,
+		rtt, jitter, loss, sent, received, bytes, late, dead,
+	} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(to chan<- prometheus.Metric) {
+	s := c.status()
+	w := writer(to)
+	w.gauge(build, 1, s.Daemon.Version)
+	w.at(started, s.Daemon.Started)
+	w.gauge(step, time.Duration(s.Daemon.LongestStep).Seconds())
+	if s.Daemon.Trial != nil {
+		w.at(trial, s.Daemon.Trial.Until)
+	}
+	w.gauge(badConfig, one(s.Daemon.ConfigError != ""))
+	w.gauge(unknown, float64(len(s.Daemon.MeterErrors)))
+	w.kernel(&s.Kernel)
+	for i := range s.Uplinks {
+		w.uplink(&s.Uplinks[i])
+	}
+}
+
+// A writer hands metrics on.
+type writer chan<- prometheus.Metric
+
+func (w writer) gauge(d *prometheus.Desc, value float64, labels ...string) {
+	w <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+func (w writer) counter(d *prometheus.Desc, value uint64, labels ...string) {
+	w <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
+}
+
+func (w writer) at(d *prometheus.Desc, t time.Time, labels ...string) {
+	if !t.IsZero() {
+		w.gauge(d, float64(t.UnixMilli())/1000, labels...)
+	}
+}
+
+func one(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+func (w writer) kernel(k *api.Kernel) {
+	w.gauge(inSync, one(k.InSync))
+	w.counter(ops, k.Ops)
+	w.counter(repairs, k.Repairs)
+	w.gauge(conflicts, float64(len(k.Conflicts)))
+	undone, no := map[string]int{}, 0
+	for _, p := range k.Pending {
+		switch {
+		case p.Repairs > 0:
+			undone[name(p.By)]++
+		case p.Error != "":
+			no++
+		}
+	}
+	for by, n := range undone {
+		w.gauge(fights, float64(n), by)
+	}
+	w.gauge(refused, float64(no))
+}
+
+// name leaves the number of a process out: each would be another series.
+func name(by string) string {
+	for i := range by {
+		if i > 0 && by[i] == '(' && by[i-1] == ' ' {
+			return by[:i-1]
+		}
+	}
+	return "unknown"
+}
+
+func (w writer) uplink(u *api.Uplink) {
+	for _, s := range states {
+		w.gauge(state, one(u.State == s), u.Name, string(s))
+	}
+	w.at(since, u.Since, u.Name)
+	w.gauge(active, one(u.Active), u.Name)
+	carried := 0
+	if u.Active {
+		carried = u.EffectiveWeight
+	}
+	w.gauge(weight, float64(carried), u.Name)
+	w.gauge(falls, float64(u.Hold.Falls), u.Name)
+	if n := u.Counters.RxBytes; n.Known {
+		w.counter(receive, n.N, u.Name)
+	}
+	if n := u.Counters.TxBytes; n.Known {
+		w.counter(transmit, n.N, u.Name)
+	}
+	if n := u.Counters.Connections; n.Known {
+		w.gauge(conns, float64(n.N), u.Name)
+	}
+	if u.DHCP != nil {
+		w.gauge(dhcpState, 1, u.Name, u.DHCP.State)
+		w.at(expiry, u.DHCP.Expire.Time, u.Name)
+	}
+	for i := range u.Probes {
+		w.probe(u.Name, &u.Probes[i])
+	}
+}
+
+func (w writer) probe(uplink string, p *api.Probe) {
+	if p.RTT > 0 {
+		w.gauge(rtt, p.RTT/1000, uplink, p.Target)
+		w.gauge(jitter, p.Jitter/1000, uplink, p.Target)
+	}
+	if p.Sent > 0 {
+		w.gauge(loss, p.Loss/100, uplink, p.Target)
+	}
+	w.counter(sent, p.Sent, uplink, p.Target)
+	w.counter(received, p.Received, uplink, p.Target)
+	w.counter(bytes, p.Bytes, uplink, p.Target)
+	if p.DownAfter > 0 {
+		w.gauge(late, p.LateAfter/1000, uplink, p.Target)
+		w.gauge(dead, p.DownAfter/1000, uplink, p.Target)
+	}
+}

@@ -1,0 +1,71 @@
+package metrics_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"uplinkd/uplink/api"
+	"uplinkd/uplink/metrics"
+)
+
+// A doubtful uplink, and what is known of it; what is not known is not there.
+func TestMetrics(t *testing.T) {
+	s := api.Snapshot{
+		Daemon: api.Daemon{Version: "v1", Started: time.Unix(1_700_000_000, 0)},
+		Uplinks: []api.Uplink{{
+			Name: "isp1", State: api.Doubtful, EffectiveWeight: 3,
+			Counters: api.Counters{RxBytes: api.Known[uint64](5)},
+			Probes:   []api.Probe{{Target: "gateway", RTT: 1.5, Sent: 10, Received: 9, Loss: 10, LateAfter: 20, DownAfter: 1000}},
+		}},
+		Kernel: api.Kernel{Pending: []api.Pending{
+			{Repairs: 3, By: "ip (pid 4711)"}, {Repairs: 2, By: "ip (pid 4712)"}, {Repairs: 1}, {Repairs: 1, By: "pid 3"}, {Error: "no"},
+		}},
+	}
+	registry := metrics.New(func() api.Snapshot { return s })
+	const want = `
+# HELP uplinkd_uplink_state 1 for the state that an uplink is in.
+# TYPE uplinkd_uplink_state gauge
+uplinkd_uplink_state{state="disabled",uplink="isp1"} 0
+uplinkd_uplink_state{state="doubtful",uplink="isp1"} 1
+uplinkd_uplink_state{state="down",uplink="isp1"} 0
+uplinkd_uplink_state{state="drained",uplink="isp1"} 0
+uplinkd_uplink_state{state="starting",uplink="isp1"} 0
+uplinkd_uplink_state{state="up",uplink="isp1"} 0
+# HELP uplinkd_uplink_weight The weight of an uplink in the default route, 0 out of it.
+# TYPE uplinkd_uplink_weight gauge
+uplinkd_uplink_weight{uplink="isp1"} 0
+# HELP uplinkd_kernel_fights Objects that somebody undoes again and again, by who.
+# TYPE uplinkd_kernel_fights gauge
+uplinkd_kernel_fights{by="ip"} 2
+uplinkd_kernel_fights{by="unknown"} 2
+# HELP uplinkd_kernel_refused Objects that the kernel has refused.
+# TYPE uplinkd_kernel_refused gauge
+uplinkd_kernel_refused 1
+# HELP uplinkd_probe_down_after_seconds How long a silence means down.
+# TYPE uplinkd_probe_down_after_seconds gauge
+uplinkd_probe_down_after_seconds{target="gateway",uplink="isp1"} 1
+# HELP uplinkd_probe_loss_ratio Of the last 100 probes, unanswered.
+# TYPE uplinkd_probe_loss_ratio gauge
+uplinkd_probe_loss_ratio{target="gateway",uplink="isp1"} 0.1
+`
+	err := testutil.GatherAndCompare(registry, strings.NewReader(want), "uplinkd_uplink_state", "uplinkd_uplink_weight",
+		"uplinkd_kernel_fights", "uplinkd_kernel_refused", "uplinkd_probe_down_after_seconds", "uplinkd_probe_loss_ratio")
+	if err != nil {
+		t.Error(err)
+	}
+	for name, there := range map[string]int{
+		"uplinkd_uplink_receive_bytes_total": 1, "uplinkd_uplink_transmit_bytes_total": 0, "uplinkd_uplink_connections": 0,
+		"uplinkd_dhcp_state": 0, "uplinkd_config_trial_until_timestamp_seconds": 0,
+	} {
+		if n, err := testutil.GatherAndCount(registry, name); err != nil || n != there {
+			t.Errorf("%s: %d, %v; want %d", name, n, err, there)
+		}
+	}
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+}
