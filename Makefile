@@ -55,7 +55,7 @@ bench: deps
 	UPLINKD_RUNS=20 UPLINKD_WATCH=10m go test -timeout 60m -count=1 -v -run Faults $(LAB) | grep -vE '^(===|time=)'
 
 soak: deps
-	UPLINKD_SOAK=$(SOAK) UPLINKD_SEED=$(SEED) go test -timeout 120m -count=1 -v -run TestSoak $(LAB)
+	UPLINKD_SOAK=$(SOAK) UPLINKD_SEED=$(or $(SEED),$(shell date +%s)) go test -timeout 120m -count=1 -v -run TestSoak $(LAB)
 
 # One parser after the other. What breaks one is kept below its testdata, and tried by
 # every test from then on.
@@ -101,6 +101,9 @@ install:
 	install -D -m 0644 bin/uplinkd.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/uplinkd
 	test -e $(DESTDIR)/etc/uplinkd/uplinkd.yaml || \
 		install -D -m 0644 configs/uplinkd.yaml $(DESTDIR)/etc/uplinkd/uplinkd.yaml
+	@# The daemon is not root: a configuration of root's alone would keep it from starting.
+	@test -n "$(DESTDIR)" || ! getent group uplinkd >/dev/null || \
+		{ chgrp uplinkd /etc/uplinkd/uplinkd.yaml && chmod g+r /etc/uplinkd/uplinkd.yaml; }
 
 clean:
 	rm -rf bin

@@ -12,6 +12,9 @@ const (
 	// falls silent there is little to see but what is asked again.
 	busyKept = time.Second
 
+	// answerMost is how long the answer to a question, or the doubt about it, takes.
+	answerMost = time.Second
+
 	// patienceMost bounds how long packets go out without any coming in before somebody
 	// asks, patienceHalf is how soon it forgets what made it longer.
 	patienceMost = 10 * time.Second
@@ -32,6 +35,7 @@ type Silence struct {
 	since    time.Time // packets have gone out since then, and hardly any came in; zero: not so
 	unheard  uint64    // how many went out
 	asked    bool      // in this silence
+	askedAt  time.Time
 	patience time.Duration
 	changed  time.Time // when it last became longer or shorter
 	busy     time.Time // when there last was more than probes make
@@ -55,6 +59,9 @@ func (s *Silence) Look(rx, tx uint64, now time.Time, doubted func(since time.Tim
 		s.end(now, doubted)
 		return false, now.Sub(s.busy) <= busyKept
 	}
+	if s.disproved(now) && !doubted(s.since) {
+		s.end(now, doubted)
+	}
 	if s.since.IsZero() && out > 0 {
 		s.since = now
 		if now.Sub(before) < 2*TrafficEvery {
@@ -65,8 +72,16 @@ func (s *Silence) Look(rx, tx uint64, now time.Time, doubted func(since time.Tim
 	// Looks are not quite as far apart as they should be.
 	quiet := s.unheard >= unheardLeast && now.Sub(s.since) >= s.patience-TrafficEvery/4
 	ask = quiet && !s.asked
-	s.asked = s.asked || ask
+	if ask {
+		s.asked, s.askedAt = true, now
+	}
 	return ask, now.Sub(s.busy) <= busyKept || s.unheard >= unheardLeast && !s.asked
+}
+
+// disproved reports whether it is so long ago that somebody asked that there has been an
+// answer, unless there is doubt: what is sent is not meant to be answered.
+func (s *Silence) disproved(now time.Time) bool {
+	return s.asked && now.Sub(s.askedAt) > max(s.patience, answerMost)
 }
 
 // end takes in that enough has come in.

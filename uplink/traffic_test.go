@@ -51,8 +51,8 @@ func TestSilenceIsNoticed(t *testing.T) {
 // patient. 20 Mbit/s of datagrams are 1,700 packets a second.
 func TestOneWayUploadIsNoFlood(t *testing.T) {
 	asked := watch(5*time.Minute, true, func(time.Duration) float64 { return 0 }, func(time.Duration) float64 { return 1700 })
-	if len(asked) > 60 {
-		t.Errorf("asked %d times in five minutes, want at most a tenth of the 600 probes", len(asked))
+	if len(asked) < 10 || len(asked) > 60 {
+		t.Errorf("asked %d times in five minutes, want some, and at most a tenth of the 600 probes", len(asked))
 	}
 	idle := watch(5*time.Minute, true, func(time.Duration) float64 { return 0 }, func(time.Duration) float64 { return 0 })
 	if len(idle) > 0 {

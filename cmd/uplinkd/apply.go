@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -178,6 +180,9 @@ func confirmCommand(c *common) *cobra.Command {
 // keep puts what is on trial into the file that the daemon starts with, and confirms it:
 // in this order, so that what cannot be written goes back.
 func (c *common) keep(ctx context.Context, daemon *control.Client, t api.Trial) error {
+	if sum := sha256.Sum256(t.Text); hex.EncodeToString(sum[:]) != t.SHA256 {
+		return errors.New("not confirmed: the daemon shows its configuration to root alone: be root")
+	}
 	if err := replaceConfig(t.Config, t.Text, t.Before); err != nil {
 		return fmt.Errorf("not confirmed: %s cannot be written: %w", t.Config, err)
 	}
@@ -205,8 +210,12 @@ func replaceConfig(path string, text, before []byte) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(text, before) {
-		if err := statefile.ReplaceLike(path+".old", before, info); err != nil {
+	old := before
+	if !bytes.Equal(now, text) {
+		old = now // what stands there, in force or not
+	}
+	if !bytes.Equal(text, old) {
+		if err := statefile.ReplaceLike(path+".old", old, info); err != nil {
 			return err
 		}
 	}

@@ -133,18 +133,30 @@ func TestApplyGoesBack(t *testing.T) {
 
 	for n := range runsOr(t, 2) {
 		for _, killed := range []bool{false, true} {
-			out, err := l.typed("apply", "--confirm", "1500ms", "-c", b.config, cut)
+			file, length := cut, "3s"
+			if killed { // the daemon's own, edited in place, and longer than the test
+				text, err := os.ReadFile(cut)
+				b.ok(err)
+				b.ok(os.WriteFile(b.config, text, 0o600))
+				file, length = b.config, "10m"
+			}
+			out, err := l.typed("apply", "--confirm", length, "-c", b.config, file)
 			if err != nil {
 				t.Fatalf("%d: %v\n%s", n, err, out)
 			}
-			b.untilStates(time.Second, "up")
+			b.untilStates(2*time.Second, "up")
 			back := l.hangs(200 * time.Millisecond)
 			if killed {
 				b.kill(syscall.SIGKILL)
 				b.start()
 			}
-			back(5 * time.Second)
+			back(8 * time.Second)
 			b.untilStates(5*time.Second, "up", "up")
+			if killed {
+				b.ok(os.WriteFile(b.config, whole, 0o600))
+				_, err := b.run("reload", "-c", b.config)
+				b.ok(err)
+			}
 		}
 	}
 	if now, err := os.ReadFile(b.config); err != nil || string(now) != string(whole) {

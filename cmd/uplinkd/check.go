@@ -92,11 +92,8 @@ func (c *common) inspect(ctx context.Context, config configs.Config) ([]prefligh
 	host := preflight.ReadHost(os.DirFS("/"), have.Links, names)
 	host.MarkWrites = writes
 	host.StateDir = kernel.CheckStateDir(config.StateDir)
-	findings := preflight.Inspect(config, uplink.Owner(config), have, host)
-	if findings == nil {
-		findings = []preflight.Finding{}
-	}
-	return findings, nil
+	findings := append([]preflight.Finding{}, preflight.Inspect(config, uplink.Owner(config), have, host)...)
+	return append(findings, unreadable(c.config, config)...), nil
 }
 
 // readAll reads the kernel as far as a configuration goes, and what foreign routes and

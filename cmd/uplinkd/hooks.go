@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"log/slog"
 	"os"
@@ -49,7 +51,11 @@ func (c *common) runHooks(ctx context.Context, log *slog.Logger) error {
 				pause(ctx, awayPause)
 				continue
 			}
-			h.follow(ctx, f.client)
+			if !h.follow(ctx, f.client) {
+				f.after -= uint64(len(events)) // they are told when it is known to whom
+				pause(ctx, awayPause)
+				continue
+			}
 			for _, e := range events {
 				h.runner.Tell(e)
 			}
@@ -68,27 +74,50 @@ type hooksRun struct {
 	log    *slog.Logger
 	runner *hooks.Runner
 	told   string // the file that says what hooks were told; "": there is none
-	since  string // which configuration the hooks are of
+	sum    string // of the configuration that the hooks are of; "": there are none yet
+	why    string // why they are not those in force, as it was last told
 }
 
-// follow reads the hooks anew when the daemon has taken another configuration. They come
-// from the file, which only root may write, and not from the daemon.
-func (h *hooksRun) follow(ctx context.Context, client *control.Client) {
+// follow reads the hooks anew when the daemon has taken another configuration, and reports
+// whether there are any to be told. They come from the file, which only root may write, and
+// not from the daemon; but not from a file that is not in force: it may have been refused.
+func (h *hooksRun) follow(ctx context.Context, client *control.Client) bool {
 	s, err := client.Status(ctx)
-	if err != nil || s.Daemon.Trial != nil {
-		return
+	switch {
+	case err != nil:
+		return h.sum != ""
+	case !s.Daemon.HooksApart:
+		h.tell("the daemon runs the hooks itself: start it with --no-hooks")
+		return false
+	case s.Daemon.SHA256 == h.sum:
+		h.why = ""
+		return true
 	}
-	since := s.Daemon.Started.String() + s.Daemon.Reloaded.String()
-	if since == h.since {
-		return
-	}
-	config, err := daemon.Load(h.config)
+	text, err := os.ReadFile(h.config)
 	if err != nil {
-		h.log.Error("the hooks stay those of before", "config", h.config, "err", err)
-		return
+		h.tell(err.Error())
+		return h.sum != ""
 	}
-	h.since = since
+	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != s.Daemon.SHA256 {
+		h.tell(h.config + " is not the configuration in force")
+		return h.sum != ""
+	}
+	config, err := daemon.Parse(h.config, text)
+	if err != nil {
+		h.tell(err.Error())
+		return h.sum != ""
+	}
+	h.sum, h.why = s.Daemon.SHA256, ""
 	h.runner.Set(daemon.HooksOf(config))
+	return true
+}
+
+// tell says once why the hooks are not those of the configuration in force.
+func (h *hooksRun) tell(why string) {
+	if why != h.why {
+		h.log.Warn("the hooks stay those of before", "err", why)
+	}
+	h.why = why
 }
 
 // A toldRecord is what hooks were told, so that a restart tells nothing twice.

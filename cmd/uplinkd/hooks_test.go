@@ -41,6 +41,11 @@ func TestHooksApart(t *testing.T) {
 	b.launch(b.program("run", "--no-hooks", "-c", b.config))
 	b.untilStates(5*time.Second, "up")
 	untilTold("first up")
+	b.until("what was told is noted", 5*time.Second, func() bool {
+		_, err := os.Stat(filepath.Join(b.dir, "told.json"))
+		return err == nil
+	})
+	time.Sleep(200 * time.Millisecond)
 
 	kill()
 	b.ok(b.world.ISPs[0].Carrier(false))
@@ -56,7 +61,7 @@ func TestHooksApart(t *testing.T) {
 	configure("second")
 	_, err := b.run("reload", "-c", b.config)
 	b.ok(err)
-	time.Sleep(4 * time.Second) // it looks when it is told something, or every 3 s
+	time.Sleep(6 * time.Second) // it looks when it is told something, or every 3 s
 	b.ok(b.world.ISPs[0].Carrier(false))
 	untilTold("first up, first down, first up, first up, second down")
 }

@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 		"configs", "internal/grid", "internal/latest", "internal/statefile", "probe", "routes", "uplink", "uplink/api", "uplink/control", "uplink/engine",
 		"uplink/hooks", "uplink/orders",
 	},
-	"uplink/control":   {"uplink/api", "uplink/metrics"},
+	"uplink/control":   {"internal/statefile", "uplink/api", "uplink/metrics"},
 	"uplink/metrics":   {"uplink/api"},
 	"uplink/orders":    {"internal/statefile", "uplink/api"},
 	"configs":          {"internal/plain"},

@@ -70,7 +70,7 @@ func run(ctx context.Context, path string, noHooks bool, log *slog.Logger) error
 		return err
 	}
 	defer lock.Close() //nolint:errcheck // the process ends
-	listener, err := control.Listen(config.Control.Socket, config.Control.Group)
+	listener, err := control.Listen(config.Control.Socket, config.Control.Group, log)
 	if err != nil {
 		return err
 	}
@@ -116,8 +116,8 @@ func listenForScrapes(address netip.AddrPort, log *slog.Logger) net.Listener {
 	}
 	listener, err := net.Listen("tcp", address.String())
 	if err != nil {
-		log.Error("no metrics but on the control socket: name an address of this host and a free port in control.metrics, "+
-			"and restart", "metrics", address, "err", err)
+		log.Error("no metrics but on the control socket: name an address of this host and a free port in "+
+			"control.metrics, and restart", "metrics", address, "err", err)
 		return nil
 	}
 	return listener

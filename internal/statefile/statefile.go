@@ -128,10 +128,28 @@ func write(path string, b []byte, d Durability) error {
 		return err
 	}
 	_, err = f.Write(b)
+	err = errors.Join(err, Adopt(f))
 	if d == Power {
 		err = errors.Join(err, f.Sync())
 	}
 	return errors.Join(err, f.Close())
+}
+
+// Adopt gives a file of root's to the owner of its directory: what root writes by hand there
+// must not be out of reach for a daemon that is not root.
+func Adopt(f *os.File) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(filepath.Dir(f.Name()))
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	return f.Chown(int(owner.Uid), int(owner.Gid))
 }
 
 // flush writes a file or a directory to the disk: a rename is in the directory, not in the

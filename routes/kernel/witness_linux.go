@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -40,10 +42,11 @@ type witness struct {
 	lookups int       // made in it
 }
 
-// A change is what was changed, as far as it need be told apart.
+// A change is what was changed: the object, as far as its event tells it from others.
 type change struct {
 	kind  routes.Kind
 	table uint32 // of a route
+	id    string // its destination, a rule's priority, an address
 }
 
 // A sighting is who made a change, and when.
@@ -64,27 +67,40 @@ func (w *witness) note(m nlmsg.Message, now time.Time) {
 	if !ok || pid == os.Getpid() || name != "" && name == w.self || pid <= 0 || pid > pidMost {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if now.Sub(w.second) >= time.Second {
-		w.second, w.lookups = now, 0
-	}
-	if w.lookups++; w.lookups > lookupsMost || c.kind == routes.KindRoute && len(w.seen) > tablesMost {
+	if !w.mayNote(c, now) {
 		return
 	}
 	by := fmt.Sprintf("pid %d", pid)
 	if name == "" {
-		name = w.name(pid)
+		name = w.name(pid) // which may take its time: nobody waits for it
 	}
 	if name != "" {
 		by = fmt.Sprintf("%s (%s)", name, by)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.seen[c] = sighting{by, now}
 }
 
+// mayNote reports whether there is room, and time, for one more.
+func (w *witness) mayNote(c change, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now.Sub(w.second) >= time.Second {
+		w.second, w.lookups = now, 0
+		maps.DeleteFunc(w.seen, func(_ change, s sighting) bool { return now.Sub(s.at) > recallFor })
+	}
+	_, known := w.seen[c]
+	if !known && len(w.seen) >= seenMost {
+		return false
+	}
+	w.lookups++
+	return w.lookups <= lookupsMost
+}
+
 const (
-	pidMost    = 1 << 22 // PID_MAX_LIMIT (proc_sys_kernel(5))
-	tablesMost = 1000    // of which it is remembered who changed them
+	pidMost  = 1 << 22 // PID_MAX_LIMIT (proc_sys_kernel(5))
+	seenMost = 1000    // objects of which it is remembered who changed them
 )
 
 // readChange returns what an event is about, and whose it is: the name only where the event
@@ -96,11 +112,23 @@ func readChange(m nlmsg.Message) (c change, pid int, name string, ok bool) {
 		if len(m.Body) < unix.SizeofRtMsg || m.Type == unix.RTM_NEWROUTE && m.Flags&unix.NLM_F_REPLACE == 0 {
 			return c, 0, "", false
 		}
-		return change{routes.KindRoute, tableOf(m.Body)}, int(m.Port), "", true
+		// Of a router's million routes none but default ones may be ours.
+		if m.Body[1] != 0 {
+			return c, 0, "", false
+		}
+		return change{routes.KindRoute, tableOf(m.Body), "default"}, int(m.Port), "", true
 	case unix.RTM_DELRULE:
-		return change{kind: routes.KindRule}, int(m.Port), "", true
+		priority := nlmsg.Attr(m.Body[min(unix.SizeofRtMsg, len(m.Body)):], fraPriority)
+		if len(priority) != 4 {
+			return c, 0, "", false
+		}
+		return change{routes.KindRule, 0, fmt.Sprintf("pref %d", native.Uint32(priority))}, int(m.Port), "", true
 	case unix.RTM_DELADDR:
-		return change{kind: routes.KindAddress}, int(m.Port), "", true
+		local, ok := netip.AddrFromSlice(nlmsg.Attr(m.Body[min(unix.SizeofIfAddrmsg, len(m.Body)):], unix.IFA_LOCAL))
+		if !ok {
+			return c, 0, "", false
+		}
+		return change{routes.KindAddress, 0, netip.PrefixFrom(local, int(m.Body[1])).String()}, int(m.Port), "", true
 	case nftGeneration:
 		if len(m.Body) < genericHeader {
 			return c, 0, "", false
@@ -137,7 +165,15 @@ func tableOf(body []byte) uint32 {
 func (w *witness) whoChanged(key routes.Key, now time.Time) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s, ok := w.seen[change{key.Kind, key.Table}]
+	c := change{kind: key.Kind, table: key.Table}
+	switch fields := strings.Fields(key.ID); {
+	case len(fields) == 0 || key.Kind == routes.KindTable:
+	case key.Kind == routes.KindRule && len(fields) > 1:
+		c.id = fields[0] + " " + fields[1]
+	default:
+		c.id = fields[0]
+	}
+	s, ok := w.seen[c]
 	if !ok || now.Sub(s.at) > recallFor {
 		return ""
 	}

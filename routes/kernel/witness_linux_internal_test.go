@@ -26,6 +26,7 @@ func TestWitness(t *testing.T) {
 	route := make([]byte, unix.SizeofRtMsg)
 	route[4] = 254
 	other := nlmsg.AppendAttr(append([]byte(nil), route...), unix.RTA_TABLE, native.AppendUint32(nil, 501))
+	address := nlmsg.AppendAttr([]byte{2, 24, 0, 0, 2, 0, 0, 0}, unix.IFA_LOCAL, []byte{192, 0, 2, 5})
 	generation := nlmsg.AppendAttr(make([]byte, genericHeader), nftaGenProcPID, binary.BigEndian.AppendUint32(nil, 99))
 	generation = nlmsg.AppendAttr(generation, nftaGenProcName, []byte("firewalld\x00"))
 	for _, m := range []nlmsg.Message{
@@ -34,8 +35,10 @@ func TestWitness(t *testing.T) {
 		{Type: unix.RTM_DELROUTE, Port: 0, Body: other},                   // the kernel
 		{Type: unix.RTM_NEWROUTE, Port: 4711, Body: other},                // no replacement
 		{Type: unix.RTM_DELROUTE, Port: 4711, Body: other[:3]},
+		{Type: unix.RTM_DELRULE, Port: 4712, Body: nlmsg.AppendAttr(make([]byte, unix.SizeofRtMsg), fraPriority, native.AppendUint32(nil, 20300))},
 		{Type: unix.RTM_DELRULE, Port: 4712},
-		{Type: unix.RTM_DELADDR, Port: 0xffffe7c1}, // a second socket of somebody
+		{Type: unix.RTM_DELADDR, Port: 0xffffe7c1, Body: address}, // a second socket of somebody
+		{Type: unix.RTM_DELADDR, Port: 4711, Body: address[:7]},
 		{Type: nftGeneration, Body: generation},
 		{Type: nftGeneration, Body: generation[:7]},
 		{Type: nftGeneration},
@@ -43,11 +46,13 @@ func TestWitness(t *testing.T) {
 		w.note(m, now)
 	}
 	for key, want := range map[routes.Key]string{
-		{Kind: routes.KindRoute, Table: 254}: "ip (pid 4711)",
-		{Kind: routes.KindRoute, Table: 501}: "",
-		{Kind: routes.KindRule}:              "pid 4712",
-		{Kind: routes.KindAddress}:           "",
-		{Kind: routes.KindTable}:             "firewalld (pid 99)",
+		{Kind: routes.KindRoute, Table: 254, ID: "default"}:                    "ip (pid 4711)",
+		{Kind: routes.KindRoute, Table: 254, ID: "default metric 5"}:           "ip (pid 4711)",
+		{Kind: routes.KindRoute, Table: 501, ID: "default"}:                    "",
+		{Kind: routes.KindRule, ID: "pref 20300 from 192.0.2.5 lookup 501"}:    "pid 4712",
+		{Kind: routes.KindRule, ID: "pref 20301 from 198.51.100.5 lookup 502"}: "",
+		{Kind: routes.KindAddress, ID: "192.0.2.5/24 dev eth1"}:                "",
+		{Kind: routes.KindTable, ID: "inet uplinkd"}:                           "firewalld (pid 99)",
 	} {
 		if got := w.whoChanged(key, now); got != want {
 			t.Errorf("%s was changed by %q, want %q", key, got, want)
@@ -57,7 +62,7 @@ func TestWitness(t *testing.T) {
 		}
 	}
 	w.note(nlmsg.Message{Type: unix.RTM_NEWROUTE, Flags: unix.NLM_F_REPLACE, Port: 4711, Body: other}, now)
-	if got := w.whoChanged(routes.Key{Kind: routes.KindRoute, Table: 501}, now); got == "" {
+	if got := w.whoChanged(routes.Key{Kind: routes.KindRoute, Table: 501, ID: "default"}, now); got == "" {
 		t.Error("a replacement is not remembered")
 	}
 }
@@ -73,8 +78,8 @@ func TestWitnessIsBounded(t *testing.T) {
 		body = nlmsg.AppendAttr(body, unix.RTA_TABLE, native.AppendUint32(nil, uint32(n)))
 		w.note(nlmsg.Message{Type: unix.RTM_DELROUTE, Port: 4711, Body: body}, start.Add(time.Duration(n)*time.Millisecond))
 	}
-	if most := lookupsMost * 1001; asked > most || len(w.seen) > tablesMost+2 {
-		t.Errorf("asked for %d names, remembers %d tables", asked, len(w.seen))
+	if most := lookupsMost * 1001; asked > most || len(w.seen) > seenMost {
+		t.Errorf("asked for %d names, remembers %d objects", asked, len(w.seen))
 	}
 }
 

@@ -197,10 +197,8 @@ func (p *pass) done(op routes.Op, by func(routes.Key) string) (repair bool, who 
 		p.statuses[key] = s
 	}
 	s.repairs, s.repairedAt = s.repairs+1, p.now
-	if who = by(key); who != "" {
-		s.by = who
-	}
-	return true, who
+	s.by = by(key)
+	return true, s.by
 }
 
 // failed notes that the kernel has refused an operation.

@@ -26,6 +26,8 @@ type Daemon struct {
 	PID         int       `json:"pid"`
 	Started     time.Time `json:"started"`
 	Config      string    `json:"config"`
+	SHA256      string    `json:"config_sha256"` // of the text that is in force
+	HooksApart  bool      `json:"hooks_apart"`   // another process runs them
 	Reloaded    When      `json:"reloaded"`
 	ConfigError string    `json:"config_error"`    // why the last reload changed nothing
 	Trial       *Trial    `json:"trial"`           // null: no configuration is on trial

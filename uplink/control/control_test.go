@@ -113,7 +113,7 @@ func (d *daemon) Events(after uint64) ([]api.Event, <-chan struct{}) {
 // serve starts a server at a path; it ends with the test.
 func serve(t *testing.T, path string, d control.Daemon) {
 	t.Helper()
-	listener, err := control.Listen(path, "nogroup-here")
+	listener, err := control.Listen(path, "nogroup-here", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestOthersMayOnlyAsk(t *testing.T) {
 	}{
 		{"GET", "/v1/status", 200},
 		{"GET", "/v1/trial", 410},
-		{"POST", "/v1/plan?file=f", 200},
+		{"POST", "/v1/plan?file=f", 403},
 		{"POST", "/v1/reload", 403},
 		{"POST", "/v1/uplinks/isp1/disable", 403},
 		{"POST", "/v1/trial?for=1m", 403},
@@ -308,7 +308,7 @@ func TestPlanAndDrain(t *testing.T) {
 // told so, 7 were not.
 func TestDaemonGoesAway(t *testing.T) {
 	path := socket(t)
-	listener, err := control.Listen(path, "nogroup-here")
+	listener, err := control.Listen(path, "nogroup-here", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +367,7 @@ func TestSocketModeAndOwners(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("mode %v, %v; want 0660", info.Mode(), err)
 	}
-	if _, err := control.Listen(path, "nogroup-here"); err == nil || !strings.Contains(err.Error(), "another uplinkd listens") {
+	if _, err := control.Listen(path, "nogroup-here", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another uplinkd listens") {
 		t.Errorf("a live socket: %v", err)
 	}
 	if _, err := control.NewClient(path).Status(t.Context()); err != nil {
@@ -404,7 +404,7 @@ func TestStaleSocket(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := control.Listen(file, "nogroup-here"); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err := control.Listen(file, "nogroup-here", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "is no socket") {
 		t.Errorf("a file in the place of the socket: %v", err)
 	}
 	if b, err := os.ReadFile(file); err != nil || string(b) != "precious" {
@@ -488,7 +488,7 @@ func TestManyConnections(t *testing.T) {
 
 func BenchmarkStatus(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "s")
-	listener, err := control.Listen(path, "nogroup-here")
+	listener, err := control.Listen(path, "nogroup-here", slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"uplinkd/internal/statefile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -87,6 +89,7 @@ func lockFile(dir, name string) (file *os.File, held bool) {
 	if err != nil {
 		return nil, false
 	}
+	_ = statefile.Adopt(file) // that it cannot be given away keeps nobody from locking it
 	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		_ = file.Close()

@@ -19,13 +19,14 @@ const (
 )
 
 // guard lets everybody at the socket ask, so and so often, and root and this process's own
-// user order. Whom the socket lets in at all is for its mode and group to say.
+// user order, or have a plan made: what it answers may come from files of root's. Whom the
+// socket lets in at all is for its mode and group to say.
 func guard(next http.Handler) http.Handler {
 	often := rate.NewLimiter(askRate, askBurst)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch asks := r.Method == http.MethodGet || r.URL.Path == pathPlan; {
+		switch {
 		case mayOrder(r):
-		case !asks:
+		case r.Method != http.MethodGet:
 			refuse(w, http.StatusForbidden, who(r)+" may ask, and not order: be root")
 			return
 		case !often.Allow():

@@ -34,7 +34,7 @@ const (
 // there is no such group, or this process may not give a file to it, that is its own.
 // A socket that nobody listens on any more is replaced; one that is answered is
 // an error, and so is a file that is no socket.
-func Listen(path, group string) (net.Listener, error) {
+func Listen(path, group string, log *slog.Logger) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the control socket's directory: %w", err)
 	}
@@ -48,12 +48,24 @@ func Listen(path, group string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on the control socket: %w", err)
 	}
-	if g, err := user.LookupGroup(group); err == nil {
-		if id, err := strconv.Atoi(g.Gid); err == nil {
-			_ = os.Chown(path, -1, id) // who may not goes without
-		}
-	}
+	give(path, group, log)
 	return listener, nil
+}
+
+// give lets a group use the socket. Without such a group, root and this process's own may.
+func give(path, group string, log *slog.Logger) {
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return
+	}
+	id, err := strconv.Atoi(g.Gid)
+	if err != nil || id == os.Getegid() {
+		return
+	}
+	if err := os.Chown(path, -1, id); err != nil {
+		log.Warn("the group of control.group cannot use the control socket: make it the daemon's own (Group= in a "+
+			"drop-in of the unit, and SupplementaryGroups= in that of uplinkd-hooks)", "group", group, "err", err)
+	}
 }
 
 // clear removes a dead socket from path. Anything else there is an error. Nobody

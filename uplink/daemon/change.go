@@ -19,7 +19,10 @@ func (d *Daemon) Reload(ctx context.Context, by string) error {
 	d.manager.Reloading()
 	defer d.manager.Ready()
 	err := d.reload(ctx, by)
-	if !errors.Is(err, control.ErrOnTrial) && !errors.Is(err, control.ErrInPart) {
+	switch {
+	case errors.Is(err, control.ErrInPart):
+		d.noteReload(nil)
+	case !errors.Is(err, control.ErrOnTrial):
 		d.noteReload(err)
 	}
 	if err != nil && !errors.Is(err, control.ErrInPart) {

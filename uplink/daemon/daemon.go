@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,9 +47,10 @@ type Daemon struct {
 	hooks   *hooks.Runner // nil: another process runs them
 	log     *slog.Logger
 	lists   map[string]string // what the files of prefixes looked like; of watchLists
+	relist  atomic.Bool       // those in force may be of another time
 
 	changing sync.Mutex           // held while the configuration changes; never by who only asks
-	numbers  chan numbers         // to be written down
+	numbers  *latest.Box[numbers] // to be written down
 	boot     func() time.Duration // since the boot; nil: not known
 	tried    latest.Wake          // a trial has begun or ended
 	kept     configs.Given        // what is on the disk of the uplinks' numbers; of keepNumbers
@@ -56,6 +58,8 @@ type Daemon struct {
 	mu          sync.Mutex // guards what follows, and is held for no longer than reading it takes
 	running     configs.Config
 	text        []byte // of it
+	sum         string // of that
+	stale       bool   // a record of a trial is left from before the start
 	reloaded    time.Time
 	configError string // why the last reload changed nothing
 	listError   string // why a file of prefixes was not read again
@@ -77,8 +81,9 @@ func New(path, version string, loaded Loaded, manager Manager, deps engine.Deps)
 	d := &Daemon{
 		path: path, version: version, started: time.Now(), manager: manager,
 		hooks: hooks.New(deps.Log), log: deps.Log, lists: stamps(c), running: c,
-		numbers: make(chan numbers, 1), boot: deps.SinceBoot, kept: kept,
-		text: loaded.Text, tried: latest.NewWake(), configError: loaded.PassedOver,
+		numbers: latest.New[numbers](), boot: deps.SinceBoot, kept: kept,
+		text: loaded.Text, sum: sumOf(loaded.Text), stale: loaded.stale, configError: loaded.PassedOver,
+		tried: latest.NewWake(),
 	}
 	stood, err := orders.Load(c.StateDir)
 	if err != nil {
@@ -95,9 +100,7 @@ func New(path, version string, loaded Loaded, manager Manager, deps engine.Deps)
 	switch {
 	case loaded.PassedOver != "":
 		d.log.Warn("the configuration is not that of the file", "config", path, "err", loaded.PassedOver)
-	case loaded.settled:
-		_ = d.dropRecord() // the file is none that was refused
-	default:
+	case loaded.unread:
 		d.log.Error("whether a configuration was on trial cannot be read: the file is taken", "config", path)
 	}
 	d.engine = engine.New(c, deps)
@@ -143,7 +146,7 @@ func (d *Daemon) inForce() Loaded {
 func (d *Daemon) setText(text []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.text = text
+	d.text, d.sum = text, sumOf(text)
 }
 
 // Status implements control.Daemon.
@@ -153,6 +156,7 @@ func (d *Daemon) Status() api.Snapshot {
 	defer d.mu.Unlock()
 	s.Daemon.Version, s.Daemon.PID, s.Daemon.Started, s.Daemon.Config = d.version, os.Getpid(), d.started, d.path
 	s.Daemon.Reloaded = api.When{Time: d.reloaded}
+	s.Daemon.SHA256, s.Daemon.HooksApart = d.sum, d.hooks == nil
 	s.Daemon.ConfigError = cmp.Or(d.configError, d.listError)
 	if d.trial != nil {
 		t := d.trial.Trial

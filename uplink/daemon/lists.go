@@ -17,7 +17,7 @@ const listsEvery = time.Second
 // watchLists reads the files of prefixes again when one has changed.
 func (d *Daemon) watchLists(ctx context.Context) error {
 	return grid.Each(ctx, listsEvery, func() {
-		if now := stamps(d.config()); !maps.Equal(now, d.lists) {
+		if now := stamps(d.config()); d.relist.Swap(false) || !maps.Equal(now, d.lists) {
 			d.lists = now
 			d.reloadLists(ctx)
 		}

@@ -28,9 +28,18 @@ func Load(path string) (configs.Config, error) {
 func readConfig(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w; name another with --config", err)
+		return nil, fmt.Errorf("read the configuration: %w; %s", err, remedy(err, path, "name another with --config"))
 	}
 	return text, nil
+}
+
+// remedy says what to do about a file that cannot be read. The daemon's own user is none
+// that a file of root's is open to.
+func remedy(err error, path, otherwise string) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Sprintf("let the daemon's user read it: chgrp uplinkd %s && chmod g+r %s", path, path)
+	}
+	return otherwise
 }
 
 // Parse reads a configuration as if it stood in the file of that name. Uplinks have the
@@ -60,7 +69,8 @@ func loadLists(c *configs.Config) error {
 	for _, path := range configs.Files(*c) {
 		f, err := statefile.Open(path) // what is no file can keep its reader waiting for ever
 		if err != nil {
-			return fmt.Errorf("read the prefixes of a policy: %w; name a file with a prefix on each line", err)
+			return fmt.Errorf("read the prefixes of a policy: %w; %s", err,
+				remedy(err, path, "name a file with a prefix on each line"))
 		}
 		list, err := configs.ReadPrefixes(f)
 		if err = errors.Join(err, f.Close()); err != nil {

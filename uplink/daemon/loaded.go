@@ -16,7 +16,8 @@ type Loaded struct {
 	// PassedOver is why this is not what the file says; "": it is.
 	PassedOver string
 
-	settled bool // there is no record of a trial that matters, or could matter
+	unread bool // there is a record of a trial that cannot be read
+	stale  bool // there is one that no longer matters
 }
 
 // LoadToRun reads the configuration that a daemon starts with: that of its file, or, where
@@ -36,8 +37,12 @@ func LoadToRun(path string) (Loaded, error) {
 	if err != nil && recorded {
 		return r.load(path, fmt.Sprintf("what was in force before %s is, for: %v", r.File, err))
 	}
-	settled := recorded || errors.Is(errRecord, fs.ErrNotExist)
-	return Loaded{Config: config, Text: text, settled: settled}, err
+	if err == nil && recorded && sumOf(text) == sumOf(r.Before) {
+		// What was tried may have left other tables and marks on the disk.
+		config, err = parse(path, text, &r.Numbers)
+	}
+	unread := errRecord != nil && !errors.Is(errRecord, fs.ErrNotExist)
+	return Loaded{Config: config, Text: text, unread: unread, stale: errRecord == nil}, err
 }
 
 // load returns the configuration that a record says was before the trial.

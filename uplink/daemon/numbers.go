@@ -8,7 +8,8 @@ import (
 	"uplinkd/configs"
 )
 
-// numbers are which tables and marks uplinks have, to be written down.
+// numbers are which tables and marks uplinks have, to be written down. Those of a newer
+// configuration take the place of what has not been written yet.
 type numbers struct {
 	dir   string
 	given configs.Given
@@ -24,15 +25,11 @@ func (d *Daemon) saveNumbers(c configs.Config) {
 	done := make(chan struct{})
 	limit := time.NewTimer(numbersLimit)
 	defer limit.Stop()
-	select {
-	case d.numbers <- numbers{c.StateDir, configs.GivenOf(c), done}:
-	case <-limit.C:
-		d.log.Error("the uplinks' tables and marks are not on the disk: it does not answer")
-		return
-	}
+	d.numbers.Put(numbers{c.StateDir, configs.GivenOf(c), done})
 	select {
 	case <-done:
 	case <-limit.C:
+		d.log.Error("the uplinks' tables and marks are not on the disk yet: it does not answer")
 	}
 }
 
@@ -41,13 +38,18 @@ func (d *Daemon) saveNumbers(c configs.Config) {
 func (d *Daemon) keepNumbers(ctx context.Context) error {
 	first := d.config()
 	d.keep(first.StateDir, configs.GivenOf(first))
+	if d.stale {
+		_ = d.dropRecord() // the file is none that was refused
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case n := <-d.numbers:
-			d.keep(n.dir, n.given)
-			close(n.done)
+		case <-d.numbers.Ready():
+			if n, ok := d.numbers.Take(); ok {
+				d.keep(n.dir, n.given)
+				close(n.done)
+			}
 		}
 	}
 }

@@ -69,7 +69,8 @@ func (r *record) write(dir string) error {
 // refuse adds what is not to be started with.
 func (r *record) refuse(sums ...string) {
 	for _, sum := range sums {
-		if sum != sumOf(r.Before) && !slices.Contains(r.Refused, sum) {
+		r.Refused = slices.DeleteFunc(r.Refused, func(other string) bool { return other == sum })
+		if sum != sumOf(r.Before) {
 			r.Refused = append(r.Refused, sum)
 		}
 	}
@@ -118,11 +119,11 @@ func (d *Daemon) newTrial(name string, text []byte, o api.Apply) *trial {
 	if earlier, err := readRecord(before.Config.StateDir); err == nil {
 		t.record.refuse(earlier.Refused...)
 	}
-	t.record.refuse(t.SHA256)
 	// What stands in the file and was never in force is not to come by way of a restart.
 	if file, err := readConfig(d.path); err == nil {
 		t.record.refuse(sumOf(file))
 	}
+	t.record.refuse(t.SHA256)
 	t.Text, t.Before = text, before.Text
 	return t
 }
@@ -162,6 +163,9 @@ func (d *Daemon) Confirm(sum, by string) error {
 	d.changing.Lock()
 	defer d.changing.Unlock()
 	t := d.onTrial()
+	if t == nil && sum == sumOf(d.inForce().Text) {
+		return nil // somebody else has confirmed it
+	}
 	if t == nil {
 		return control.ErrNoTrial
 	}
@@ -169,7 +173,8 @@ func (d *Daemon) Confirm(sum, by string) error {
 		return fmt.Errorf("%w: another is on trial by now, from %s", control.ErrNoTrial, t.File)
 	}
 	if err := statefile.Remove(recordPath(d.config().StateDir)); err != nil {
-		return fmt.Errorf("not confirmed: a restart would go back: %w", err)
+		// It may be gone, and not for good: until then nothing is confirmed.
+		return errors.Join(fmt.Errorf("not confirmed: %w", err), t.record.write(d.config().StateDir))
 	}
 	d.setTrial(nil)
 	d.noteReload(nil) // the file says so by now
@@ -191,12 +196,10 @@ func (d *Daemon) Reject(ctx context.Context, by string) error {
 func (d *Daemon) goBack(ctx context.Context, by string) error {
 	t := d.onTrial()
 	before := t.before.Config
-	if err := loadLists(&before); err != nil {
-		before = t.before.Config // as they were
-	}
 	if err := d.commit(ctx, before); err != nil {
 		return fmt.Errorf("the configuration before the trial: %w", err)
 	}
+	d.relist.Store(true) // its lists of prefixes are as they were then
 	lines := configs.Difference(d.inForce().Text, t.before.Text)
 	d.setText(t.before.Text)
 	d.setTrial(nil)

@@ -97,7 +97,12 @@ func TestGoesBack(t *testing.T) {
 		if s := r.d.Status().Daemon; s.Trial == nil || s.Trial.By != "test" || s.Trial.Text != nil {
 			t.Errorf("status says %+v of the trial", s.Trial)
 		}
-		time.Sleep(1500 * time.Millisecond)
+		for range 40 {
+			if r.d.Status().Daemon.Trial == nil {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
 		r.want(2)
 		if s := r.d.Status().Daemon; s.Trial != nil || (s.ConfigError != "") != own {
 			t.Errorf("own file %v: trial %+v, error %q", own, s.Trial, s.ConfigError)
@@ -162,7 +167,7 @@ func TestGoesBackAfterAKill(t *testing.T) {
 func TestConfirmAndReject(t *testing.T) {
 	r := newRig(t)
 	r.put(r.file, 7)
-	trial := r.apply(r.file, 7, time.Second)
+	trial := r.apply(r.file, 7, 3*time.Second)
 	if err := r.d.Reload(t.Context(), "test"); !errors.Is(err, control.ErrOnTrial) {
 		t.Errorf("a reload during the trial: %v", err)
 	}
@@ -175,7 +180,7 @@ func TestConfirmAndReject(t *testing.T) {
 	if err := r.d.Confirm(trial.SHA256, "test"); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(1200 * time.Millisecond)
+	time.Sleep(3500 * time.Millisecond)
 	r.want(7)
 	r.run()
 	r.want(7)

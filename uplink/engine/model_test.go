@@ -140,6 +140,10 @@ func play(t *testing.T, steps []step) string {
 				return
 			}
 			m.step(s)
+			if s.pause >= 12*time.Second {
+				m.wait(s.pause) // what is refused again and again is tried each ten seconds at the least
+				m.refuse(0)
+			}
 			m.wait(s.pause)
 			m.pause = s.pause
 			m.foreignStays(s.kind)

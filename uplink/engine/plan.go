@@ -34,7 +34,10 @@ func (e *Engine) Plan(ctx context.Context, c configs.Config, login *api.Login) (
 	}
 	effects := uplink.Effects(&before, &after)
 	f := Forecast{Plan: uplink.Plan(before, uplink.Reloaded{Config: c}, have, now), Effects: e.count(ctx, effects)}
-	if login != nil {
+	if login != nil && !login.Local.Addr().Is4() {
+		other := *login // of the other family, which is none of ours
+		f.Login = &other
+	} else if login != nil {
 		found := *login
 		way, err := e.wayOf(ctx, login)
 		found.Uplink, found.Why = uplink.Concerned(&before, &after, effects, login.Local.Addr(), way)
