@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,14 +96,15 @@ func describe(steps []step) string {
 // A model is a house to which things happen.
 type model struct {
 	*house
-	config  int
-	foreign routes.State
-	before  routes.State
-	away    map[string]routes.Link
-	pause   time.Duration // since the last thing that happened
-	broken  string
-	left    int       // operations and readings that are still to be refused
-	refused time.Time // when the last was
+	config   int
+	foreign  routes.State
+	before   routes.State
+	away     map[string]routes.Link
+	pause    time.Duration // since the last thing that happened
+	broken   string
+	counting sync.Mutex // guards what follows
+	left     int        // operations and readings that are still to be refused
+	refused  time.Time  // when the last was
 }
 
 // modelConfigs are what is reloaded: other weights, tiers, and an uplink less.
@@ -229,14 +231,14 @@ func (m *model) step(s step) {
 
 // refuse has the kernel refuse so many operations or readings, and refusal is what it says.
 func (m *model) refuse(n int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.counting.Lock()
+	defer m.counting.Unlock()
 	m.left = n
 }
 
 func (m *model) refusal() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.counting.Lock()
+	defer m.counting.Unlock()
 	if m.left == 0 {
 		return nil
 	}
@@ -248,8 +250,8 @@ func (m *model) refusal() error {
 // refusedWithin reports whether the kernel refuses, or has done so lately: the next try of
 // the default route comes within a second, of others within ten.
 func (m *model) refusedWithin(d time.Duration) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.counting.Lock()
+	defer m.counting.Unlock()
 	return m.left > 0 || time.Since(m.refused) < d
 }
 
@@ -329,7 +331,9 @@ func (m *model) order(s step) {
 		m.close()
 		saved, learned, silent := m.saved, m.learned, m.silent
 		next := openHouse(m.t, modelConfigs[m.config], m.fake, &house{saved: saved, learned: learned})
-		next.silent = silent
+		for link, on := range silent {
+			next.silence(link, on)
+		}
 		m.house = next
 	default:
 		command := api.Command{Action: api.Action(s.kind), Weight: s.n % 5}
