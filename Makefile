@@ -36,7 +36,7 @@ test: deps
 	@command -v gcc >/dev/null || echo "no C compiler: tests run without the race detector"
 	@rm -f $(SKIPPED); mkdir -p $(dir $(SKIPPED))
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 5m -count=1 $(OTHERS)
-	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 8m -count=1 $(LAB)
+	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 12m -count=1 $(LAB)
 	@if [ -s $(SKIPPED) ]; then echo "skipped on this machine:"; sort -u $(SKIPPED) | sed 's/^/  /'; \
 		else echo "nothing was skipped"; fi
 

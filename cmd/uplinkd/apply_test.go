@@ -131,7 +131,7 @@ func TestApplyGoesBack(t *testing.T) {
 	b.ok(err)
 	back(5 * time.Second)
 
-	for n := range runsOr(t, 2) {
+	for n := range runsOr(t, 1) {
 		for _, killed := range []bool{false, true} {
 			file, length := cut, "3s"
 			if killed { // the daemon's own, edited in place, and longer than the test

@@ -92,11 +92,12 @@ const mostIdle = 4
 
 // Idle with three uplinks at the default pace: under 1 % of a core, under 30 MB.
 func TestIdle(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench(t, 3)
 	b.configure(b.dhcp(time.Hour, 1, 1, 1), "")
 	b.launch(exec.Command(b.build(), "run", "-c", b.config))
 	b.untilStates(10*time.Second, "up", "up", "up")
-	const span = 10 * time.Second
+	const span = 5 * time.Second
 	before := cpuTime(t, b.cmd.Process.Pid)
 	time.Sleep(span)
 	used := cpuTime(t, b.cmd.Process.Pid) - before
@@ -125,12 +126,12 @@ func TestBusy(t *testing.T) {
 	b.in(b.world.Internet, "iperf3", "-s", "-B", server)
 	from := b.world.ISPs[0].Static.Addr().String()
 	ended := make(chan error, 1)
-	const span = 5 * time.Second
+	const span = 3 * time.Second
 	b.until("iperf3 is answered", 3*time.Second, func() bool {
 		return exec.Command("iperf3", "-c", server, "-B", from, "-n", "1K").Run() == nil
 	})
 	go func() {
-		ended <- exec.Command("iperf3", "-c", server, "-B", from, "-b", "1G", "-t", "7").Run()
+		ended <- exec.Command("iperf3", "-c", server, "-B", from, "-b", "1G", "-t", "5").Run()
 	}()
 	time.Sleep(time.Second)
 	sent, before := b.txBytes(), cpuTime(t, b.cmd.Process.Pid)

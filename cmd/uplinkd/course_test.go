@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/replay"
 )
 
@@ -42,7 +43,8 @@ func starlink(t *testing.T) replay.Trace {
 // link. UPLINKD_WATCH says for how long, and has both rules tried; `make bench` does so
 // for ten minutes each.
 func TestStarlink(t *testing.T) {
-	length, rules := 12*time.Second, []string{"learned"}
+	labtest.Measured(t)
+	length, rules := 6*time.Second, []string{"learned"}
 	if text := os.Getenv("UPLINKD_WATCH"); text != "" {
 		var err error
 		if length, err = time.ParseDuration(text); err != nil {
@@ -152,7 +154,8 @@ func (b *bench) newConnections(length time.Duration) (failed, all int) {
 // A host that only sends, 20 Mbit/s of datagrams that nobody answers, is not doubted, and
 // is not probed much more often. UPLINKD_WATCH says for how long.
 func TestOneWayUpload(t *testing.T) {
-	length := 8 * time.Second
+	labtest.Measured(t)
+	length := 4 * time.Second
 	if text := os.Getenv("UPLINKD_WATCH"); text != "" {
 		length = 5 * time.Minute
 	}
@@ -172,7 +175,7 @@ func TestOneWayUpload(t *testing.T) {
 	conn, err := net.DialUDP("udp4", &from, net.UDPAddrFromAddrPort(to))
 	b.ok(err)
 	defer conn.Close()
-	time.Sleep(5 * time.Second)
+	time.Sleep(3 * time.Second)
 	before, last := b.probesSent(), b.lastEvent()
 	ticker := time.NewTicker(4 * time.Millisecond)
 	defer ticker.Stop()
@@ -206,12 +209,13 @@ func (b *bench) probesSent() (list []uint64) {
 // A carrier that goes right after another link event: the kernel holds the second event
 // back for up to a second, and new connections went there for as long (0.73 s at the worst).
 func TestCarrierAfterAnotherEvent(t *testing.T) {
+	labtest.Measured(t)
 	b := slowBench(t, 3)
 	b.configure(b.static(1, 1, 1), normalProbe)
 	b.start()
 	b.untilStates(5*time.Second, "up", "up", "up")
 	var times []time.Duration
-	for range runsOr(t, 3) {
+	for range runsOr(t, 2) {
 		before := b.lastEvent()
 		b.ok(b.world.ISPs[1].Carrier(false))
 		time.Sleep(20 * time.Millisecond)

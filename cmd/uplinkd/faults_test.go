@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/api"
 )
 
@@ -72,6 +73,7 @@ var faults = []fault{
 // UPLINKD_WATCH how long a clean and a noisy link are watched beside it for
 // verdicts that are false; `make bench` sets both.
 func TestFaults(t *testing.T) {
+	labtest.Measured(t)
 	runs, watch := 1, time.Duration(0)
 	if text := os.Getenv("UPLINKD_RUNS"); text != "" {
 		n, err := strconv.Atoi(text)

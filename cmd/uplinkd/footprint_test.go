@@ -121,7 +121,7 @@ func TestKilledAtRandom(t *testing.T) {
 	before := b.kernel(everything...)
 	b.kill(syscall.SIGKILL)
 	l := b.world.Load()
-	runs := runsOr(t, 8)
+	runs := runsOr(t, 5)
 	for range runs {
 		b.cmd = b.program("run", "-c", b.config)
 		b.cmd.Stderr = b.log
