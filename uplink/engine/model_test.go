@@ -34,7 +34,7 @@ import (
 // promise is made shorter as long as it still does, and printed with its seed.
 // UPLINKD_SEQUENCES says how many lists.
 func TestPromises(t *testing.T) {
-	count := 250
+	count := fewLists
 	if text := os.Getenv("UPLINKD_SEQUENCES"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {
