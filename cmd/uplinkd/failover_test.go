@@ -20,6 +20,7 @@ const (
 // The figures of the first issue, each under 100 new connections a second: the
 // last connection that fails begins at most that long after the fault.
 func TestFailover(t *testing.T) {
+	labtest.Measured(t)
 	for _, tt := range []struct {
 		name     string
 		probe    string
