@@ -183,32 +183,33 @@ func (c *common) keep(ctx context.Context, daemon *control.Client, t api.Trial) 
 	if sum := sha256.Sum256(t.Text); hex.EncodeToString(sum[:]) != t.SHA256 {
 		return errors.New("not confirmed: the daemon shows its configuration to root alone: be root")
 	}
-	if err := replaceConfig(t.Config, t.Text, t.Before); err != nil {
+	stood, err := replaceConfig(t.Config, t.Text, t.Before)
+	if err != nil {
 		return fmt.Errorf("not confirmed: %s cannot be written: %w", t.Config, err)
 	}
-	err := daemon.Confirm(ctx, t.SHA256)
-	if errors.Is(err, control.ErrNoTrial) {
-		// Too late: it has gone back, and is not to come with the next start.
-		return errors.Join(err, replaceConfig(t.Config, t.Before, t.Text))
+	err = daemon.Confirm(ctx, t.SHA256)
+	if errors.Is(err, control.ErrNoTrial) && !bytes.Equal(stood, t.Text) {
+		// Too late: it has gone back, or another has been confirmed. What stood in the file
+		// comes with the next start, and this does not.
+		_, restored := replaceConfig(t.Config, stood, t.Text)
+		return errors.Join(err, restored)
 	}
 	return err
 }
 
 // replaceConfig puts text into the place of a configuration file, in one step, and what was
 // before it beside it, with .old at the end. A link is followed, and both have the owner and
-// the mode that the file has.
-func replaceConfig(path string, text, before []byte) error {
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return err
+// the mode that the file has. It returns what stood in the file.
+func replaceConfig(path string, text, before []byte) (now []byte, err error) {
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return nil, err
 	}
-	now, err := os.ReadFile(path)
-	if err != nil {
-		return err
+	if now, err = os.ReadFile(path); err != nil {
+		return nil, err
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	old := before
 	if !bytes.Equal(now, text) {
@@ -216,11 +217,11 @@ func replaceConfig(path string, text, before []byte) error {
 	}
 	if !bytes.Equal(text, old) {
 		if err := statefile.ReplaceLike(path+".old", old, info); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if bytes.Equal(now, text) {
-		return statefile.Flush(path) // an editor may have left it to chance
+		return now, statefile.Flush(path) // an editor may have left it to chance
 	}
-	return statefile.ReplaceLike(path, text, info)
+	return now, statefile.ReplaceLike(path, text, info)
 }

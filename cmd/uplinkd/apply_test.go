@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
+	"uplinkd/uplink/control"
 )
 
 // A remote login is a connection from the Internet to an address of an uplink, with a
@@ -208,6 +211,25 @@ func TestApplyAndConfirm(t *testing.T) {
 	}
 	if out, err := b.run("confirm", "-c", b.config); err == nil || !strings.Contains(out, "no configuration is on trial") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	// A confirmation that comes when it has gone back leaves the file as it stood (review).
+	change("7")
+	_, err = b.run("apply", "--confirm", "1m", "-c", b.config, file)
+	b.ok(err)
+	late, err := b.client.Trial(context.Background())
+	b.ok(err)
+	_, err = b.run("confirm", "--reject", "-c", b.config)
+	b.ok(err)
+	stood, err := os.ReadFile(b.config)
+	b.ok(err)
+	stood = append(stood, "# edited meanwhile\n"...)
+	b.ok(os.WriteFile(b.config, stood, 0o600))
+	c := &common{}
+	if err := c.keep(context.Background(), b.client, late); !errors.Is(err, control.ErrNoTrial) {
+		t.Errorf("confirmed too late: %v", err)
+	}
+	if now, err := os.ReadFile(b.config); err != nil || string(now) != string(stood) {
+		t.Errorf("after a late confirmation, %v, the file is\n%s", err, now)
 	}
 	b.ok(os.WriteFile(file, []byte("uplinks: ["), 0o600))
 	if out, err := b.run("apply", "-c", b.config, file); err == nil || !strings.Contains(out, "not YAML") {
