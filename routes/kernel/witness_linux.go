@@ -72,7 +72,7 @@ func (w *witness) note(m nlmsg.Message, now time.Time) {
 	}
 	by := fmt.Sprintf("pid %d", pid)
 	if name == "" {
-		name = w.name(pid) // which may take its time: nobody waits for it
+		name = w.name(pid) // a tenth of a millisecond; the wake-up waits for it, a tenth of a second at the most
 	}
 	if name != "" {
 		by = fmt.Sprintf("%s (%s)", name, by)

@@ -54,12 +54,12 @@ type Daemon struct {
 	boot     func() time.Duration // since the boot; nil: not known
 	tried    latest.Wake          // a trial has begun or ended
 	kept     configs.Given        // what is on the disk of the uplinks' numbers; of keepNumbers
+	stale    bool                 // a record of a trial is left from before the start
 
 	mu          sync.Mutex // guards what follows, and is held for no longer than reading it takes
 	running     configs.Config
 	text        []byte // of it
 	sum         string // of that
-	stale       bool   // a record of a trial is left from before the start
 	reloaded    time.Time
 	configError string // why the last reload changed nothing
 	listError   string // why a file of prefixes was not read again

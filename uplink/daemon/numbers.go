@@ -39,7 +39,7 @@ func (d *Daemon) keepNumbers(ctx context.Context) error {
 	first := d.config()
 	d.keep(first.StateDir, configs.GivenOf(first))
 	if d.stale {
-		_ = d.dropRecord() // the file is none that was refused
+		d.dropStale()
 	}
 	for {
 		select {
@@ -51,6 +51,16 @@ func (d *Daemon) keepNumbers(ctx context.Context) error {
 				close(n.done)
 			}
 		}
+	}
+}
+
+// dropStale removes the record of a trial from before the start: the file is none that was
+// refused. The disk may have been slow, and a new trial have begun: that one's stays.
+func (d *Daemon) dropStale() {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	if d.onTrial() == nil {
+		_ = d.dropRecord() // what cannot be removed has been told
 	}
 }
 
