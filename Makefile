@@ -40,10 +40,11 @@ test: deps
 	@if [ -s $(SKIPPED) ]; then echo "skipped on this machine:"; sort -u $(SKIPPED) | sed 's/^/  /'; \
 		else echo "nothing was skipped"; fi
 
+bench: export UPLINKD_BENCH = 1
 bench: deps
 	go test -run '^$$' -bench . -benchmem $(OTHERS)
-	go test -timeout 8m -count=1 -v -run 'Figures|Failover|Spread|Cleanup|Killed|Idle|LeaseToDefaultRoute|Danted' $(LAB) \
-		| grep -E '^(---|ok|FAIL)| (connections|idle|from the)|    ---'
+	go test -timeout 8m -count=1 -v -run 'Figures|Failover|Spread|Cleanup|Killed|Idle|Busy|LeaseToDefaultRoute|Danted' $(LAB) \
+		| grep -E '^(---|ok|FAIL)| (connections|idle|busy|from the)|    ---'
 	UPLINKD_FLOWS=1000000 go test -timeout 5m -count=1 -v -run 'ManyFlows|FightOver|ExitZero' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=50 go test -timeout 30m -count=1 -v -run TimeTo $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=20 UPLINKD_WATCH=10m go test -timeout 60m -count=1 -v -run 'Starlink|OneWay|CarrierAfter' $(LAB) \

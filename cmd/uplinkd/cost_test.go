@@ -85,10 +85,15 @@ func TestMarksCostLittle(t *testing.T) {
 	}
 }
 
-// mostIdle is what a daemon may use of a core, in percent, before something is wrong with
-// it: a loop that spins. What it does use is for `make bench` to show; a system call costs
-// ten times as much on one machine as on another.
-const mostIdle = 4
+// mostIdle returns what a daemon may use of a core, in percent. `make bench` holds it to what
+// is promised; in `make test`, on a busy machine whose system calls may cost ten times as
+// much as another's, to what only a loop that spins would exceed.
+func mostIdle() time.Duration {
+	if os.Getenv("UPLINKD_BENCH") != "" {
+		return 1
+	}
+	return 4
+}
 
 // Idle with three uplinks at the default pace: under 1 % of a core, under 30 MB.
 func TestIdle(t *testing.T) {
@@ -107,8 +112,8 @@ func TestIdle(t *testing.T) {
 	}
 	resident := residentKB(t, b.cmd.Process.Pid)
 	t.Logf("idle with 3 uplinks: %.2f%% of a core, %.1f MB resident", 100*used.Seconds()/span.Seconds(), float64(resident)/1024)
-	if used > span*mostIdle/100 {
-		t.Errorf("used %v of %v, want %d%% at the most", used, span, mostIdle)
+	if used > span*mostIdle()/100 {
+		t.Errorf("used %v of %v, want %d%% at the most", used, span, mostIdle())
 	}
 	if resident > 30<<10 {
 		t.Errorf("%d kB resident, want under 30 MB", resident)
@@ -142,8 +147,8 @@ func TestBusy(t *testing.T) {
 	if carried < 0.5 {
 		t.Errorf("%.2f Gbit/s went over the uplink: the test proves nothing", carried)
 	}
-	if used > span*mostIdle/100 {
-		t.Errorf("used %v of %v, want %d%% at the most", used, span, mostIdle)
+	if used > span*mostIdle()/100 {
+		t.Errorf("used %v of %v, want %d%% at the most", used, span, mostIdle())
 	}
 }
 

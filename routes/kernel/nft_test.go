@@ -159,9 +159,8 @@ func TestManyPrefixes(t *testing.T) {
 	f.Policies[0].Mark = 0x98
 	putFirewall(t, k, f)
 	t.Logf("100,000 prefixes: %v (of that %v in memory); another way for them: %v", took, made, time.Since(start))
-	// A machine that does other things meanwhile took 4.6 s; `make bench` shows the figure.
-	if took > 10*time.Second*raceFactor {
-		t.Errorf("%v, want a second, and no more than ten of a busy machine", took)
+	if took > time.Second*raceFactor {
+		t.Errorf("%v, want less than a second", took)
 	}
 	if again := time.Since(start); again > took/3 {
 		t.Errorf("another way took %v of %v: were they sent again?", again, took)
