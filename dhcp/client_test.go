@@ -14,6 +14,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"uplinkd/dhcp"
+	"uplinkd/internal/bubble"
 )
 
 const hour = 3600
@@ -304,7 +305,7 @@ func kinds(list []sent) string {
 }
 
 func TestFirstLeaseAndRenewal(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) })
 		b.set(ethernet)
 		b.wait(time.Second)
@@ -333,7 +334,7 @@ func TestFirstLeaseAndRenewal(t *testing.T) {
 }
 
 func TestRebindWhenTheServerHasDied(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		alive := true
 		b := newBench(t, func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.DHCPv4 {
 			if !alive && unicast {
@@ -363,7 +364,7 @@ func TestRebindWhenTheServerHasDied(t *testing.T) {
 }
 
 func TestExpiry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		alive := true
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if !alive {
@@ -385,7 +386,7 @@ func TestExpiry(t *testing.T) {
 }
 
 func TestNakLeadsToAnotherAddress(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		address, refuse := "203.0.113.5", false
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if refuse && m.MessageType() == dhcpv4.MessageTypeRequest && !m.ClientIPAddr.IsUnspecified() {
@@ -410,7 +411,7 @@ func TestNakLeadsToAnotherAddress(t *testing.T) {
 
 // A server that refuses every request is asked ever slower.
 func TestNakForEver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if m.MessageType() == dhcpv4.MessageTypeRequest {
 				return nak(m)
@@ -426,7 +427,7 @@ func TestNakForEver(t *testing.T) {
 }
 
 func TestRetransmission(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(*dhcpv4.DHCPv4, bool) *dhcpv4.DHCPv4 { return nil })
 		b.set(ethernet)
 		b.wait(5 * time.Minute)
@@ -445,7 +446,7 @@ func TestRetransmission(t *testing.T) {
 }
 
 func TestReleaseOnDisable(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) })
 		b.set(ethernet)
 		b.wait(time.Second)
@@ -463,7 +464,7 @@ func TestReleaseOnDisable(t *testing.T) {
 // When the carrier comes back the lease is confirmed at once; without an answer
 // within three seconds it is DISCOVER, and the lease stays in force.
 func TestCarrierBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		silent := false
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if silent {
@@ -498,7 +499,7 @@ func TestCarrierBack(t *testing.T) {
 }
 
 func TestInfiniteLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", 1<<32-1) })
 		b.set(ethernet)
 		b.wait(24 * 365 * time.Hour)
@@ -512,7 +513,7 @@ func TestInfiniteLease(t *testing.T) {
 // With a fixed gateway the router is neither asked for nor read; the ways to
 // send routes never are.
 func TestRouterOptions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			return ack(m, "203.0.113.5", hour, dhcpv4.WithGeneric(dhcpv4.OptionClasslessStaticRoute, []byte{0, 198, 51, 100, 66}))
 		})
@@ -557,7 +558,7 @@ func TestUnusableAnswers(t *testing.T) {
 		"a request, not a reply": func(d *dhcpv4.DHCPv4) { d.OpCode = dhcpv4.OpcodeBootRequest },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 					return ack(m, "203.0.113.5", hour, modifier)
 				})
@@ -573,7 +574,7 @@ func TestUnusableAnswers(t *testing.T) {
 
 // T1 and T2 out of order are replaced by 0.5 and 0.875.
 func TestAbsurdTimes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			return ack(m, "203.0.113.5", 1000, dhcpv4.WithGeneric(dhcpv4.OptionRenewTimeValue, []byte{0, 0, 3, 0}),
 				dhcpv4.WithGeneric(dhcpv4.OptionRebindingTimeValue, []byte{0, 0, 2, 0}))
@@ -591,7 +592,7 @@ func TestAbsurdTimes(t *testing.T) {
 // A lease in doubt: the server is asked, then any server, then as if there were
 // none; and the lease stays in force all the while.
 func TestDoubts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		silent := false
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if silent {
@@ -639,7 +640,7 @@ func TestDoubts(t *testing.T) {
 }
 
 func TestDoubtRebinds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.DHCPv4 {
 			if unicast {
 				return nil // the server that gave the lease is gone
@@ -664,7 +665,7 @@ func TestDoubtRebinds(t *testing.T) {
 
 // What the provider wants to be told stands in every message.
 func TestOptionsSent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) })
 		spec := ethernet
 		spec.Options = dhcp.Options{
@@ -696,7 +697,7 @@ func TestOptionsSent(t *testing.T) {
 			}
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) })
 		b.set(ethernet)
 		b.wait(time.Second)
@@ -713,7 +714,7 @@ func TestOptionsSent(t *testing.T) {
 
 // The lease goes on while the machine sleeps; awake, it is confirmed at once.
 func TestSuspend(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) })
 		b.set(ethernet)
 		b.wait(10 * time.Second)

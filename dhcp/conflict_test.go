@@ -4,12 +4,12 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"uplinkd/dhcp"
+	"uplinkd/internal/bubble"
 )
 
 var (
@@ -41,7 +41,7 @@ func TestAddressIsProbedThenAnnounced(t *testing.T) {
 		{"not at all", dhcp.CheckNone, 0, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := newBench(t, granted)
 				b.set(checked(c.check))
 				b.wait(20 * time.Second)
@@ -74,7 +74,7 @@ func TestAddressIsProbedThenAnnounced(t *testing.T) {
 // Another host has the address: it is declined, and after ten seconds the server
 // is asked for another. The address is never in force.
 func TestDecline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		address := "203.0.113.5"
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if m.MessageType() == dhcpv4.MessageTypeDecline {
@@ -131,7 +131,7 @@ func saysLittle(t *testing.T, m *dhcpv4.DHCPv4) {
 }
 
 func TestReleaseAndDeclineSayLittle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, granted)
 		spec := ethernet
 		spec.Options = dhcp.Options{HostName: "gw", VendorClass: "modem", LeaseTime: hour * time.Second, Broadcast: true}
@@ -151,7 +151,7 @@ func TestReleaseAndDeclineSayLittle(t *testing.T) {
 // Ten conflicts in a row: from there on a minute lies between two attempts (RFC
 // 5227 section 2.1.1).
 func TestConflictsForEver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, granted)
 		b.link.arp = func(a dhcp.ARP) *dhcp.ARP {
 			// A probe of another host for the same address counts as well.
@@ -178,7 +178,7 @@ func TestConflictsForEver(t *testing.T) {
 
 // What we hear of ourselves, from a switch that sends it back, is no conflict.
 func TestOwnProbeIsNoConflict(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, granted)
 		b.link.arp = func(a dhcp.ARP) *dhcp.ARP { return &a }
 		b.set(ethernet)
@@ -190,7 +190,7 @@ func TestOwnProbeIsNoConflict(t *testing.T) {
 // Another host claims the address in force: it is told off once. If it goes on
 // it is reported, and the address stays; ten seconds later it is told off again.
 func TestConflictInUse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, granted)
 		b.set(ethernet)
 		b.wait(time.Minute)
@@ -228,7 +228,7 @@ func TestConflictInUse(t *testing.T) {
 // The card has been changed under a lease: it is confirmed at once, under the new
 // address, and in force until a server says otherwise.
 func TestMACChanged(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, granted)
 		b.set(ethernet)
 		b.wait(time.Minute)
@@ -258,7 +258,7 @@ func TestMACChanged(t *testing.T) {
 func TestDUID(t *testing.T) {
 	ids := map[string]bool{}
 	for _, name := range []string{"eth1", "eth2"} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			b := newBench(t, granted)
 			spec := ethernet
 			spec.Interface, spec.Options.SendDUID = name, true
@@ -285,7 +285,7 @@ func TestDUID(t *testing.T) {
 // Options that a server has put where the message's file and server name belong
 // (option 52) are not read, and those names are nothing to us.
 func TestOverloadIsNotRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			r := ack(m, "203.0.113.5", hour)
 			r.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionOptionOverload, []byte{3}))
@@ -311,7 +311,7 @@ func TestMTU(t *testing.T) {
 	}{
 		{[]byte{0x05, 0x78}, 1400}, {[]byte{0, 68}, 68}, {[]byte{0, 67}, 0}, {[]byte{5}, 0}, {[]byte{0, 0, 5, 0x78}, 0},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 				return ack(m, "203.0.113.5", hour, dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, c.option)))
 			})
@@ -340,7 +340,7 @@ func restarted(t *testing.T, reply func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.
 // review of the conflict probe.
 func TestKeptAddressIsProbedToo(t *testing.T) {
 	silence := func(*dhcpv4.DHCPv4, bool) *dhcpv4.DHCPv4 { return nil }
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := restarted(t, silence)
 		b.set(ethernet)
 		b.wait(3700 * time.Millisecond)
@@ -349,7 +349,7 @@ func TestKeptAddressIsProbedToo(t *testing.T) {
 			t.Errorf("%d ARP packets, want three probes and an announcement", len(arps))
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := restarted(t, silence)
 		b.link.arp = func(a dhcp.ARP) *dhcp.ARP {
 			return &dhcp.ARP{Reply: true, SenderMAC: rivalMAC, Sender: a.Target, Target: a.Sender}
@@ -363,7 +363,7 @@ func TestKeptAddressIsProbedToo(t *testing.T) {
 // An address in force is defended in every state, that of looking for a server
 // included. From the review.
 func TestDefendedWithoutAServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		silent := false
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if silent {
@@ -396,7 +396,7 @@ func TestDefendedWithoutAServer(t *testing.T) {
 // A rival that speaks up once in a while is reported too, and forgotten when it
 // has been silent for ten minutes. From the review.
 func TestSlowRival(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, granted)
 		b.set(ethernet)
 		b.wait(time.Minute)
@@ -417,7 +417,7 @@ func TestSlowRival(t *testing.T) {
 // Another name, or other options, do not put an address in use to the question on
 // the link again: one packet of a rival would end it. From the review.
 func TestNewSpecOnTheSameLink(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, granted)
 		b.set(ethernet)
 		b.wait(time.Minute)
@@ -447,7 +447,7 @@ func TestNewSpecOnTheSameLink(t *testing.T) {
 // the transaction and the seconds of the last DISCOVER, and T1 is a random part
 // before half of the lease.
 func TestSlowServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		heard := 0
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if heard++; heard < 3 { // DISCOVER, and again
@@ -489,7 +489,7 @@ func TestStrangersAnswers(t *testing.T) {
 		m.UpdateOption(dhcpv4.OptServerIdentifier(server.AsSlice()))
 		return m
 	}
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		flapped := false
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			switch {
@@ -514,7 +514,7 @@ func TestStrangersAnswers(t *testing.T) {
 			t.Errorf("the lease that nobody refused is gone: %+v", b.last())
 		}
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if m.MessageType() == dhcpv4.MessageTypeDiscover {
 				return ack(m, "203.0.113.5", hour)
@@ -525,7 +525,7 @@ func TestStrangersAnswers(t *testing.T) {
 		b.wait(10 * time.Second)
 		b.expectState(dhcp.Requesting, "")
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if m.MessageType() == dhcpv4.MessageTypeDiscover {
 				return ack(m, "203.0.113.5", hour)
@@ -541,7 +541,7 @@ func TestStrangersAnswers(t *testing.T) {
 // A server that offers and then falls silent does not keep another from being
 // heard. From the review.
 func TestServerThatNeverAcknowledges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		good := netip.MustParseAddr("203.0.113.2")
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			if m.MessageType() == dhcpv4.MessageTypeDiscover {
@@ -570,7 +570,7 @@ func TestServerThatNeverAcknowledges(t *testing.T) {
 
 // A server that wants to hear from us each second is not heeded.
 func TestT1IsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
 			return ack(m, "203.0.113.5", 86400,
 				dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionRenewTimeValue, []byte{0, 0, 0, 1})),
@@ -586,7 +586,7 @@ func TestT1IsBounded(t *testing.T) {
 
 // Nine conflicts, a lease, and one more: the count has begun anew.
 func TestConflictsAreForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		conflicts := 9
 		b := newBench(t, granted)
 		b.link.arp = func(a dhcp.ARP) *dhcp.ARP {

@@ -14,6 +14,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"uplinkd/dhcp"
+	"uplinkd/internal/bubble"
 )
 
 // A clock of a boot, the time since which is told by hand.
@@ -158,7 +159,7 @@ func TestRestart(t *testing.T) {
 		}, time.Second, dhcp.Bound, "203.0.113.9/24", "RDR"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				b := newBenchWith(t, &memory{lease: lease()}, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return tt.reply(m) })
 				b.set(ethernet)
 				synctest.Wait()
@@ -177,7 +178,7 @@ func TestRestart(t *testing.T) {
 
 // What is in force is what is kept; released or refused, nothing is.
 func TestWhatIsKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 { return ack(m, "203.0.113.5", hour) })
 		b.set(ethernet)
 		b.wait(time.Second)

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/probe"
 )
 
@@ -90,7 +91,7 @@ func run(t *testing.T, spec probe.Spec, length time.Duration, answer func(target
 	t.Helper()
 	var events []event
 	var before []probe.Evidence
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
 		p := probe.New(func(probe.Spec) (probe.Conn, error) {
@@ -377,7 +378,7 @@ func whatFollows(
 	t *testing.T, length time.Duration, say func(after time.Duration, a probe.Answer) []probe.Answer,
 ) (events []event) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var before []probe.Evidence
 		start := time.Now()
 		answers, closed := make(chan probe.Answer, 1000), make(chan struct{})
@@ -490,7 +491,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 	}
 	quick := fast
 	quick.Interval, quick.Timeout, quick.Confirm = 100*time.Millisecond, 80*time.Millisecond, 100*time.Millisecond
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		conn := &network{
 			answer:  func(int, time.Time) (time.Duration, bool) { return time.Millisecond, true },
 			answers: make(chan probe.Answer, 1000), closed: make(chan struct{}),
@@ -529,7 +530,7 @@ func TestPaceIsKept(t *testing.T) {
 }
 
 func TestSpecChanges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var changes []event
 		var before []probe.Evidence
 		opens := 0
@@ -583,7 +584,7 @@ func TestSpecChanges(t *testing.T) {
 
 // An interface that cannot be opened is down by misses, and the reason is told.
 func TestOpenFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var changes []event
 		var before []probe.Evidence
 		p := probe.New(func(probe.Spec) (probe.Conn, error) { return nil, errors.New("no such device") },

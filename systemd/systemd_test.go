@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/internal/lab/labtest"
 	"uplinkd/systemd"
 )
@@ -137,7 +137,7 @@ func TestWatchdog(t *testing.T) {
 // Without a manager nothing happens, and nothing fails.
 func TestNoManager(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
-	synctest.Test(t, func(*testing.T) {
+	bubble.Test(t, func(*testing.T) {
 		m := systemd.NewManager()
 		m.Ready()
 		m.Alive()

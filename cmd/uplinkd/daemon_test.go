@@ -14,9 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/api"
@@ -240,7 +240,7 @@ func TestUntilDrained(t *testing.T) {
 		"gone for good": {[]drainAnswer{away}, "went away", 16 * time.Second, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				var told strings.Builder
 				began := time.Now()
 				err := (&common{stdio: stdio{err: &told}}).untilDrained(t.Context(), &script{tt.answers}, "a")

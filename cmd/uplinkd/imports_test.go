@@ -59,7 +59,7 @@ var (
 		"github.com/coreos/go-systemd":    {"systemd"},
 		"github.com/spf13/cobra":          {"cmd/uplinkd"},
 		"github.com/jedib0t/go-pretty/v6": {"cmd/uplinkd"},
-		"testing":                         {"routes/routestest", "internal/lab/labtest"},
+		"testing":                         {"routes/routestest", "internal/lab/labtest", "internal/bubble"},
 	}
 
 	noIO  = []string{"os", "os/exec", "net/http", "golang.org/x/sys", "log", "log/slog"}

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/internal/calm"
 )
 
@@ -39,7 +39,7 @@ func (s *safe) lines() []string {
 
 // 20,000 unusable offers were 16,757 lines in 22 s (c82b5ea).
 func TestFloodIsSummedUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		log, h, text := log()
 		for n := range 20_000 {
 			log.Warn("DHCP message not taken", "uplink", "isp1", "err", fmt.Sprint("offer ", n))
@@ -66,7 +66,7 @@ func TestFloodIsSummedUp(t *testing.T) {
 
 // What is rare goes through each time, as does what somebody has asked for by --debug.
 func TestRareLinesPass(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		log, h, text := log()
 		for range 100 {
 			log.Warn("uplink state", "uplink", "isp1")
@@ -85,7 +85,7 @@ func TestRareLinesPass(t *testing.T) {
 // At the end what was held back is told, and however many kinds there are, they are
 // bounded.
 func TestCloseAndBounds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		log, h, text := log()
 		for n := range 5000 {
 			log.Error(fmt.Sprint("message ", n)) //nolint:sloglint // as net/http's own are

@@ -3,15 +3,15 @@ package grid_test
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/internal/grid"
 )
 
 // Each keeps to the grid, whatever the calls take, and ends with its context.
 func TestEach(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond)
 		defer cancel()
 		time.Sleep(300 * time.Millisecond)

@@ -2,9 +2,9 @@ package grid_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/internal/grid"
 )
 
@@ -20,7 +20,7 @@ func TestUntil(t *testing.T) {
 
 // Tickers that begin at different times fire at the same ones.
 func TestTickersFallTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		a := grid.NewTicker(500 * time.Millisecond)
 		time.Sleep(130 * time.Millisecond)
 		b := grid.NewTicker(time.Second)

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/routes"
 	"uplinkd/routes/reconcile"
 	"uplinkd/routes/routestest"
@@ -44,7 +45,7 @@ func startCounting(t *testing.T) (*counting, *reconcile.Reconciler) {
 // carries; another program deletes the default route, and 50 ms later
 // flushes the address, ten times a second.
 func TestFightDoesNotSpin(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, r := startCounting(t)
 		r.Want(routestest.Set(true, routestest.One))
 		time.Sleep(time.Second)
@@ -85,7 +86,7 @@ func TestFightDoesNotSpin(t *testing.T) {
 
 // A route was refused; then its address is refused too.
 func TestRefusedDoesNotSpin(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, r := startCounting(t)
 		c.FailWith(func(op routes.Op) error {
 			if add, ok := op.(routes.AddRoute); ok && add.Route.Table == 501 && add.Route.Metric == 0 {
@@ -120,7 +121,7 @@ func TestRefusedDoesNotSpin(t *testing.T) {
 
 // A second address that was refused held the uplink's routes back for ever.
 func TestSecondAddressRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, r := startCounting(t)
 		second := netip.MustParsePrefix("192.0.2.77/24")
 		c.FailWith(func(op routes.Op) error {
@@ -144,7 +145,7 @@ func TestSecondAddressRefused(t *testing.T) {
 
 // A fight over a second address kept the default route away for 8.5 s.
 func TestFightOverSecondAddress(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, r := startCounting(t)
 		second := netip.MustParsePrefix("192.0.2.77/24")
 		set := routestest.Set(true, routestest.One)
@@ -187,7 +188,7 @@ func (c *lineCounter) Write(p []byte) (int, error) {
 // An address with a lifetime that was refused was told again each second, for the time
 // that is left is another.
 func TestRefusalIsToldOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		fake := routestest.ThreeLinks()
 		fake.FailWith(func(op routes.Op) error {
 			if _, ok := op.(routes.PutAddress); ok {
@@ -217,7 +218,7 @@ func TestRefusalIsToldOnce(t *testing.T) {
 // What is wanted in another form than the Set's, for a link is gone, was tried twenty
 // times a second when the kernel refused it.
 func TestRefusedInPartPauses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c, r := startCounting(t)
 		r.Want(routestest.Set(true, routestest.One, routestest.Two))
 		time.Sleep(time.Second)

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/routes"
 	"uplinkd/routes/reconcile"
 	"uplinkd/routes/routestest"
@@ -56,7 +57,7 @@ func (l *loop) hasDefault() bool {
 }
 
 func TestReconcilerAppliesAndSettles(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := start(t)
 		generation := l.Want(routestest.Set(true, routestest.One, routestest.Two))
 		if a := l.applied(); a.Generation != generation || !a.InSync || a.Err != nil {
@@ -75,7 +76,7 @@ func TestReconcilerAppliesAndSettles(t *testing.T) {
 
 // A change that sends no event is seen within the resync.
 func TestReconcilerResyncs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := start(t)
 		l.Want(routestest.Set(true, routestest.One, routestest.Two))
 		l.applied()
@@ -93,7 +94,7 @@ func TestReconcilerResyncs(t *testing.T) {
 // Two programs that undo each other do not keep the kernel busy, and what they fight
 // over holds back nothing else.
 func TestReconcilerRepairsWithPauses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := start(t)
 		l.Want(routestest.Set(true, routestest.One, routestest.Two))
 		l.applied()
@@ -117,7 +118,7 @@ func TestReconcilerRepairsWithPauses(t *testing.T) {
 // From an attack: one rule was deleted ten times a second, and the default route,
 // then deleted once, was missing for 7.7 to 9.0 s. One clock held all repairs back.
 func TestFightHoldsBackNothingElse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := start(t)
 		l.Want(routestest.Set(true, routestest.One, routestest.Two))
 		l.applied()
@@ -141,7 +142,7 @@ func TestFightHoldsBackNothingElse(t *testing.T) {
 // The shared default route is never away for more than a second, whoever deletes it
 // how often.
 func TestDefaultRouteIsNeverLongAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := start(t)
 		l.Want(routestest.Set(true, routestest.One, routestest.Two))
 		l.applied()
@@ -168,7 +169,7 @@ func TestDefaultRouteIsNeverLongAway(t *testing.T) {
 // What fails is tried again at a growing pause, whatever wakes us; what is new
 // is tried at once.
 func TestReconcilerRetriesWithPauses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := start(t)
 		refused := errors.New("refused")
 		l.fake.FailWith(func(op routes.Op) error {
@@ -206,7 +207,7 @@ func TestReconcilerRetriesWithPauses(t *testing.T) {
 // One uplink's failure must not keep another's default route from going. From
 // the first review.
 func TestFailureHoldsBackOnlyItsOwn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := start(t)
 		l.Want(routestest.Set(true, routestest.One))
 		l.applied()
@@ -240,7 +241,7 @@ func TestFailureHoldsBackOnlyItsOwn(t *testing.T) {
 
 // One bad sysctl (a container's read-only /proc/sys) keeps nothing else.
 func TestSysctlRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := start(t)
 		l.fake.FailWith(func(op routes.Op) error {
 			if _, ok := op.(routes.WriteSetting); ok {
@@ -259,7 +260,7 @@ func TestSysctlRefused(t *testing.T) {
 // Doubts that come and go fifty times a second change the default route ten times a
 // second at the most; the first few at once, and the last of them is what stands.
 func TestSwitchesArePaced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		l := start(t)
 		both, alone := routestest.Set(true, routestest.One, routestest.Two), routestest.Set(true, routestest.One, routestest.Two)
 		alone.Default = slices.Clone(alone.Default)

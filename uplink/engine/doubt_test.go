@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"uplinkd/internal/bubble"
 )
 
 const (
@@ -32,7 +33,7 @@ func (h *house) until(uplink int, state string, most time.Duration) time.Duratio
 // it has survived. At every phase of the probes.
 func TestDoubtBeforeDeath(t *testing.T) {
 	for phase := range 10 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h := open(t, learned, nil)
 			h.wait(30*time.Second + time.Duration(phase)*53*time.Millisecond)
 			events, _ := h.engine.Events(0)
@@ -75,7 +76,7 @@ func TestDoubtBeforeDeath(t *testing.T) {
 // doubt takes two thirds of one at most.
 func TestDeathOfASteadyLink(t *testing.T) {
 	for phase := range 10 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h := open(t, learned, nil)
 			h.wait(30*time.Second + time.Duration(phase)*53*time.Millisecond)
 			h.silence("eth1", true)
@@ -90,7 +91,7 @@ func TestDeathOfASteadyLink(t *testing.T) {
 // Late is better than nowhere: where all are doubtful nobody is taken out. A better tier
 // is left when all of it is.
 func TestAllDoubtful(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, learned, nil)
 		h.wait(30 * time.Second)
 		h.silence("eth1", true)
@@ -102,7 +103,7 @@ func TestAllDoubtful(t *testing.T) {
 		h.wait(150 * time.Millisecond)
 		h.expect("doubtful up", "eth2*1")
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, learnedTiers, nil)
 		h.wait(30 * time.Second)
 		h.expect("up up", "eth1*1")
@@ -131,7 +132,7 @@ func TestWhoIsDoubted(t *testing.T) {
 			"both far targets, on all uplinks": {[]string{"eth1/1", "eth1/2", "eth2/1", "eth2/2"}, "up up"},
 		} {
 			t.Run(fmt.Sprint(name, " ", phase), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				bubble.Test(t, func(t *testing.T) {
 					h := open(t, learnedFar, nil)
 					h.wait(30*time.Second + time.Duration(phase)*53*time.Millisecond)
 					before, _ := h.engine.Events(0)
@@ -163,7 +164,7 @@ func TestWhoIsDoubted(t *testing.T) {
 // What a link is like outlives the process: a silence that it has survived before is no
 // death to the next one.
 func TestLearnedIsKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, learned, nil)
 		h.wait(30 * time.Second)
 		h.silence("eth1", true)

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/probe"
 
 	"uplinkd/routes"
@@ -34,7 +35,7 @@ func TestDrainBeforeTheFirstStep(t *testing.T) {
 
 // An order from a clock that has been set back since was never done.
 func TestDrainAfterTheClockWentBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := openWith(t, two, nil, map[string]api.Order{"a": {State: api.AdminDrained, By: "x", Since: time.Now().Add(24 * time.Hour).Round(0)}})
 		h.wait(time.Hour)
 		if p, _ := h.engine.Drain("a"); p.State != api.DrainDone {
@@ -46,7 +47,7 @@ func TestDrainAfterTheClockWentBack(t *testing.T) {
 // A drain was done on a count of flows that had found one.
 func TestDrainGoesByTwoCounts(t *testing.T) {
 	for phase := range 10 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			fake := &routestest.Fake{}
 			fake.Edit(func(s *routes.State) {
 				s.MainRule = true

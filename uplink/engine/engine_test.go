@@ -16,6 +16,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
+	"uplinkd/internal/bubble"
 	"uplinkd/probe"
 	"uplinkd/routes"
 	"uplinkd/routes/routestest"
@@ -330,7 +331,7 @@ func (h *house) expect(states, carriers string) api.Snapshot {
 
 // Nothing carries before it has proved itself; then both do, by their weights.
 func TestStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(300 * time.Millisecond)
 		h.expect("starting starting", "")
@@ -351,7 +352,7 @@ func TestStart(t *testing.T) {
 
 // One line a change, with the evidence and the time to the kernel's answer.
 func TestOneLogLineForAChange(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.log.take()
@@ -376,7 +377,7 @@ func TestOneLogLineForAChange(t *testing.T) {
 // A change that asks nothing of the kernel is logged at once all the same. From
 // the first review.
 func TestLogWithoutKernelChange(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, tiers, nil)
 		h.wait(5 * time.Second)
 		h.expect("up up", "eth1*1")
@@ -400,7 +401,7 @@ func TestHardEvidenceCountsAtOnce(t *testing.T) {
 		"interface": {func(s *routes.State) { s.Links = s.Links[1:] }, "there is no interface eth1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := open(t, two, nil)
 				h.wait(5 * time.Second)
 				h.edit(tt.change)
@@ -415,7 +416,7 @@ func TestHardEvidenceCountsAtOnce(t *testing.T) {
 
 // An external address that vanishes takes its uplink down; it comes back with it.
 func TestExternalAddress(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, `
 uplinks:
   - {name: a, interface: eth1, address: external, gateway: 192.0.2.1}
@@ -439,7 +440,7 @@ uplinks:
 // A gateway outside every network is told, and touches nobody who is logged in
 // over that address: no rule leads to a table that leads nowhere.
 func TestGatewayOutOfReach(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, "uplinks: [{name: a, interface: eth1, address: external, gateway: 203.0.113.1}]", nil)
 		h.edit(func(s *routes.State) {
 			s.Addresses = append(s.Addresses, routes.Address{Interface: "eth1", Prefix: netip.MustParsePrefix("192.0.2.5/24")})
@@ -459,7 +460,7 @@ func TestGatewayOutOfReach(t *testing.T) {
 func TestLastResort(t *testing.T) {
 	for resort, want := range map[string]string{"keep": "eth1*2 eth2*1", "none": ""} {
 		t.Run(resort, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := open(t, two+"routes: {last_resort: "+resort+"}", nil)
 				h.wait(5 * time.Second)
 				h.silence("eth1", true)
@@ -478,7 +479,7 @@ func TestLastResort(t *testing.T) {
 }
 
 func TestDisable(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.engine.Send(uplink.Commanded{Uplink: "a", Command: api.Command{Action: api.Disable, By: "root"}})
@@ -496,7 +497,7 @@ func TestDisable(t *testing.T) {
 // Killed and started again, the engine changes nothing and drops nobody while it
 // judges anew.
 func TestAdoption(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		first := open(t, two, nil)
 		first.wait(5 * time.Second)
 		first.close()
@@ -513,7 +514,7 @@ func TestAdoption(t *testing.T) {
 
 // Adopted or not: what does not answer goes.
 func TestAdoptedButDead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		first := open(t, two, nil)
 		first.wait(5 * time.Second)
 		first.close()
@@ -526,7 +527,7 @@ func TestAdoptedButDead(t *testing.T) {
 
 // Nothing of an earlier configuration is deleted before all is known; then it is.
 func TestOrphansGoOnceSettled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		first := open(t, two, nil)
 		first.wait(5 * time.Second)
 		first.close()
@@ -551,7 +552,7 @@ func TestOrphansGoOnceSettled(t *testing.T) {
 // Renaming an uplink is no reason to take anything away, not for a moment. From
 // the first review.
 func TestReloadRenames(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.fake.Ops()
@@ -567,7 +568,7 @@ func TestReloadRenames(t *testing.T) {
 // New targets do not take a live uplink out while they are judged, and do when
 // they have been found silent. From the first review.
 func TestReloadChangesTargets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, tiers, nil)
 		h.silence("eth1", true)
 		h.wait(5 * time.Second)
@@ -583,7 +584,7 @@ func TestReloadChangesTargets(t *testing.T) {
 }
 
 func TestReloadAddsAndRemoves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.engine.Send(uplink.Reloaded{Config: parse(t, `
@@ -605,7 +606,7 @@ uplinks:
 
 // The interface is found down: it is set up, once. Down by hand later is not undone.
 func TestLinkIsRaisedOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		kernel := &routestest.Fake{}
 		kernel.Edit(func(s *routes.State) { s.Links = []routes.Link{{Name: "eth1", Index: 2, Carrier: true}} })
 		h := open(t, "uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1}]", kernel)
@@ -623,7 +624,7 @@ func TestLinkIsRaisedOnce(t *testing.T) {
 // With a table of its own for the default route, a rule leads there. From the
 // first review.
 func TestTableOfItsOwn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two+"routes: {table: 300}", nil)
 		h.wait(5 * time.Second)
 		want := routes.Rule{Priority: 20900, Table: 300, Protocol: 201}
@@ -636,7 +637,7 @@ func TestTableOfItsOwn(t *testing.T) {
 // What plan shows without a daemon is what the daemon then does; with one that
 // is in sync it is empty.
 func TestForecast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		config := parse(t, two)
 		have, err := h.fake.Read(t.Context(), routes.ScopeOf(uplink.Watched(config)))
@@ -664,7 +665,7 @@ func TestForecast(t *testing.T) {
 // From an attack: five exec: programs that hung delayed another uplink's switch to
 // 2.4 s, for the engine stopped one after the other and waited up to 1 s for each.
 func TestRemovedUplinksAreNotWaitedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two+"  - {name: c, interface: eth3, address: 203.0.113.5/24, gateway: 203.0.113.1}\n", nil)
 		h.wait(5 * time.Second)
 		h.mu.Lock()
@@ -696,7 +697,7 @@ func TestRemovedUplinksAreNotWaitedFor(t *testing.T) {
 
 // A jump between the clocks is a suspension, and told once; drift is not.
 func TestSuspension(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.log.take()
@@ -719,7 +720,7 @@ func TestSuspension(t *testing.T) {
 // What was up is not taken at its word for ever: an address that cannot be set,
 // so that nothing can be probed, ends it. From the third review.
 func TestUnprovedDoesNotLast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.fake.FailWith(func(op routes.Op) error {

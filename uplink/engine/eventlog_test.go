@@ -4,9 +4,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/routes"
 	"uplinkd/routes/routestest"
 )
@@ -14,7 +14,7 @@ import (
 // A foreign route put there and taken away ten times a second filled the event log.
 // From the review of the engine.
 func TestConflictsComeAndGo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.log.take()

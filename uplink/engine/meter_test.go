@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/routes"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
@@ -17,7 +18,7 @@ import (
 // know, and so does a drain. From the review: the dump ran in the engine's loop, with
 // a time-out of 60 s.
 func TestHungMeter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, strings.Replace(two, "weight: 2", "weight: 2, max_connections: 100", 1), nil)
 		h.wait(5 * time.Second)
 		if n := h.engine.Snapshot().Uplinks[0].Counters.Connections; n != api.Known(0) {
@@ -74,7 +75,7 @@ func TestHungMeter(t *testing.T) {
 // A meter that fails is told once when it begins to and once when it ends, and what
 // it measures is unknown: it is not 0, and max_connections stays as it was.
 func TestMeterError(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, strings.Replace(two, "weight: 2", "weight: 2, max_connections: 100", 1), nil)
 		set := func(n int, err error) {
 			h.mu.Lock()
@@ -106,7 +107,7 @@ func TestMeterError(t *testing.T) {
 
 // A drain is done when two counts that began after the order have found nothing.
 func TestDrainProgress(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		if p, err := h.engine.Drain("a"); err != nil || p.State != api.DrainEnded || !strings.Contains(p.Reason, "it is up") {
@@ -141,7 +142,7 @@ func TestDrainProgress(t *testing.T) {
 // An order is acknowledged when it is on the disk, and not before; what cannot be
 // written is said.
 func TestCommandsAreAcknowledgedOnDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.mu.Lock()
@@ -204,7 +205,7 @@ func TestPlanIsWhatIsDone(t *testing.T) {
 		"tiers":               strings.Replace(two, "weight: 2", "weight: 2, tier: 3", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := open(t, two, nil)
 				h.wait(5 * time.Second)
 				h.fake.Ops()
@@ -247,7 +248,7 @@ func texts(ops []routes.Op) string {
 // A kernel that did not answer a gauge kept the daemon from ending. From the
 // review of the engine.
 func TestEndBesideHungMeter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.mu.Lock()

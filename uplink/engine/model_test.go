@@ -11,10 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"uplinkd/configs"
+	"uplinkd/internal/bubble"
 	"uplinkd/routes"
 	"uplinkd/routes/routestest"
 	"uplinkd/uplink"
@@ -34,7 +34,7 @@ import (
 // promise is made shorter as long as it still does, and printed with its seed.
 // UPLINKD_SEQUENCES says how many lists.
 func TestPromises(t *testing.T) {
-	count := fewLists
+	count := 250
 	if text := os.Getenv("UPLINKD_SEQUENCES"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {
@@ -129,7 +129,7 @@ on_down: {conntrack: false}
 func play(t *testing.T, steps []step) string {
 	t.Helper()
 	var m model
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		m.away = map[string]routes.Link{}
 		fake := &routestest.Fake{}
 		fake.Edit(m.begin)

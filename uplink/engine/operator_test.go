@@ -5,9 +5,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/routes"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
@@ -34,7 +34,7 @@ func states(events []api.Event) string {
 // probes' pace, and nobody goes down, neither when it goes nor when it returns.
 func TestTargetDeadEverywhere(t *testing.T) {
 	for phase := range 20 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h := open(t, far, nil)
 			h.wait(5*time.Second + time.Duration(phase)*25*time.Millisecond)
 			h.silence("eth1/1", true)
@@ -56,7 +56,7 @@ func TestTargetDeadEverywhere(t *testing.T) {
 // What a target loses while it is silent for everybody is not held against the
 // uplinks: from a run of twenty such outages, in which that came to 15 % loss.
 func TestOutagesOfTheTargetAreNoLoss(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, far, nil)
 		h.wait(5 * time.Second)
 		for n := range 20 {
@@ -79,7 +79,7 @@ func TestOutagesOfTheTargetAreNoLoss(t *testing.T) {
 // not, and it does for the other uplink.
 func TestInternetGone(t *testing.T) {
 	for phase := range 10 {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h := open(t, far, nil)
 			h.wait(5*time.Second + time.Duration(phase)*50*time.Millisecond)
 			h.silence("eth1/1", true)
@@ -98,7 +98,7 @@ func TestInternetGone(t *testing.T) {
 // All targets of both are silent everywhere: the last verdict stands, and status
 // says so.
 func TestNoVotesLeft(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, strings.Replace(far, "[gateway, 203.0.113.9]", "[203.0.113.9]", 1), nil)
 		h.wait(5 * time.Second)
 		h.silence("eth1", true)
@@ -114,7 +114,7 @@ func TestNoVotesLeft(t *testing.T) {
 // An uplink that falls again and again is held down ever longer; when it is the
 // only one that works it is used all the same.
 func TestFlapping(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two+"probe: {hold_down: 4s, hold_down_max: 20s, max_loss: 0}", nil)
 		h.wait(5 * time.Second)
 		var held []time.Duration
@@ -154,7 +154,7 @@ func TestFlapping(t *testing.T) {
 
 // An uplink that is back gets a quarter of its weight, and then more.
 func TestSlowStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, strings.Replace(two, "weight: 2", "weight: 2, slow_start: 8s", 1), nil)
 		h.wait(5 * time.Second)
 		h.expect("up up", "eth1*2 eth2*1") // at the start there is nothing to be careful about
@@ -171,7 +171,7 @@ func TestSlowStart(t *testing.T) {
 
 // A budget shows in status, with the pace it has led to.
 func TestBudgetShows(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, strings.Replace(two, "weight: 2", "weight: 2, probe: {budget: 10MB}", 1), nil)
 		h.wait(5 * time.Second)
 		s := h.expect("up up", "eth1*2 eth2*1")
@@ -186,7 +186,7 @@ func TestBudgetShows(t *testing.T) {
 
 // At its limit of connections an uplink gets no new ones, until a tenth have ended.
 func TestMaxConnections(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, strings.Replace(two, "weight: 2", "weight: 2, max_connections: 100", 1), nil)
 		set := func(n int) {
 			h.mu.Lock()
@@ -211,7 +211,7 @@ func TestMaxConnections(t *testing.T) {
 
 // Once down it stays out, until a person says otherwise; over a restart too.
 func TestAutoDisable(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		config := strings.Replace(two, "weight: 2", "weight: 2, auto_disable: true", 1)
 		h := open(t, config, nil)
 		h.wait(5 * time.Second)
@@ -236,7 +236,7 @@ func TestAutoDisable(t *testing.T) {
 // Orders: each counts at once, is kept, shows with who and when, and one with an
 // end ends by itself.
 func TestOrders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.engine.Send(uplink.Commanded{Uplink: "a", Command: api.Command{Action: api.Drain, By: "alice", For: 30 * time.Minute}})
@@ -279,7 +279,7 @@ func TestOrders(t *testing.T) {
 
 // A drained uplink stays out as a last resort too: somebody wants it so.
 func TestDrainedIsNoLastResort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.engine.Send(uplink.Commanded{Uplink: "a", Command: api.Command{Action: api.Drain, By: "alice"}})
@@ -291,7 +291,7 @@ func TestDrainedIsNoLastResort(t *testing.T) {
 
 // The last thousand events are kept, with the evidence.
 func TestEventsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		events, more := h.engine.Events(0)
@@ -320,7 +320,7 @@ func TestEventsAreBounded(t *testing.T) {
 // once more a second later; not when it is the last one, nor when it is back by
 // then.
 func TestCut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.silence("eth1", true)
@@ -363,7 +363,7 @@ func TestCut(t *testing.T) {
 // Over a restart policies lead where they led: nothing is put into the kernel while
 // the uplinks are judged anew. From the review.
 func TestPoliciesOverARestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		config := two + "policies: [{name: p, dport: 25, via: b, when_down: prohibit}]\n"
 		h := open(t, config, nil)
 		h.wait(5 * time.Second)
@@ -381,7 +381,7 @@ func TestPoliciesOverARestart(t *testing.T) {
 // An uplink that died while the daemon was away is cut when that is found out; one
 // that fell as the last is cut when another is back. From the review.
 func TestCutLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.close()
@@ -404,7 +404,7 @@ func TestCutLater(t *testing.T) {
 
 // State and weight are two orders, and each ends by itself. From the review.
 func TestTwoOrders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		order := func(action api.Action, weight int, length time.Duration) {
@@ -431,7 +431,7 @@ func TestTwoOrders(t *testing.T) {
 // The kernel refuses the new default route: nothing is cut as long as what begins
 // anew would take the old one.
 func TestNoCutWithoutTheNewRoute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		h.fake.FailWith(func(op routes.Op) error {
@@ -456,7 +456,7 @@ func TestNoCutWithoutTheNewRoute(t *testing.T) {
 // A reload whose requester had gone away took effect, and was told as refused. From the
 // review of the engine.
 func TestDoByWhoIsGone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := open(t, two, nil)
 		h.wait(5 * time.Second)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -477,7 +477,7 @@ func TestCutByAddress(t *testing.T) {
 	alone, _, _ := strings.Cut(two, "  - {name: b")
 	for name, config := range map[string]string{"two uplinks": two, "one": alone} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := open(t, config, nil)
 				h.wait(5 * time.Second)
 				next := parse(t, strings.Replace(config, "192.0.2.5/24", "192.0.2.6/24", 1))
