@@ -14,6 +14,7 @@ type Applied struct {
 	Plan       Plan      // what differed
 	Done       []Op      // of the plan: carried out
 	Pending    []Pending // of the plan: refused, or left for later
+	Fights     []Fight   // that others have with us, by now
 	Err        error     // of the operations and of the read, joined
 	InSync     bool      // the kernel holds what is wanted, as far as the answers tell
 	Ops        uint64    // operations carried out since the start
@@ -25,9 +26,15 @@ type Applied struct {
 type Pending struct {
 	Op      Op
 	Err     error     // why the kernel refused it; nil: it is left alone for a while
-	Repairs int       // how often it has been put back lately
 	NextTry time.Time // zero: with what it depends on
 	By      string    // who has undone it lately; "": not known
+}
+
+// A Fight is over one object: another program undoes again and again what is ours.
+type Fight struct {
+	Key     Key
+	Repairs int    // how often it has been put back since it was last left alone
+	By      string // who undid it last, as far as is known
 }
 
 // After returns what the kernel holds after the pass.

@@ -18,7 +18,8 @@ func (s *State) takeObserved(a routes.Applied) {
 		s.Read = true
 	}
 	s.Site = a.State.Site
-	s.LAN, s.NoMainRule, s.Conflicts = a.State.Elsewhere, !a.State.MainRule, a.Plan.Conflicts
+	s.LAN, s.NoMainRule = a.State.Elsewhere, !a.State.MainRule
+	s.Conflicts, s.Fights = a.Plan.Conflicts, a.Fights
 	after := a.After()
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]

@@ -27,6 +27,7 @@ type State struct {
 	Site         []netip.Prefix   // what this host routes to its site, not to an uplink
 	NoMainRule   bool             // the kernel's own rule that leads to main is gone
 	Conflicts    []routes.Conflict
+	Fights       []routes.Fight
 	SuspendedFor time.Duration // in all
 	BalancedAt   time.Time     // when the factors were last brought up to date
 

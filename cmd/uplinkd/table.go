@@ -258,15 +258,15 @@ func (s *statusTable) remarks(b *strings.Builder) {
 // fights tells what another program undoes again and again.
 func (s *statusTable) fights() []string {
 	var lines []string
-	for _, p := range s.Kernel.Pending {
-		if p.Repairs > 0 {
-			who, remedy := p.By, "stop it, or have it leave what is ours alone"
-			if who == "" {
-				who, remedy = "another program", "find it with ip monitor or nft monitor, and stop it"
+	for _, f := range s.Kernel.Fights {
+		next := ""
+		for _, p := range s.Kernel.Pending {
+			if p.Object == f.Object && !p.NextTry.IsZero() {
+				next = "; next put back at " + p.NextTry.Local().Format(time.TimeOnly)
 			}
-			lines = append(lines, fmt.Sprintf("fight: %s has undone %s %d times; next put back at %s: %s",
-				who, p.Object, p.Repairs, p.NextTry.Local().Format(time.TimeOnly), remedy))
 		}
+		lines = append(lines, fmt.Sprintf("fight: %s has undone %s %d times%s: %s",
+			cmp.Or(f.By, "another program"), f.Object, f.Repairs, next, f.Remedy))
 	}
 	return lines
 }

@@ -8,28 +8,21 @@ import (
 )
 
 const (
-	retryFirst = 50 * time.Millisecond // pause after the first failure, or repair; doubles
+	retryFirst = 50 * time.Millisecond // pause after the first failure, or in a fight; doubles
 	retryMost  = 10 * time.Second
 
 	// defaultMost is the longest pause of the shared default route: without it no
 	// new connection leaves this host.
 	defaultMost = time.Second
-
-	// repairCalm is how long an object must have been left alone by others before a
-	// repair is again made without a pause. Two programs that undo each other must
-	// not keep the kernel busy.
-	repairCalm = time.Minute
 )
 
 // A status is how one object stands that has been refused or put back lately.
 type status struct {
-	effect     string // of the last operation
-	err        error  // of that; nil: it was carried out
-	failures   int    // in a row
-	repairs    int    // since it was last left alone for repairCalm
-	repairedAt time.Time
-	by         string    // who undid it, the last that is known
-	nextTry    time.Time // before then it is left as it is
+	effect   string    // of the last operation
+	err      error     // of that; nil: it was carried out
+	failures int       // in a row
+	nextTry  time.Time // before then it is left as it is
+	attack
 }
 
 // objects knows what is wanted of each object, and the status of those that have
@@ -142,20 +135,20 @@ func (p *pass) mustWait(op routes.Op) (routes.Pending, bool) {
 		return routes.Pending{}, false
 	}
 	if s.effect != routes.EffectOf(op) || s.err == nil && !p.asBefore(op) {
-		*s = status{repairs: s.repairs, repairedAt: s.repairedAt, by: s.by} // a changed object starts over
+		*s = status{attack: s.attack} // a changed object starts over
 		return routes.Pending{}, false
 	}
 	switch {
 	case s.err != nil && !p.isTouched(op):
-	case s.err == nil && p.restores(op) && p.now.Sub(s.repairedAt) <= repairCalm:
-		s.nextTry = s.repairedAt.Add(backoff(s.repairs, p.most(routes.KeyOf(op))))
+	case s.err == nil && s.fight && p.restores(op) && !s.isOver(p.now):
+		s.nextTry = s.pause(p.most(routes.KeyOf(op)))
 	default:
 		return routes.Pending{}, false
 	}
 	if !p.now.Before(s.nextTry) {
 		return routes.Pending{}, false
 	}
-	return p.wait(routes.Pending{Op: op, Err: s.err, Repairs: s.repairs, NextTry: s.nextTry, By: s.by}), true
+	return p.wait(routes.Pending{Op: op, Err: s.err, NextTry: s.nextTry, By: s.by}), true
 }
 
 func (p *pass) wait(pending routes.Pending) routes.Pending {
@@ -192,12 +185,11 @@ func (p *pass) done(op routes.Op, by func(routes.Key) string) (repair bool, who 
 	if !repair {
 		return false, ""
 	}
-	if s == nil || p.now.Sub(s.repairedAt) > repairCalm {
+	if s == nil || s.isOver(p.now) {
 		s = &status{effect: routes.EffectOf(op)}
 		p.statuses[key] = s
 	}
-	s.repairs, s.repairedAt = s.repairs+1, p.now
-	s.by = by(key)
+	s.repaired(p.now, by(key))
 	return true, s.by
 }
 
@@ -212,11 +204,11 @@ func (p *pass) failed(op routes.Op, err error) routes.Pending {
 	s.effect, s.err = routes.EffectOf(op), err
 	s.nextTry = p.now.Add(backoff(s.failures, p.most(key)))
 	s.failures++
-	return p.wait(routes.Pending{Op: op, Err: err, Repairs: s.repairs, NextTry: s.nextTry})
+	return p.wait(routes.Pending{Op: op, Err: err, NextTry: s.nextTry})
 }
 
-// end closes the pass, and returns when to look again. What waits with something
-// else has no time of its own.
+// end closes the pass, and returns when to look again: when something that waits is due,
+// and when a fight may be over. What waits with something else has no time of its own.
 func (p *pass) end() time.Duration {
 	p.carried, p.pruned = p.effects, p.prune
 	next := resyncEvery
@@ -228,10 +220,13 @@ func (p *pass) end() time.Duration {
 	for key, s := range p.statuses {
 		switch {
 		case p.keys[key]:
-		case p.now.Sub(s.repairedAt) > repairCalm:
+		case s.isOver(p.now):
 			delete(p.statuses, key) // all is well, and has been
 		default:
 			s.err, s.failures, s.nextTry = nil, 0, time.Time{}
+			if s.fight {
+				next = min(next, s.times[0].Add(fightWithin+time.Millisecond).Sub(p.now))
+			}
 		}
 	}
 	return max(next, time.Millisecond)

@@ -234,7 +234,9 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 	}
 	a.Err = errors.Join(errs...)
 	r.logRefused(refused.String(), a.Err)
-	return p.end(), true
+	next := p.end()
+	a.Fights = p.fights()
+	return next, true
 }
 
 // whoChanged returns who has lately changed an object, "" when nobody knows.

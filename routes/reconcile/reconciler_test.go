@@ -109,8 +109,53 @@ func TestReconcilerRepairsWithPauses(t *testing.T) {
 		if n := len(l.fake.Ops()); n > 60 {
 			t.Errorf("%d repairs in five minutes, want them to become rare", n)
 		}
-		if a := l.applied(); a.InSync || len(a.Pending) != 1 || a.Pending[0].Repairs < 10 {
-			t.Errorf("in sync %v, pending %v: the fight is not told", a.InSync, a.Pending)
+		if a := l.applied(); a.InSync || len(a.Pending) != 1 || len(a.Fights) != 1 || a.Fights[0].Repairs < 10 {
+			t.Errorf("in sync %v, pending %v, fights %v: the fight is not told", a.InSync, a.Pending, a.Fights)
+		}
+	})
+}
+
+// Four times within a minute an object is put back at once. The fifth is a fight, which
+// slows that object alone, is told, and is over a minute after the last time, by itself.
+func TestFightBeginsAndEnds(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		l := start(t)
+		l.Want(routestest.Set(true, routestest.One, routestest.Two))
+		l.applied()
+		mark1 := func(r routes.Rule) bool { return r.Mark == 1 }
+		undo := func() (back bool) {
+			l.fake.Edit(func(s *routes.State) { s.Rules = slices.DeleteFunc(s.Rules, mark1) })
+			l.Wake()
+			time.Sleep(25 * time.Millisecond)
+			synctest.Wait()
+			return slices.ContainsFunc(l.fake.State().Rules, mark1)
+		}
+		for n := range 4 {
+			if !undo() || len(l.applied().Fights) != 0 {
+				t.Fatalf("undone %d times in a row: not put back at once, or a fight: %v", n+1, l.applied().Fights)
+			}
+		}
+		if !undo() || len(l.applied().Fights) != 1 {
+			t.Fatalf("undone a fifth time: not put back, or no fight: %v", l.applied().Fights)
+		}
+		for range 5 {
+			undo()
+			time.Sleep(3 * time.Second)
+		}
+		undo()
+		if undo() {
+			t.Error("put back without a pause in a fight")
+		}
+		time.Sleep(11 * time.Second) // the longest pause
+		if a := l.applied(); !a.InSync || len(a.Fights) != 1 || a.Fights[0].Repairs < 8 {
+			t.Errorf("in sync %v, fights %v, want one that lasts", a.InSync, a.Fights)
+		}
+		time.Sleep(time.Minute)
+		if a := l.applied(); len(a.Fights) != 0 {
+			t.Errorf("after a minute of peace there are fights: %v", a.Fights)
+		}
+		if !undo() || len(l.applied().Fights) != 0 {
+			t.Errorf("undone once after the peace: not put back at once, or a fight: %v", l.applied().Fights)
 		}
 	})
 }

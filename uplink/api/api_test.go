@@ -38,7 +38,7 @@ func TestJSONNames(t *testing.T) {
 		{uplink["dhcp"], "state server expires renew_at rebind_at dns"},
 		{first(uplink["probes"]), "target state rtt_ms jitter_ms loss_percent sent received last_error"},
 		{uplink["counters"], "rx_bytes tx_bytes rx_bps tx_bps connections"},
-		{all["kernel"], "in_sync last_error repairs conflicts"},
+		{all["kernel"], "in_sync last_error repairs conflicts fights"},
 	} {
 		for _, name := range strings.Fields(tt.names) {
 			if _, ok := tt.in.(map[string]any)[name]; !ok {

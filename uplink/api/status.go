@@ -187,6 +187,7 @@ type Kernel struct {
 	Ops       uint64     `json:"operations"` // carried out since the start
 	Conflicts []Conflict `json:"conflicts"`
 	Pending   []Pending  `json:"pending"` // what is not as it is wanted, and why
+	Fights    []Fight    `json:"fights"`  // over what is ours
 }
 
 // Pending is an object that is not as it is wanted, and left for later.
@@ -194,9 +195,17 @@ type Pending struct {
 	Object    string `json:"object"`    // as ip, sysctl or nft name it
 	Operation string `json:"operation"` // what is to be done
 	Error     string `json:"error"`     // why the kernel refused it; "": it was not asked
-	Repairs   int    `json:"repairs"`   // how often it was put back in the last minute or so
 	NextTry   When   `json:"next_try"`  // none: with what it rests on
 	By        string `json:"by"`        // who has undone it lately: "ip (pid 4711)"; "": not known
+}
+
+// Fight is another program that undoes again and again what is ours: five times within a
+// minute. It is over when the object has been left alone for a minute.
+type Fight struct {
+	Object  string `json:"object"`  // as ip, sysctl or nft name it
+	Repairs int    `json:"repairs"` // how often it was put back since the fight, or what led to it, began
+	By      string `json:"by"`      // who undid it last: "ip (pid 4711)"; "": not known
+	Remedy  string `json:"remedy"`
 }
 
 // Conflict is a foreign object where one of ours belongs.

@@ -49,5 +49,6 @@ const (
 	EventAddress EventKind = "address" // the addresses on its interface
 	EventOrder   EventKind = "order"   // what the operator wants of it
 
+	EventFight    EventKind = "fight"    // another program undoes again and again what is ours
 	EventConflict EventKind = "conflict" // a foreign object where one of ours belongs, or before it
 )

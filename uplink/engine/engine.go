@@ -293,7 +293,7 @@ func (e *Engine) step(ctx context.Context, event uplink.Event) {
 	e.trackTransitions(before, began)
 	changes := uplink.Changes(before, e.state, began)
 	e.eventLog.add(changes)
-	logConflicts(e.deps.Log, changes)
+	logMeddling(e.deps.Log, changes)
 	observed, isObserved := event.(uplink.Observed)
 	e.publish(observed, isObserved)
 	if isObserved {

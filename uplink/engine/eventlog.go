@@ -60,11 +60,16 @@ func (e *Engine) Events(after uint64) ([]api.Event, <-chan struct{}) {
 	return e.eventLog.after(after)
 }
 
-// logConflicts tells of conflicts that have begun or ended: traffic may go by another
-// route than ours, and nothing else in the log would say so.
-func logConflicts(log *slog.Logger, changes []api.Event) {
+// logMeddling tells of conflicts and fights that have begun or ended: traffic may go by
+// another route than ours, and nothing else in the log would say so.
+func logMeddling(log *slog.Logger, changes []api.Event) {
 	for _, c := range changes {
 		switch {
+		case c.Kind == api.EventFight && c.To != "":
+			log.Warn("fight: what is ours is undone again and again, and from now on put back with pauses",
+				"object", c.To, "reason", c.Reason, "remedy", c.Evidence[0])
+		case c.Kind == api.EventFight:
+			log.Info("the fight is over", "object", c.From, "reason", c.Reason)
 		case c.Kind != api.EventConflict:
 		case c.To != "":
 			log.Warn("a foreign route stands where ours belongs, or before it", "route", c.To, "reason", c.Reason,

@@ -171,7 +171,7 @@ func probeStatus(u *uplink.Uplink, list []probe.TargetStatus) []api.Probe {
 func kernelStatus(a routes.Applied, wanted uint64) api.Kernel {
 	k := api.Kernel{
 		InSync: a.InSync && a.Generation >= wanted, Repairs: a.Repairs, Ops: a.Ops,
-		Conflicts: []api.Conflict{}, Pending: []api.Pending{},
+		Conflicts: []api.Conflict{}, Pending: []api.Pending{}, Fights: []api.Fight{},
 	}
 	if a.Err != nil {
 		k.LastError = a.Err.Error()
@@ -181,13 +181,18 @@ func kernelStatus(a routes.Applied, wanted uint64) api.Kernel {
 	}
 	for _, p := range a.Pending {
 		pending := api.Pending{
-			Object: routes.KeyOf(p.Op).String(), Operation: routes.Brief(p.Op), Repairs: p.Repairs,
+			Object: routes.KeyOf(p.Op).String(), Operation: routes.Brief(p.Op),
 			NextTry: api.When{Time: p.NextTry}, By: p.By,
 		}
 		if p.Err != nil {
 			pending.Error = p.Err.Error()
 		}
 		k.Pending = append(k.Pending, pending)
+	}
+	for _, f := range a.Fights {
+		k.Fights = append(k.Fights, api.Fight{
+			Object: f.Key.String(), Repairs: f.Repairs, By: f.By, Remedy: uplink.RemedyOf(f),
+		})
 	}
 	return k
 }

@@ -109,7 +109,7 @@ func eventNames(e api.Event) []string {
 		return []string{string(e.Kind)}
 	case api.EventRoute:
 		return []string{"switch"}
-	case api.EventOrder, api.EventConflict:
+	case api.EventOrder, api.EventConflict, api.EventFight:
 	}
 	return nil
 }

@@ -131,12 +131,12 @@ func (w writer) kernel(k *api.Kernel) {
 	w.gauge(conflicts, float64(len(k.Conflicts)))
 	undone, no := map[string]int{}, 0
 	for _, p := range k.Pending {
-		switch {
-		case p.Repairs > 0:
-			undone[name(p.By)]++
-		case p.Error != "":
+		if p.Error != "" {
 			no++
 		}
+	}
+	for _, f := range k.Fights {
+		undone[name(f.By)]++
 	}
 	for by, n := range undone {
 		w.gauge(fights, float64(n), by)

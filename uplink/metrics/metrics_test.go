@@ -20,9 +20,10 @@ func TestMetrics(t *testing.T) {
 			Counters: api.Counters{RxBytes: api.Known[uint64](5)},
 			Probes:   []api.Probe{{Target: "gateway", RTT: 1.5, Sent: 10, Received: 9, Loss: 10, LateAfter: 20, DownAfter: 1000}},
 		}},
-		Kernel: api.Kernel{Pending: []api.Pending{
-			{Repairs: 3, By: "ip (pid 4711)"}, {Repairs: 2, By: "ip (pid 4712)"}, {Repairs: 1}, {Repairs: 1, By: "pid 3"}, {Error: "no"},
-		}},
+		Kernel: api.Kernel{
+			Pending: []api.Pending{{Object: "a"}, {Error: "no"}},
+			Fights:  []api.Fight{{By: "ip (pid 4711)"}, {By: "ip (pid 4712)"}, {}, {By: "pid 3"}},
+		},
 	}
 	registry := metrics.New(func() api.Snapshot { return s })
 	const want = `
