@@ -11,23 +11,28 @@ import (
 func TestTake(t *testing.T) {
 	refused := native.AppendUint32(nil, ^uint32(unix.ENOENT)+1)
 	tests := []struct {
-		name string
-		b    []byte
-		seen int
-		done bool
-		err  error
+		name     string
+		b        []byte
+		seen     int
+		complete bool
+		err      error
 	}{
 		{"more is to come", Append(Append(nil, 24, 0, 1, nil), 24, 0, 1, nil), 2, false, nil},
 		{"the end", Append(Append(nil, 24, 0, 1, nil), unix.NLMSG_DONE, 0, 1, make([]byte, 4)), 1, true, nil},
 		{"refused", Append(nil, unix.NLMSG_ERROR, 0, 1, refused), 0, true, unix.ENOENT},
-		{"interrupted", Append(nil, 24, unix.NLM_F_DUMP_INTR, 1, nil), 0, true, ErrInterrupted},
+		{"interrupted", Append(nil, 24, unix.NLM_F_DUMP_INTR, 1, nil), 0, false, ErrInterrupted},
+		{
+			"interrupted, to its end", Append(Append(nil, 24, unix.NLM_F_DUMP_INTR, 1, nil), unix.NLMSG_DONE, 0, 1, make([]byte, 4)),
+			0, true, ErrInterrupted,
+		},
 		{"nothing", nil, 0, false, nil},
 	}
 	for _, test := range tests {
 		seen := 0
-		done, err := take(test.b, func(Message) bool { seen++; return true })
-		if done != test.done || !errors.Is(err, test.err) || seen != test.seen {
-			t.Errorf("%s: done %v, error %v, %d messages", test.name, done, err, seen)
+		a := answer{each: func(Message) bool { seen++; return true }, wanted: true}
+		a.take(test.b)
+		if a.complete != test.complete || !errors.Is(a.err, test.err) || seen != test.seen {
+			t.Errorf("%s: complete %v, error %v, %d messages", test.name, a.complete, a.err, seen)
 		}
 	}
 }
@@ -58,9 +63,50 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// One socket serves for all that is asked, whoever stops listening in the middle or is
+// refused; and no answer is taken for that to another question.
+func TestConnAsksAgain(t *testing.T) {
+	c, err := Dial(unix.NETLINK_ROUTE, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	socket := c.file
+	links := Request{Type: unix.RTM_GETLINK, Flags: unix.NLM_F_DUMP, Body: make([]byte, unix.SizeofIfInfomsg)}
+	addresses := Request{Type: unix.RTM_GETADDR, Flags: unix.NLM_F_DUMP, Body: make([]byte, unix.SizeofIfAddrmsg)}
+	unknown := Request{Type: 9999}
+	one := Request{Type: unix.RTM_GETLINK, Body: append([]byte{0, 0, 0, 0, 1, 0, 0, 0}, make([]byte, 8)...)}
+	for n := range 100 {
+		for _, r := range []Request{links, addresses, unknown, one} {
+			seen := 0
+			err := c.Ask(t.Context(), r, func(m Message) bool {
+				seen++
+				if want := map[uint16]uint16{unix.RTM_GETLINK: unix.RTM_NEWLINK, unix.RTM_GETADDR: unix.RTM_NEWADDR}[r.Type]; m.Type != want {
+					t.Errorf("asked %d, and was answered %d", r.Type, m.Type)
+				}
+				return n%2 == 0 && r.Flags != 0
+			})
+			if refused := r.Type == unknown.Type; refused != (err != nil) || !refused && r.Type != unix.RTM_GETADDR && seen == 0 {
+				t.Fatalf("asked %d: %d messages, error %v", r.Type, seen, err)
+			}
+		}
+	}
+	if c.file != socket {
+		t.Error("another socket was opened")
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Ask(ended, links, func(Message) bool { return true }); !errors.Is(err, context.Canceled) {
+		t.Errorf("when the context has ended: error %v", err)
+	}
+	if err := c.Ask(t.Context(), links, func(Message) bool { return true }); err != nil {
+		t.Errorf("after a question whose context had ended: %v", err)
+	}
+}
+
 func FuzzTake(f *testing.F) {
 	f.Add(Append(nil, unix.NLMSG_ERROR, 0, 1, []byte{1}))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = take(b, func(Message) bool { return true })
+		(&answer{each: func(Message) bool { return true }, wanted: true}).take(b)
 	})
 }

@@ -59,16 +59,21 @@ func (f routeFilter) body() []byte {
 	return nlmsg.AppendAttr(b, unix.RTA_TABLE, native.AppendUint32(nil, f.table))
 }
 
+// An asker asks the kernel: nlmsg.Ask, or a socket that is kept.
+type asker func(ctx context.Context, r nlmsg.Request, each func(nlmsg.Message) (more bool)) error
+
 // listRoutes calls each with every route of a filter, until it returns false. The kernel
 // does the choosing: a table of some routes takes 30 us where all tables of a host with
 // a million take a second. A table that does not exist holds none.
-func listRoutes(ctx context.Context, f routeFilter, limit time.Duration, each func(routeMessage) bool) error {
+func (ask asker) listRoutes(ctx context.Context, f routeFilter, limit time.Duration,
+	each func(routeMessage) (more bool),
+) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	request := nlmsg.Request{
 		Protocol: unix.NETLINK_ROUTE, Type: unix.RTM_GETROUTE, Flags: unix.NLM_F_DUMP, Body: f.body(), Strict: true,
 	}
-	err := nlmsg.Ask(ctx, request, func(m nlmsg.Message) bool {
+	err := ask(ctx, request, func(m nlmsg.Message) bool {
 		r, ok := parseRoute(m.Body)
 		return !ok || r.flags&unix.RTM_F_CLONED != 0 || each(r)
 	})
@@ -76,12 +81,13 @@ func listRoutes(ctx context.Context, f routeFilter, limit time.Duration, each fu
 }
 
 // dumpRoutes returns those routes of a filter for which keep is true.
-func dumpRoutes(ctx context.Context, f routeFilter, names map[int]string, keep func(routeMessage) (kept, more bool)) (
-	[]routes.Route, error,
-) {
+func (k *Kernel) dumpRoutes(ctx context.Context, f routeFilter, names map[int]string,
+	keep func(routeMessage) (kept, more bool),
+) ([]routes.Route, error) {
+	ask := asker(k.dumps.Ask)
 	return retried(func() ([]routes.Route, error) {
 		var list []routes.Route
-		err := listRoutes(ctx, f, answerTimeout, func(r routeMessage) bool {
+		err := ask.listRoutes(ctx, f, answerTimeout, func(r routeMessage) bool {
 			kept, more := keep(r)
 			if kept {
 				list = append(list, r.route(names))

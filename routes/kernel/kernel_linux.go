@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/nlmsg"
 	"uplinkd/routes"
 )
 
@@ -25,6 +26,7 @@ const answerTimeout = 5 * time.Second
 type Kernel struct {
 	handle  *netlink.Handle
 	rules   map[int]*nl.SocketHandle // the library's rule code loses fields; ours needs a socket of its own
+	dumps   *nlmsg.Conn              // for the routes
 	nft     *nftables.Conn
 	restore *restoreFile
 	look    bool           // only look: the record is left as it is
@@ -61,6 +63,10 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		tags:    keepsAddressTags(),
 
 		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), beside: map[uint32]bool{},
+	}
+	if k.dumps, err = nlmsg.Dial(unix.NETLINK_ROUTE, true); err != nil {
+		k.Close()
+		return nil, err
 	}
 	// One for good, opened early: the library waits by select(2), which knows no file
 	// descriptor beyond 1023.
@@ -144,6 +150,9 @@ func (k *Kernel) Close() {
 	k.handle.Close()
 	if k.nft != nil {
 		_ = k.nft.CloseLasting()
+	}
+	if k.dumps != nil {
+		_ = k.dumps.Close()
 	}
 	for _, socket := range k.rules {
 		_ = socket.Close()

@@ -209,7 +209,7 @@ func (k *Kernel) readRoutes(ctx context.Context, state *routes.State, scope rout
 func (k *Kernel) readTable(
 	ctx context.Context, state *routes.State, scope routes.Scope, f routeFilter, names map[int]string,
 ) error {
-	list, err := dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
+	list, err := k.dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
 		ours := r.protocol == scope.Owner.Protocol
 		return ours || (scope.Foreign || r.dst.Bits() == 0) && r.tos == 0, true
 	})
@@ -223,7 +223,7 @@ func (k *Kernel) readTable(
 func (k *Kernel) readDefaults(
 	ctx context.Context, state *routes.State, scope routes.Scope, f routeFilter, names map[int]string,
 ) error {
-	list, err := dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
+	list, err := k.dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
 		ours := r.protocol == scope.Owner.Protocol
 		return r.dst.Bits() == 0 && (ours || r.tos == 0), r.dst.Addr().IsUnspecified()
 	})
@@ -243,7 +243,7 @@ func (k *Kernel) readBeside(ctx context.Context, state *routes.State, scope rout
 		found := 0
 		for _, family := range families {
 			f := routeFilter{family: family, table: t, protocol: scope.Owner.Protocol}
-			list, err := dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
+			list, err := k.dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
 				return r.protocol == scope.Owner.Protocol && (!shared || r.dst.Bits() != 0), true
 			})
 			if err != nil {

@@ -41,6 +41,14 @@ func (w *settingsWatch) expect(list []routes.Setting) {
 	w.values = values
 }
 
+// last returns the value that was last read or written.
+func (w *settingsWatch) last(name string) (value string, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	value, known = w.values[name]
+	return value, known
+}
+
 func (w *settingsWatch) wrote(s routes.Setting) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -81,7 +89,14 @@ func (k *Kernel) readSetting(s routes.Setting) (string, error) {
 		}
 		return "", fs.ErrNotExist
 	}
-	return readFile(filepath.Join(procSys, s.Name))
+	value, err := readFile(filepath.Join(procSys, s.Name))
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		// Without descriptors the routes must still be seen to.
+		if last, ok := k.settings.last(s.Name); ok {
+			return last, nil
+		}
+	}
+	return value, err
 }
 
 // readFile reads a file of the kernel's that holds one value.

@@ -118,7 +118,7 @@ func makeSurvey(ctx context.Context, protocol uint8, shared map[uint32]bool) (*s
 	for _, family := range families {
 		seen := map[uint32]bool{}
 		ours := routeFilter{family: family, protocol: protocol}
-		err := listRoutes(ctx, ours, surveyLimit, func(r routeMessage) bool {
+		err := asker(nlmsg.Ask).listRoutes(ctx, ours, surveyLimit, func(r routeMessage) bool {
 			if r.protocol == protocol && !seen[r.table] && (!shared[r.table] || r.dst.Bits() != 0) {
 				seen[r.table] = true
 				made.tables = append(made.tables, r.table)
@@ -129,7 +129,7 @@ func makeSurvey(ctx context.Context, protocol uint8, shared map[uint32]bool) (*s
 			return nil, err
 		}
 		main := routeFilter{family: family, table: routes.TableMain, kind: unix.RTN_UNICAST}
-		err = listRoutes(ctx, main, surveyLimit, func(r routeMessage) bool {
+		err = asker(nlmsg.Ask).listRoutes(ctx, main, surveyLimit, func(r routeMessage) bool {
 			if r.protocol != protocol && r.isSite() {
 				made.site = append(made.site, siteRoute{r.dst, r.link()})
 			}
