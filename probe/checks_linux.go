@@ -126,7 +126,7 @@ func (c *checks) check(ctx context.Context, t *Target) Answer {
 	wire.close()
 	a.Bytes = int(wire.bytes.Load())
 	if err != nil {
-		a.Err, a.Hard = plain.Line(err.Error(), errorMost), hard(err)
+		a.Err, a.Hard, a.Unsent = plain.Line(err.Error(), errorMost), hard(err), scarce(err) || wire.lacks.Load()
 	}
 	return a
 }
@@ -166,6 +166,7 @@ func (c *checks) Close() error {
 type wire struct {
 	spec  *Spec
 	bytes atomic.Int64 // of IP packets, both ways, as far as the kernel tells
+	lacks atomic.Bool  // this host could not make a connection; the resolver hides why
 
 	mu      sync.Mutex // guards streams
 	streams []*stream
@@ -184,7 +185,12 @@ func (w *wire) close() {
 // bind binds a socket to the uplink, before it is used.
 func (w *wire) bind(_, _ string, c syscall.RawConn) error {
 	var err error
-	bound := c.Control(func(fd uintptr) { err = sock.Bind(int(fd), w.spec.Index, w.spec.Mark) })
+	bound := c.Control(func(fd uintptr) {
+		// The port is chosen when it connects: of the host's many connections none to the same
+		// place can be in the way (ip(7)).
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+		err = sock.Bind(int(fd), w.spec.Index, w.spec.Mark)
+	})
 	return errors.Join(bound, err)
 }
 
@@ -208,6 +214,9 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 		dialer.LocalAddr = &net.UDPAddr{IP: w.spec.Source.AsSlice()}
 	}
 	conn, err := dialer.DialContext(ctx, network, address)
+	if scarce(err) {
+		w.lacks.Store(true)
+	}
 	if deadline, ok := ctx.Deadline(); ok && err == nil {
 		_ = conn.SetDeadline(deadline) // whoever uses it, it ends with the check
 	}

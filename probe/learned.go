@@ -112,7 +112,7 @@ func (r *rtt) lateness(p Pace) time.Duration {
 // we have listened into it.
 type wait struct {
 	heard    time.Time // when the last answer came; zero: none ever
-	answered uint16    // the latest probe that was answered, once heard is set
+	answered uint16    // the latest probe that was answered, or could not be sent
 	first    time.Time // when the first of those after it was sent; zero: none was
 	wondered bool      // since the last answer somebody has said that what is sent gets none
 }
@@ -144,13 +144,19 @@ func (t *target) hear(seq uint16, at time.Time, p Pace) {
 	if t.learns(p) && !w.heard.IsZero() && !w.first.IsZero() && at.Sub(w.first) >= t.rtt.lateness(p) {
 		t.character.survive(at, at.Sub(t.silentSince(p)), p.DownWithinMax)
 	}
-	if w.heard.IsZero() || later(seq, w.answered) == seq {
-		w.answered = seq
-	}
+	t.listenBehind(seq)
 	if w.heard.Before(at) {
 		w.heard = at
 	}
 	w.wondered = false
+}
+
+// listenBehind lets the silence begin with the probe after one, unless it does so later.
+func (t *target) listenBehind(seq uint16) {
+	w := &t.wait
+	if t.next-seq < t.next-w.answered { // they wrap
+		w.answered = seq
+	}
 	w.first = time.Time{}
 	if w.answered+1 != t.next {
 		w.first = t.sent[(w.answered+1)%inFlight]

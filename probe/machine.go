@@ -12,7 +12,7 @@ type Machine struct {
 	current *Spec
 	targets []target
 	told    []Evidence
-	connErr string // why nothing can be sent at all
+	connErr error // why nothing can be sent at all
 	purse   purse
 	paced   Pace // of current, after the budget
 }
@@ -37,7 +37,7 @@ func (m *Machine) Set(spec *Spec) (reopen bool) {
 		return true
 	}
 	before := m.targets
-	m.connErr = ""
+	m.connErr = nil
 	m.targets, m.told = nil, nil
 	if spec == nil {
 		return true
@@ -104,16 +104,22 @@ func (m *Machine) Turn(now time.Time, send func(target int, seq uint16) error) t
 
 func (m *Machine) sendTo(i int, t *target, now time.Time, send func(int, uint16) error) {
 	seq := t.begin(now, m.current.Pace)
-	t.err = m.connErr
-	if m.connErr != "" {
-		return
+	err := m.connErr
+	if err == nil {
+		err = send(i, seq)
 	}
-	if t.what.Kind == ICMP {
+	switch {
+	case err == nil:
+		t.err = ""
+	case scarce(err):
+		t.withdraw(seq, err.Error())
+		return
+	default:
+		t.err = err.Error()
+	}
+	if t.what.Kind == ICMP && m.connErr == nil {
 		t.bytes += ipv4Header + echoSize // and as much again when it is answered
 		m.purse.spend(ipv4Header + echoSize)
-	}
-	if err := send(i, seq); err != nil {
-		t.err = err.Error()
 	}
 }
 
@@ -156,11 +162,11 @@ func (m *Machine) News(now time.Time) (Change, bool) {
 	for i := range m.targets {
 		t, told := &m.targets[i], &m.told[i]
 		verdict, suspect, doubtful := t.verdict(), t.suspect(m.paced, now), t.doubtful(m.current.Pace, now)
-		if verdict != told.Verdict || suspect != told.Suspect || doubtful != told.Doubtful {
+		if verdict != told.Verdict || suspect != told.Suspect || doubtful != told.Doubtful || t.unsent != told.Unsent {
 			changed = true
 			*told = Evidence{
 				Verdict: verdict, Suspect: suspect, Doubtful: doubtful, Reason: t.reason(&t.rtt), FirstMiss: t.since,
-				Misses: t.misses, LastRTT: t.last, Err: m.errorOf(t),
+				Misses: t.misses, LastRTT: t.last, Err: m.errorOf(t), Unsent: t.unsent,
 			}
 			if doubtful || t.silence {
 				told.FirstMiss, told.Misses = t.wait.first, t.waiting()
@@ -179,8 +185,8 @@ func (m *Machine) doubts() bool {
 }
 
 func (m *Machine) errorOf(t *target) string {
-	if m.connErr != "" {
-		return m.connErr
+	if m.connErr != nil {
+		return m.connErr.Error()
 	}
 	return t.err
 }

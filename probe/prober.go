@@ -189,10 +189,10 @@ func (p *Prober) reopen(now time.Time, read func(Conn)) {
 	p.opened = now
 	conn, err := p.open(*m.current)
 	if err != nil {
-		m.connErr = err.Error()
+		m.connErr = err
 		return
 	}
-	p.conn, m.connErr = conn, ""
+	p.conn, m.connErr = conn, nil
 	read(conn)
 }
 
@@ -201,7 +201,7 @@ func (p *Prober) receive(r received) {
 	case r.conn != p.conn: // from a Conn given up meanwhile
 	case r.err != nil:
 		p.close()
-		p.machine.connErr = r.err.Error()
+		p.machine.connErr = r.err
 	default:
 		p.machine.Receive(r.answer)
 	}

@@ -112,6 +112,10 @@ type Answer struct {
 	Err  string // what came back instead of an answer; "": an answer
 	Hard bool   // of Err: the network says that the target cannot be reached
 
+	// Unsent is of an Err of this host's own: it lacks descriptors, memory, processes or
+	// ports. Nothing was asked, and nothing is known.
+	Unsent bool
+
 	// Doubt is of an Err that says so too, but anybody could have sent it: it decides
 	// nothing, and is a reason to ask again at once.
 	Doubt bool
@@ -150,6 +154,7 @@ type Evidence struct {
 	Misses    int           // in a row
 	LastRTT   time.Duration // of the last answer, 0 when there never was one
 	Err       string        // why the last probe could not even be sent, "" when it could
+	Unsent    bool          // that is this host's own lack of something: nothing is known of the target by now
 }
 
 // A TargetStatus is what is known of one target.

@@ -3,8 +3,6 @@ package probe
 import (
 	"math/bits"
 	"time"
-
-	"uplinkd/internal/grid"
 )
 
 // inFlight is how many probes to one target may wait for their answer; the
@@ -38,6 +36,7 @@ type target struct {
 	bytes    uint64 // of IP packets, both ways
 	doubted  bool   // somebody says that it cannot be reached, and nothing has been decided since
 	err      string // why the last probe could not be sent, or what came back instead of an answer
+	unsent   bool   // the last probe could not be sent for this host's own lack
 }
 
 // begin notes that a probe is sent now, and returns its sequence number.
@@ -66,6 +65,16 @@ func (t *target) abandon() {
 	t.wait.answered, t.wait.first = t.next-1, time.Time{}
 }
 
+// withdraw takes a probe back that this host could not send: it is neither answered nor
+// missed, and a silence begins anew behind it.
+func (t *target) withdraw(seq uint16, why string) {
+	t.answered[seq%inFlight] = true
+	t.err, t.unsent = why, true
+	t.sends--
+	t.settle()
+	t.listenBehind(seq)
+}
+
 // settle moves oldest past what has been answered.
 func (t *target) settle() {
 	for t.oldest != t.next && t.answered[t.oldest%inFlight] {
@@ -92,7 +101,11 @@ func (t *target) accept(a Answer, pace Pace) {
 	case a.Doubt:
 		t.doubted = true
 		return
+	case a.Unsent:
+		t.withdraw(a.Seq, a.Err)
+		return
 	}
+	t.unsent = false
 	t.answered[slot] = true
 	t.doubted = false
 	overtaken := t.overtaken(a.Seq)
@@ -206,7 +219,7 @@ func (t *target) expire(pace Pace, now time.Time) {
 			t.newest = t.oldest
 			t.miss(sent, pace.DownAfter)
 		}
-		t.doubted = false
+		t.doubted, t.unsent = false, false
 		t.decided++
 		t.oldest++
 		if !further {
@@ -231,76 +244,6 @@ func (t *target) suspect(pace Pace, now time.Time) bool {
 // later returns the later of two sequence numbers, which wrap (RFC 1982).
 func later(a, b uint16) uint16 {
 	if int16(b-a) >= 0 {
-		return b
-	}
-	return a
-}
-
-// due returns when to send the next probe. While the verdict is not clear, the
-// loss is being watched, or others want to know (hurry), that is at the pace of
-// confirm. Otherwise it is at the pace of interval, unless an answer is overdue:
-// then at once, and after that at the pace of confirm, so that the verdict does
-// not wait for the steady pace.
-func (t *target) due(pace Pace, hurry bool) time.Time {
-	if t.sends == 0 {
-		return time.Time{}
-	}
-	last := t.sent[(t.next-1)%inFlight]
-	confirm, steady := last.Add(min(pace.Confirm, pace.Interval)), t.steady(pace, last)
-	pending, ok := t.pending()
-	if ok && int(t.next-t.oldest) >= t.what.most() {
-		return pending.Add(t.timeout(pace)) // it is done or given up by then
-	}
-	busy := hurry || t.doubted || t.lossy
-	switch {
-	case t.wondered:
-		return last.Add(quickest)
-	case t.learns(pace) && t.run == Up && !t.wait.first.IsZero():
-		return t.dueInSilence(pace, last, busy)
-	case busy || !t.clear():
-		return confirm
-	case !ok || t.run == Down:
-		return steady
-	}
-	return earliest(steady, t.dueOverdue(pace, pending, confirm))
-}
-
-// steady returns when to send the next probe after one at last, at the steady pace: on
-// the grid, so that the probes of all uplinks go out together.
-func (t *target) steady(pace Pace, last time.Time) time.Time {
-	next := last.Add(pace.Interval)
-	onGrid := next.Add(grid.Until(next, pace.Interval) - pace.Interval)
-	if onGrid.After(last) && !pace.Exact {
-		return onGrid
-	}
-	return next
-}
-
-// dueOverdue returns when the next probe is sent because the answer to one sent at
-// pending is overdue, by the fixed rule.
-func (t *target) dueOverdue(pace Pace, pending, confirm time.Time) time.Time {
-	overdue := pending.Add(t.rtt.late(pace))
-	if t.next-t.oldest > 1 && overdue.Before(confirm) {
-		return confirm
-	}
-	return overdue
-}
-
-// dueInSilence returns when to send the next probe while the last one has no answer yet.
-func (t *target) dueInSilence(pace Pace, last time.Time, busy bool) time.Time {
-	most := pace.Interval
-	if busy {
-		most = min(most, pace.Confirm)
-	}
-	if t.waiting() > 1 || t.doubted {
-		return earliest(t.quick(pace, last), last.Add(most))
-	}
-	overdue := t.wait.first.Add(t.rtt.lateness(pace))
-	return earliest(overdue, earliest(t.steady(pace, last), last.Add(most)))
-}
-
-func earliest(a, b time.Time) time.Time {
-	if b.Before(a) {
 		return b
 	}
 	return a

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"uplinkd/internal/sock"
 )
 
@@ -43,6 +45,76 @@ func TestJudge(t *testing.T) {
 			if j.verdict() != tt.want {
 				t.Errorf("got %v, want %v", j.verdict(), tt.want)
 			}
+		})
+	}
+}
+
+// A host that cannot ask learns nothing: no run of misses, no silence, no loss; and what was
+// asked before and after counts as ever.
+func TestUnsentIsNoMiss(t *testing.T) {
+	for name, rule := range map[string]Rule{"fixed": Fixed, "learned": Learned} {
+		t.Run(name, func(t *testing.T) {
+			spec := &Spec{Targets: []Target{{Kind: TCP, Name: "tcp"}}, Pace: Pace{
+				Interval: 100 * time.Millisecond, Timeout: 100 * time.Millisecond, Confirm: 50 * time.Millisecond,
+				DownAfter: 2, UpAfter: 2, Rule: rule, DownWithin: time.Second, DownWithinMax: 8 * time.Second,
+			}}
+			var m Machine
+			m.Set(spec)
+			now := time.Unix(1_700_000_000, 0)
+			// run goes on for a time; answer says what becomes of a probe at once.
+			run := func(length time.Duration, answer func(a *Answer) (comes bool), refused error) {
+				for end := now.Add(length); now.Before(end); {
+					var sent []uint16
+					next := m.Turn(now, func(_ int, seq uint16) error {
+						if refused == nil {
+							sent = append(sent, seq)
+						}
+						return refused
+					})
+					for _, seq := range sent {
+						a := Answer{Seq: seq, At: now.Add(time.Millisecond), RTT: time.Millisecond}
+						if answer(&a) {
+							m.Receive(a)
+						}
+					}
+					m.News(now)
+					if !next.After(now) {
+						t.Fatalf("it is to turn again at %v, at once", next)
+					}
+					now = next
+				}
+			}
+			want := func(when string, verdict Verdict, unsent bool) {
+				t.Helper()
+				m.News(now)
+				if e := m.told[0]; e.Verdict != verdict || e.Unsent != unsent || e.Doubtful {
+					t.Errorf("%s: %+v, want %v", when, e, verdict)
+				}
+			}
+			answered := func(*Answer) bool { return true }
+			lost := func(*Answer) bool { return false }
+			lacking := func(a *Answer) bool { a.Err, a.Unsent = "too many open files", true; return true }
+			run(time.Minute, lacking, nil)
+			want("from the start without descriptors", Unknown, true)
+			run(time.Second, answered, nil)
+			want("answered", Up, false)
+			run(time.Minute, lacking, nil)
+			want("a minute without descriptors", Up, true)
+			run(time.Minute, nil, unix.EMFILE)
+			want("a minute without a socket", Up, true)
+			run(time.Second, answered, nil)
+			want("answered again", Up, false)
+			if s := m.Statuses(now)[0]; s.Loss != 0 || s.Sent != s.Received {
+				t.Errorf("%+v, want no loss and nothing sent that was not answered", s)
+			}
+			run(10*time.Second, lost, nil)
+			want("silent", Down, false)
+			run(time.Minute, lacking, nil)
+			want("silent, then without descriptors", Down, true)
+			run(time.Second, answered, nil)
+			want("answered at last", Up, false)
+			run(10*time.Second, nil, unix.ENOBUFS)
+			want("a full queue, as that of a modem that hangs", Down, false)
 		})
 	}
 }

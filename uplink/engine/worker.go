@@ -93,6 +93,7 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 	ctx, stop := context.WithCancel(ctx)
 	w := &worker{path: at, stop: stop, done: make(chan struct{})}
 	w.prober = probe.New(e.deps.OpenProbe, func(c probe.Change) {
+		e.logUnsent(at.iface, c.Targets)
 		e.send(message{event: uplink.ProbeChanged{Interface: at.iface, Family: at.family, Change: c}, from: w})
 	})
 	reports := &reporter{}
@@ -119,6 +120,17 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 	}
 	e.workers.active[at] = w
 	return w
+}
+
+// logUnsent tells that this host lacks what it takes to ask: the verdict stands as it was.
+func (e *Engine) logUnsent(iface string, targets []probe.Evidence) {
+	for _, t := range targets {
+		if t.Unsent {
+			e.deps.Log.Warn("this host cannot probe, and the last verdict stands", "interface", iface, "err", t.Err,
+				"remedy", "see what uses up its descriptors, memory, processes or ports")
+			return
+		}
+	}
 }
 
 // A reporter puts what the DHCP client says into the words of the core. One lease is
