@@ -459,7 +459,7 @@ func TestManyTargetsCostLittle(t *testing.T) {
 	}
 	// The answering side is the same kernel, and part of the cost; the race detector
 	// costs several times as much.
-	if most := 2.0 * raceFactor; share > most {
+	if most := 2.0 * slowFactor; share > most {
 		t.Errorf("%.2f%% of a core, want %.0f%% at most", share, most)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/uplink/api"
 )
 
@@ -257,6 +258,7 @@ var fightOverDefault = regexp.MustCompile(
 // table of status said nothing. It is never away for more than a second, and the fight
 // is named.
 func TestDefaultRouteFight(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench(t, 2)
 	b.configure(b.static(1, 1), "")
 	b.start()

@@ -60,10 +60,10 @@ func TestTimeToDoubt(t *testing.T) {
 			if os.Getenv("UPLINKD_RUNS") == "" {
 				slack = 2 // a single run on a busy machine
 			}
-			if worst := doubts[at]; worst > tt.most*slack*raceFactor {
+			if worst := doubts[at]; worst > tt.most*slack*slowFactor {
 				t.Errorf("doubt after %v, want %v", worst, tt.most)
 			}
-			if worst := lasts[at]; tt.last > 0 && worst > tt.last*slack*raceFactor {
+			if worst := lasts[at]; tt.last > 0 && worst > tt.last*slack*slowFactor {
 				t.Errorf("the last failed connection began %v after the death, want %v", worst, tt.last)
 			}
 		})
@@ -128,7 +128,7 @@ func TestTimeToDownByDefault(t *testing.T) {
 	}
 	slices.Sort(times)
 	t.Logf("%d deaths: down after %v in the median, worst %v", len(times), times[len(times)/2], times[len(times)-1])
-	if worst := times[len(times)-1]; worst > 1050*time.Millisecond*raceFactor {
+	if worst := times[len(times)-1]; worst > 1050*time.Millisecond*slowFactor {
 		t.Errorf("down after %v, want a second", worst)
 	}
 }

@@ -277,7 +277,7 @@ func TestRepairNamesWho(t *testing.T) {
 		})
 		named := strings.Contains(line, tt.program+" (pid ")
 		t.Logf("%s: undone after %v, its program named: %v", tt.command, took.Round(time.Millisecond), named)
-		if took > 300*time.Millisecond*raceFactor { // of which the looks are a part
+		if took > 300*time.Millisecond*slowFactor { // of which the looks are a part
 			t.Errorf("%s: undone after %v, want 100 ms", tt.command, took)
 		}
 		if tt.program == "nft" && !named && !strings.Contains(line, "by=\"pid ") {

@@ -157,7 +157,7 @@ func (b *bench) tryFault(f fault, runs int) string {
 		b.Errorf("%s: down in %d of %d, want %v", f.name, len(times), runs, f.down)
 	}
 	limit := f.worst
-	if raceFactor > 1 {
+	if slowFactor > 1 {
 		limit = limit * 3 / 2 // the race detector's share
 	}
 	if f.worst > 0 && len(doubts) > 0 && doubts[len(doubts)-1] > limit {

@@ -73,6 +73,7 @@ func (b *bench) noDoubts(lines []string) []string {
 // At T1 the lease is renewed by unicast, which leaves by its own interface while
 // another uplink is the only default; and the server is the real one.
 func TestRenewalOnTheWire(t *testing.T) {
+	labtest.Measured(t)
 	for name, serve := range map[string]func(b *bench, isp *lab.ISP){
 		"kea": func(b *bench, isp *lab.ISP) {
 			b.kea(isp, isp.Gateway, `"valid-lifetime": 60, "renew-timer": 4, "rebind-timer": 50`)
@@ -124,6 +125,7 @@ func TestRenewalOnTheWire(t *testing.T) {
 // server takes the lease over. Then that one dies too, and the address ends with
 // the lease; the other uplink carries everything all the while.
 func TestServerDies(t *testing.T) {
+	labtest.Measured(t)
 	labtest.NeedRoot(t, "kea-dhcp4")
 	b := newBench(t, 2)
 	isp := b.world.ISPs[0]

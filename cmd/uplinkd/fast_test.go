@@ -1,0 +1,5 @@
+//go:build !race && !emulated
+
+package main
+
+const slowFactor = 1

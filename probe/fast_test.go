@@ -1,0 +1,5 @@
+//go:build !race && !emulated
+
+package probe_test
+
+const slowFactor = 1

@@ -1,0 +1,5 @@
+//go:build !race && !emulated
+
+package kernel_test
+
+const slowFactor = 1
