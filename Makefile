@@ -4,6 +4,7 @@
 #   make test    all tests; as root it installs the servers they run against
 #   make bench   the promised figures, measured
 #   make soak    all that may happen to a gateway, at random: SOAK=10m, SEED= to repeat one
+#   make test-kernels  Debian's kernels, each under QEMU: KERNELS="bullseye bookworm trixie"
 #   make fuzz    each parser of what comes from outside: FUZZTIME=30s
 #   make build   bin/uplinkd
 #   make lint    the linters of tools/go.mod
@@ -15,13 +16,14 @@ PREFIX  ?= /usr
 # DHCP servers, a real SOCKS server, and systemd-analyze.
 PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server systemd
 LAB      = ./cmd/uplinkd
+KERNELS  = bullseye bookworm trixie
 SOAK     = 10m
 FUZZTIME = 30s
 RACE     = command -v gcc >/dev/null && echo -race
 SKIPPED  = $(CURDIR)/bin/skipped
 OTHERS   = $(shell go list ./... | grep -v /cmd/)
 
-.PHONY: build demo test bench soak fuzz lint deps install clean
+.PHONY: build demo test test-kernels bench soak fuzz lint deps install clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/uplinkd ./cmd/uplinkd
@@ -55,8 +57,14 @@ bench: deps
 		| grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=20 UPLINKD_WATCH=10m go test -timeout 60m -count=1 -v -run Faults $(LAB) | grep -vE '^(===|time=)'
 
+test-kernels: deps
+	internal/lab/kernels/run $(KERNELS)
+
+# The same things at random, again and again; then lists of a few, each on its own.
 soak: deps
 	UPLINKD_SOAK=$(SOAK) UPLINKD_SEED=$(or $(SEED),$(shell date +%s)) go test -timeout 120m -count=1 -v -run TestSoak $(LAB)
+	UPLINKD_SEQUENCES=$(or $(SEQUENCES),100) UPLINKD_SEED=$(or $(SEED),$(shell date +%s)) go test -timeout 120m -count=1 -v \
+		-run TestPromisesInTheKernel $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 
 # One parser after the other. What breaks one is kept below its testdata, and tried by
 # every test from then on.

@@ -406,6 +406,7 @@ func TestEndlessHeader(t *testing.T) {
 
 // 64 targets ten times a second cost less than 2 % of a core.
 func TestManyTargetsCostLittle(t *testing.T) {
+	labtest.Measured(t)
 	labtest.Need(t)
 	world, err := lab.NewWorld(1)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"uplinkd/internal/bubble"
+	"uplinkd/internal/lab/labtest"
 	"uplinkd/probe"
 )
 
@@ -479,6 +480,7 @@ func TestBudget(t *testing.T) {
 
 // 64 targets ten times a second, for an hour: what is kept in memory does not grow.
 func TestMemoryStaysFlat(t *testing.T) {
+	labtest.Measured(t)
 	var targets []netip.Addr
 	for i := range 64 {
 		targets = append(targets, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))

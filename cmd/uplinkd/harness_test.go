@@ -195,10 +195,10 @@ func (b *bench) status() api.Snapshot {
 	return s
 }
 
-// until waits for a condition, at most that long.
+// until waits for a condition, at most that long; on an emulated machine for longer.
 func (b *bench) until(what string, limit time.Duration, met func() bool) {
 	b.Helper()
-	deadline := time.Now().Add(limit)
+	deadline := time.Now().Add(limit * patience)
 	for !met() {
 		if time.Now().After(deadline) {
 			b.Fatalf("not within %v: %s", limit, what)

@@ -93,12 +93,12 @@ func Missing(tb testing.TB, why string) {
 	tb.Skip(why)
 }
 
-// Measured skips a test that measures how long things take where UPLINKD_MEASURED says that
-// this was done already: the second time, as another user, it would take its time again.
+// Measured skips a test that measures what things take, time or memory, where
+// UPLINKD_MEASURED says that this was done already: as another user it would take its time again.
 func Measured(tb testing.TB) {
 	tb.Helper()
 	if os.Getenv("UPLINKD_MEASURED") != "" {
-		Missing(tb, "its times were measured already (UPLINKD_MEASURED)")
+		Missing(tb, "what it measures was measured already (UPLINKD_MEASURED)")
 	}
 }
 
