@@ -14,7 +14,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 PREFIX  ?= /usr
 # What the tests run against: a compiler for the race detector, ip and nft, real
 # DHCP servers, a real SOCKS server, and systemd-analyze.
-PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server systemd
+PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server mptcpize systemd
 LAB      = ./cmd/uplinkd
 KERNELS  = bullseye bookworm trixie
 SOAK     = 10m
@@ -52,6 +52,7 @@ bench: deps
 	UPLINKD_RUNS=20 UPLINKD_WATCH=10m go test -timeout 60m -count=1 -v -run 'Starlink|OneWay|CarrierAfter' $(LAB) \
 		| grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_ROUTES=1000000 go test -timeout 5m -count=1 -v -run ManyForeignRoutes $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
+	UPLINKD_RUNS=100 go test -timeout 5m -count=1 -v -run 'MPTCP' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=9 go test -timeout 5m -count=1 -v -run 'MarksCost|Flows|SwitchOf' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	go test -timeout 5m -count=1 -v -run 'BusyLink|ManyTargets|TimeToDown|ManyPrefixes' ./dhcp ./probe ./routes/kernel \
 		| grep -E '^(---|ok|FAIL)|_test.go'

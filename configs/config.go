@@ -18,6 +18,7 @@ type Config struct {
 	Uplinks  []Uplink
 	Routes   Routes
 	Marks    bool // connections are marked with their uplink, and stay on it
+	MPTCP    bool // the kernel's MPTCP endpoints follow the uplinks
 	Policies []Policy
 
 	// Lists are what the files hold that policies name, by path. Parse does not

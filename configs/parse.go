@@ -93,7 +93,8 @@ func glance(r io.Reader) (c Config, text []byte, ok bool) {
 	p.mapping(root, map[string]func(value){
 		"control": p.readControl, "uplinks": ignore, "routes": ignore, "probe": ignore,
 		"state_dir": func(v value) { p.path(v, &p.whole.StateDir, pathMost) },
-		"marks":     ignore, "policies": ignore, "on_down": ignore, "on_return": ignore, "hooks": ignore,
+		"marks":     ignore, "mptcp": ignore, "policies": ignore, "on_down": ignore, "on_return": ignore,
+		"hooks": ignore,
 	})
 	return p.whole, text, true
 }
@@ -156,6 +157,7 @@ func (p *parser) config(root value) {
 		"control":   p.readControl,
 		"state_dir": func(v value) { p.path(v, &p.whole.StateDir, pathMost) },
 		"marks":     func(v value) { setFlag(p, v, &p.whole.Marks) },
+		"mptcp":     func(v value) { setFlag(p, v, &p.whole.MPTCP) },
 		"policies":  func(v value) { policies = &v },
 		"on_down":   p.readOnDown,
 		"on_return": func(v value) { setWord(p, v, &p.whole.OnReturn, "keep", "move") },

@@ -170,7 +170,7 @@ func TestBad(t *testing.T) {
 		"a list":            {"- a\n", "f.yaml:1:1: must be a mapping with at least the key uplinks"},
 		"no uplinks":        {"state_dir: /x\n", "f.yaml: uplinks: missing: name at least one uplink"},
 		"empty uplinks":     {"uplinks: []\n", "f.yaml:1:10: uplinks: empty: name at least one uplink"},
-		"unknown key":       {head + "}\ncolour: red\n", "f.yaml:3:1: colour: unknown key: the keys here are control, hooks, marks, on_down, on_return, policies, probe, routes, state_dir, uplinks"},
+		"unknown key":       {head + "}\ncolour: red\n", "f.yaml:3:1: colour: unknown key: the keys here are control, hooks, marks, mptcp, on_down, on_return, policies, probe, routes, state_dir, uplinks"},
 		"misspelt key":      {head + ", wieght: 3}\n", "f.yaml:2:75: uplink a: wieght: unknown key: did you mean weight?"},
 		"doubled key":       {head + ", tier: 1, tier: 2}\n", "f.yaml:2:84: uplink a: tier: given twice, first on line 2: keep one"},
 		"weight 0":          {head + ", weight: 0}\n", "f.yaml:2:83: uplink a: weight: 0: must be 1 to 256"},

@@ -27,6 +27,10 @@ func Apply(s State, op Op) State {
 		s.Firewall = op.Firewall.Version()
 	case DeleteFirewall:
 		s.Firewall = ""
+	case PutEndpoint:
+		s.Endpoints = put(s.Endpoints, op.Endpoint, func(e Endpoint) bool { return e.ID == op.Endpoint.ID })
+	case DeleteEndpoint:
+		s.Endpoints = without(s.Endpoints, func(e Endpoint) bool { return e.ID == op.Endpoint.ID })
 	default:
 		return applyRouting(s, op)
 	}

@@ -23,7 +23,7 @@ type Conflict struct {
 //
 // The order is what keeps traffic flowing when the plan stops after any of its
 // operations: what others rest upon comes first (links, settings, addresses,
-// each uplink's table, the rules that lead there, marks, the default route), what is
+// each uplink's table, the rules that lead there, marks, the default route, endpoints), what is
 // no longer wanted goes last and in reverse, so that nothing is ever taken away
 // while something still points to it.
 func Diff(want Set, have State) Plan {
@@ -35,11 +35,12 @@ func Diff(want Set, have State) Plan {
 		// A table that only changes can wait the moment that a dead uplink's route cannot.
 		puts = slices.Concat(puts, d.routePuts(want.Default), d.firewallPuts())
 	}
+	puts = append(puts, d.endpointPuts()...)
 	d.precedents()
 	plan := Plan{Ops: puts, Conflicts: d.conflicts}
 	if want.Prune {
-		plan.Ops = slices.Concat(puts, d.firewallDeletes(), d.ruleDeletes(), d.routeDeletes(), d.addressDeletes(),
-			d.settingDeletes(), d.linkDeletes())
+		plan.Ops = slices.Concat(puts, d.endpointDeletes(), d.firewallDeletes(), d.ruleDeletes(), d.routeDeletes(),
+			d.addressDeletes(), d.settingDeletes(), d.linkDeletes())
 	}
 	return plan
 }
@@ -54,6 +55,7 @@ type differ struct {
 	want      Set
 	have      State
 	conflicts []Conflict
+	reused    map[uint8]bool // numbers of endpoints that are put in the place of one that is to go
 }
 
 func (d *differ) linkPuts() (ops []Op) {

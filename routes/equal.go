@@ -12,7 +12,8 @@ func (s *Set) Equal(other *Set) bool {
 		slices.Equal(s.Observe, other.Observe) && slices.Equal(s.Links, other.Links) &&
 		slices.Equal(s.Settings, other.Settings) && slices.EqualFunc(s.Addresses, other.Addresses, equalAddresses) &&
 		slices.EqualFunc(s.Tables, other.Tables, identical) && slices.Equal(s.Rules, other.Rules) &&
-		firewall.Equal(s.Firewall, other.Firewall) && slices.EqualFunc(s.Default, other.Default, identical)
+		firewall.Equal(s.Firewall, other.Firewall) && slices.EqualFunc(s.Default, other.Default, identical) &&
+		slices.Equal(s.Endpoints, other.Endpoints)
 }
 
 func equalAddresses(a, b Address) bool {

@@ -21,6 +21,7 @@ type Scope struct {
 	Tables   []uint32  // those of uplinks: foreign default routes in these
 	Shared   []uint32  // those that others fill, with a million routes maybe: foreign default routes in these too
 	Settings []Setting // their values do not matter
+	MPTCP    bool      // its endpoints; those that are ours are read also where they were found before
 	Foreign  bool      // foreign routes of every destination in both, not only the defaults
 }
 
@@ -61,5 +62,6 @@ func ScopeOf(want Set) Scope {
 		}
 	}
 	scope.Settings = want.Settings
+	scope.MPTCP = len(want.Endpoints) > 0
 	return scope
 }

@@ -13,11 +13,12 @@ const (
 	KindRoute
 	KindRule
 	KindTable // of nft
+	KindEndpoint
 )
 
 // String returns the word that ip(8), sysctl(8) or nft(8) has.
 func (k Kind) String() string {
-	return [...]string{"link", "setting", "address", "route", "rule", "nft table"}[k]
+	return [...]string{"link", "setting", "address", "route", "rule", "nft table", "mptcp endpoint"}[k]
 }
 
 // A Key names one object in the kernel, whatever it holds. It can be compared.
@@ -78,3 +79,5 @@ func (o AddRule) key() Key        { return o.Rule.Key() }
 func (o DeleteRule) key() Key     { return o.Rule.Key() }
 func (o PutFirewall) key() Key    { return tableKey(o.Firewall.Name) }
 func (o DeleteFirewall) key() Key { return tableKey(o.Table) }
+func (o PutEndpoint) key() Key    { return o.Endpoint.Key() }
+func (o DeleteEndpoint) key() Key { return o.Endpoint.Key() }

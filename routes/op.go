@@ -62,6 +62,10 @@ type (
 	PutFirewall struct{ Firewall firewall.Table }
 	// DeleteFirewall takes our nft table away.
 	DeleteFirewall struct{ Table string }
+	// PutEndpoint makes one of our endpoints so, in the place of that of the same number.
+	PutEndpoint struct{ Endpoint Endpoint }
+	// DeleteEndpoint takes an endpoint of ours away. Its subflows end.
+	DeleteEndpoint struct{ Endpoint Endpoint }
 )
 
 func (o SetLinkUp) effect() string      { return "up" }
@@ -77,9 +81,15 @@ func (o AddRule) effect() string        { return o.Rule.String() }
 func (o DeleteRule) effect() string     { return "" }
 func (o PutFirewall) effect() string    { return o.Firewall.Version() }
 func (o DeleteFirewall) effect() string { return "" }
+func (o PutEndpoint) effect() string    { return o.Endpoint.flags() }
+func (o DeleteEndpoint) effect() string { return "" }
 
 func (o PutFirewall) String() string    { return "nft '" + o.Firewall.String() + "'" }
 func (o DeleteFirewall) String() string { return "nft delete table inet " + o.Table }
+func (o PutEndpoint) String() string    { return "ip mptcp endpoint add " + o.Endpoint.String() }
+func (o DeleteEndpoint) String() string {
+	return fmt.Sprintf("ip mptcp endpoint delete id %d", o.Endpoint.ID)
+}
 
 func (o SetLinkUp) String() string      { return "ip link set dev " + o.Interface + " up" }
 func (o SetLinkDown) String() string    { return "ip link set dev " + o.Interface + " down" }
@@ -137,6 +147,10 @@ func Interfaces(op Op) []string {
 		return op.Route.interfaces()
 	case DeleteRoute:
 		return op.Route.interfaces()
+	case PutEndpoint:
+		return []string{op.Endpoint.Interface}
+	case DeleteEndpoint:
+		return []string{op.Endpoint.Interface}
 	}
 	return nil
 }

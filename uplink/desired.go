@@ -57,6 +57,7 @@ func Desired(s *State) routes.Set {
 	for f := range families {
 		d.sharedDefault(f)
 	}
+	d.endpoints()
 	return d.set
 }
 

@@ -3,6 +3,7 @@ package kernel_test
 import (
 	"log/slog"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -32,7 +33,8 @@ func TestContract(t *testing.T) {
 		k, err := kernel.Open(t.TempDir(), slog.New(slog.DiscardHandler))
 		must(t, err)
 		t.Cleanup(k.Close)
-		return routestest.World{Kernel: k, Foreign: func(table, metric uint32, gateway netip.Addr) error {
+		_, absent := os.Stat("/proc/sys/net/mptcp/enabled")
+		return routestest.World{Kernel: k, NoMPTCP: absent != nil, Foreign: func(table, metric uint32, gateway netip.Addr) error {
 			return netlink.RouteAdd(&netlink.Route{
 				Gw: gateway.AsSlice(), Table: int(table), Priority: int(metric), Protocol: 4,
 			})

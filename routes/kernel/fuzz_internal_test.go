@@ -51,3 +51,19 @@ func FuzzEvent(f *testing.F) {
 		}
 	})
 }
+
+// Whatever the kernel says of an endpoint is read within its bounds, and has an address or
+// is none.
+func FuzzEndpoint(f *testing.F) {
+	attrs := nlmsg.AppendAttr(nil, mptcpAddrID, []byte{201})
+	attrs = nlmsg.AppendAttr(attrs, mptcpAddr4, []byte{192, 0, 2, 5})
+	attrs = nlmsg.AppendAttr(attrs, mptcpAddrFlags, native.AppendUint32(nil, mptcpSubflow|mptcpBackup))
+	f.Add(nlmsg.AppendAttr(attrs, mptcpAddrIndex, native.AppendUint32(nil, 2)))
+	f.Add(nlmsg.AppendAttr(nlmsg.AppendAttr(nil, mptcpAddrID, []byte{1}), mptcpAddr6, make([]byte, 16)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, ok := parseEndpoint(b, map[int]string{2: "eth1"})
+		if ok != e.Address.IsValid() {
+			t.Errorf("%+v, read: %v", e, ok)
+		}
+	})
+}

@@ -37,7 +37,10 @@ type Kernel struct {
 	settings *settingsWatch
 	surveyor *surveyor
 	witness  *witness
-	beside   map[uint32]bool // tables that routes of ours may be in, beside those in scope
+
+	mptcp       mptcp
+	noEndpoints bool            // when they were last read none was ours
+	beside      map[uint32]bool // tables that routes of ours may be in, beside those in scope
 }
 
 var _ routes.Kernel = (*Kernel)(nil)
@@ -154,6 +157,7 @@ func (k *Kernel) Close() {
 	if k.dumps != nil {
 		_ = k.dumps.Close()
 	}
+	k.mptcp.close()
 	for _, socket := range k.rules {
 		_ = socket.Close()
 	}
@@ -164,7 +168,7 @@ func (k *Kernel) Do(ctx context.Context, op routes.Op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := k.do(op)
+	err := k.do(ctx, op)
 	switch {
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return fmt.Errorf("%w (%w)", routes.ErrGone, err)
@@ -174,20 +178,31 @@ func (k *Kernel) Do(ctx context.Context, op routes.Op) error {
 	return err
 }
 
-func (k *Kernel) do(op routes.Op) error {
+func (k *Kernel) do(ctx context.Context, op routes.Op) error {
 	switch op := op.(type) {
 	case routes.SetLinkUp:
 		return k.setLinkUp(op.Interface)
 	case routes.SetLinkDown:
 		return k.setLinkDown(op.Interface)
 	case routes.WriteSetting:
-		return k.writeSetting(op.Setting)
+		return k.writeSetting(ctx, op.Setting)
 	case routes.RestoreSetting:
-		return k.restoreSetting(op.Saved)
+		return k.restoreSetting(ctx, op.Saved)
 	case routes.PutAddress:
 		return k.putAddress(op.Address, op.Now)
 	case routes.DeleteAddress:
 		return k.deleteAddress(op.Address)
+	case routes.PutEndpoint:
+		return k.putEndpoint(ctx, op.Endpoint)
+	case routes.DeleteEndpoint:
+		return k.deleteEndpoint(ctx, op.Endpoint)
+	}
+	return k.doRouting(op)
+}
+
+// doRouting is do for routes, rules and the nft table.
+func (k *Kernel) doRouting(op routes.Op) error {
+	switch op := op.(type) {
 	case routes.AddRoute:
 		return k.addRoute(op.Route)
 	case routes.ReplaceRoute:
@@ -219,6 +234,15 @@ func (k *Kernel) linkIndex(name string) (int, error) {
 		return 0, fmt.Errorf("look up interface %s: %w", name, err)
 	}
 	return link.Attrs().Index, nil
+}
+
+// linkNames returns the name of every link by its index, as of the last Read.
+func (k *Kernel) linkNames() map[int]string {
+	names := make(map[int]string, len(k.index))
+	for name, index := range k.index {
+		names[index] = name
+	}
+	return names
 }
 
 func linkWithIndex(index int) netlink.Link {

@@ -50,7 +50,10 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 	if err := k.readFirewall(&state, scope.Owner); err != nil {
 		return routes.State{}, fmt.Errorf("read the nft table: %w", err)
 	}
-	return state, k.readSettings(&state, scope)
+	if err := k.readEndpoints(ctx, &state, scope, names); err != nil {
+		return routes.State{}, fmt.Errorf("read MPTCP endpoints: %w", err)
+	}
+	return state, k.readSettings(ctx, &state, scope)
 }
 
 // noteSeen says which links were up under our care, now or before this process,

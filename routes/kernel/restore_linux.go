@@ -148,14 +148,16 @@ func (l *restoreFile) readFile() (*restoreRecord, error) {
 // check refuses a name that could lead out of the network settings.
 func (p *restoreRecord) check() error {
 	for _, s := range p.Sysctls {
-		if setting := routes.ParseSetting(s.Name); setting.Kind == routes.LinkMTU {
+		switch setting := routes.ParseSetting(s.Name); setting.Kind {
+		case routes.LinkMTU:
 			if setting.Interface == "" || strings.Contains(setting.Interface, "/") {
 				return fmt.Errorf("%q: no interface has such a name", s.Name)
 			}
-			continue
-		}
-		if !strings.HasPrefix(s.Name, "net/") || filepath.Clean(s.Name) != s.Name {
-			return fmt.Errorf("sysctl %q: not below net/", s.Name)
+		case routes.MPTCPSubflows:
+		case routes.Sysctl:
+			if !strings.HasPrefix(s.Name, "net/") || filepath.Clean(s.Name) != s.Name {
+				return fmt.Errorf("sysctl %q: not below net/", s.Name)
+			}
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,22 +24,58 @@ const procSys = "/proc/sys"
 // settingsEvery is how often the settings are looked at: no event tells of a change.
 const settingsEvery = 1500 * time.Millisecond
 
-// A settingsWatch remembers what settings were last read or written.
+// A settingsWatch remembers what settings were last read or written, and the endpoints of
+// MPTCP, of whose changes no event tells either.
 type settingsWatch struct {
-	mu     sync.Mutex // guards what follows
-	values map[string]string
+	mptcp mptcp // owned by run
+
+	mu        sync.Mutex // guards what follows
+	values    map[string]string
+	endpoints []routes.Endpoint // nil: they are not looked at
+	subflows  string            // "": likewise
 }
 
 func (w *settingsWatch) expect(list []routes.Setting) {
-	values := make(map[string]string, len(list))
+	values, subflows := make(map[string]string, len(list)), ""
 	for _, s := range list {
-		if s.Kind != routes.LinkMTU { // an event tells of that
+		switch s.Kind {
+		case routes.Sysctl:
 			values[s.Name] = s.Value
+		case routes.MPTCPSubflows:
+			subflows = s.Value
+		case routes.LinkMTU: // an event tells of that
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.values = values
+	w.values, w.subflows = values, subflows
+}
+
+// expectEndpoints has the endpoints looked at, if there are any of ours.
+func (w *settingsWatch) expectEndpoints(list []routes.Endpoint) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.endpoints = list
+}
+
+// endpointsChanged reports whether the endpoints, or how many subflows there may be, are not
+// as they were last read.
+func (w *settingsWatch) endpointsChanged(ctx context.Context) bool {
+	w.mu.Lock()
+	expected, subflows := w.endpoints, w.subflows
+	w.mu.Unlock()
+	changed := false
+	if subflows != "" {
+		now, err := w.mptcp.readSubflows(ctx)
+		changed = err == nil && now != subflows
+	}
+	if expected == nil {
+		return changed
+	}
+	now, err := w.mptcp.endpoints(ctx, nil)
+	return changed || err == nil && !slices.EqualFunc(now, expected, func(a, b routes.Endpoint) bool {
+		return a.ID == b.ID && a.Address == b.Address && a.Backup == b.Backup
+	})
 }
 
 // last returns the value that was last read or written.
@@ -74,20 +111,25 @@ func (w *settingsWatch) changed() bool {
 
 // run calls wake when a setting has changed, until ctx ends.
 func (w *settingsWatch) run(ctx context.Context, wake func()) error {
+	defer w.mptcp.close()
 	return grid.Each(ctx, settingsEvery, func() {
-		if w.changed() {
+		if w.changed() || w.endpointsChanged(ctx) {
 			wake()
 		}
 	})
 }
 
 // readSetting returns the present value of a setting.
-func (k *Kernel) readSetting(s routes.Setting) (string, error) {
-	if s.Kind == routes.LinkMTU {
+func (k *Kernel) readSetting(ctx context.Context, s routes.Setting) (string, error) {
+	switch s.Kind {
+	case routes.LinkMTU:
 		if mtu, ok := k.mtus[s.Interface]; ok {
 			return strconv.Itoa(mtu), nil
 		}
 		return "", fs.ErrNotExist
+	case routes.MPTCPSubflows:
+		return k.mptcp.readSubflows(ctx)
+	case routes.Sysctl:
 	}
 	value, err := readFile(filepath.Join(procSys, s.Name))
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
@@ -114,7 +156,7 @@ func readFile(path string) (string, error) {
 	return strings.TrimSpace(string(b[:n])), nil
 }
 
-func (k *Kernel) readSettings(state *routes.State, scope routes.Scope) error {
+func (k *Kernel) readSettings(ctx context.Context, state *routes.State, scope routes.Scope) error {
 	seen := map[string]bool{}
 	add := func(s routes.Setting) error {
 		if seen[s.ID()] {
@@ -122,7 +164,7 @@ func (k *Kernel) readSettings(state *routes.State, scope routes.Scope) error {
 		}
 		seen[s.ID()] = true
 		var err error
-		s.Value, err = k.readSetting(s)
+		s.Value, err = k.readSetting(ctx, s)
 		// The setting goes and comes with its interface, and some kernels lack some.
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 			return nil
@@ -147,8 +189,8 @@ func (k *Kernel) readSettings(state *routes.State, scope routes.Scope) error {
 	return nil
 }
 
-func (k *Kernel) writeSetting(s routes.Setting) error {
-	was, err := k.readSetting(s)
+func (k *Kernel) writeSetting(ctx context.Context, s routes.Setting) error {
+	was, err := k.readSetting(ctx, s)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", s.ID(), routes.ErrGone)
 	}
@@ -158,14 +200,14 @@ func (k *Kernel) writeSetting(s routes.Setting) error {
 	// First on disk, then in the kernel: killed between the two, the next
 	// process still knows what to give back.
 	k.restore.save(s, was)
-	return k.putSetting(s)
+	return k.putSetting(ctx, s)
 }
 
-func (k *Kernel) restoreSetting(saved routes.Saved) error {
-	now, err := k.readSetting(saved.Setting)
+func (k *Kernel) restoreSetting(ctx context.Context, saved routes.Saved) error {
+	now, err := k.readSetting(ctx, saved.Setting)
 	// What someone has changed since is theirs.
 	if err == nil && now == saved.Set {
-		err = k.putSetting(saved.Setting)
+		err = k.putSetting(ctx, saved.Setting)
 	}
 	if err = ignore(err, fs.ErrNotExist); err != nil {
 		return err
@@ -175,9 +217,13 @@ func (k *Kernel) restoreSetting(saved routes.Saved) error {
 }
 
 // putSetting opens without creating: a missing file must stay missing.
-func (k *Kernel) putSetting(s routes.Setting) error {
-	if s.Kind == routes.LinkMTU {
+func (k *Kernel) putSetting(ctx context.Context, s routes.Setting) error {
+	switch s.Kind {
+	case routes.LinkMTU:
 		return k.putMTU(s.Interface, s.Value)
+	case routes.MPTCPSubflows:
+		return k.mptcp.writeSubflows(ctx, s.Value)
+	case routes.Sysctl:
 	}
 	f, err := os.OpenFile(filepath.Join(procSys, s.Name), os.O_WRONLY, 0)
 	if err != nil {

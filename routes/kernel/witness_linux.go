@@ -196,12 +196,8 @@ func processName(pid int) string {
 	return plain.Line(taskName(pid), nameMost)
 }
 
-// Of taskstats (linux/taskstats.h, linux/genetlink.h).
+// Of taskstats (linux/taskstats.h).
 const (
-	genlGetFamily     = 3 // CTRL_CMD_GETFAMILY, of family 16
-	genlControl       = 16
-	genlFamilyID      = 1
-	genlFamilyName    = 2
 	taskstatsGet      = 1
 	taskstatsPID      = 1  // TASKSTATS_CMD_ATTR_PID
 	taskstatsAggrPID  = 4  // TASKSTATS_TYPE_AGGR_PID
@@ -214,20 +210,12 @@ const (
 func taskName(pid int) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	family := uint16(0)
-	body := nlmsg.AppendAttr([]byte{genlGetFamily, 1, 0, 0}, genlFamilyName, []byte("TASKSTATS\x00"))
-	err := nlmsg.Ask(ctx, nlmsg.Request{Protocol: unix.NETLINK_GENERIC, Type: genlControl, Body: body},
-		func(m nlmsg.Message) bool {
-			if b := nlmsg.Attr(m.Body[min(4, len(m.Body)):], genlFamilyID); len(b) == 2 {
-				family = native.Uint16(b)
-			}
-			return false
-		})
-	if err != nil || family == 0 {
+	family, err := genericFamily(ctx, nlmsg.Ask, "TASKSTATS")
+	if err != nil {
 		return ""
 	}
 	name := ""
-	body = nlmsg.AppendAttr([]byte{taskstatsGet, 1, 0, 0}, taskstatsPID, native.AppendUint32(nil, uint32(pid)))
+	body := nlmsg.AppendAttr([]byte{taskstatsGet, 1, 0, 0}, taskstatsPID, native.AppendUint32(nil, uint32(pid)))
 	_ = nlmsg.Ask(ctx, nlmsg.Request{Protocol: unix.NETLINK_GENERIC, Type: family, Body: body},
 		func(m nlmsg.Message) bool {
 			stats := nlmsg.Attr(nlmsg.Attr(m.Body[min(4, len(m.Body)):], taskstatsAggrPID), taskstatsStats)

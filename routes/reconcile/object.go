@@ -79,6 +79,9 @@ func effectsOf(set routes.Set) map[routes.Key]string {
 	for _, r := range set.Rules {
 		add(routes.AddRule{Rule: r})
 	}
+	for _, e := range set.Endpoints {
+		add(routes.PutEndpoint{Endpoint: e})
+	}
 	if set.Firewall != nil {
 		add(routes.PutFirewall{Firewall: *set.Firewall})
 	}

@@ -22,6 +22,8 @@ type World struct {
 
 	// Foreign puts a default route of another owner (protocol 4) in the table.
 	Foreign func(table uint32, metric uint32, gateway netip.Addr) error
+
+	NoMPTCP bool // this kernel has none
 }
 
 var (
@@ -65,6 +67,7 @@ func Contract(t *testing.T, world func(*testing.T) World) {
 		{"sysctl", contractSysctl},
 		{"link", contractLink},
 		{"gone", contractGone},
+		{"endpoints", contractEndpoints},
 		{"cleanup", contractCleanup},
 	}
 	for _, part := range parts {

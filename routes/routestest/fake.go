@@ -69,6 +69,7 @@ func (f *Fake) copy() routes.State {
 	s.Addresses = slices.Clone(s.Addresses)
 	s.Routes = slices.Clone(s.Routes)
 	s.Rules = slices.Clone(s.Rules)
+	s.Endpoints = slices.Clone(s.Endpoints)
 	s.Settings = slices.Clone(s.Settings)
 	s.Saved = slices.Clone(s.Saved)
 	s.RaisedUp = slices.Clone(s.RaisedUp)

@@ -77,6 +77,7 @@ type Uplink struct {
 	Hold            Hold   `json:"hold_down"`
 	ProbeInterval   Millis `json:"probe_interval_ms"` // the steady pace
 	ProbeStretched  bool   `json:"probe_stretched"`   // the budget has made it slower than configured
+	MPTCP           string `json:"mptcp,omitempty"`   // its endpoint in the kernel: subflow | backup
 }
 
 // An Order is what the operator wants of an uplink until further notice. Its zero

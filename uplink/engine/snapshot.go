@@ -99,11 +99,25 @@ func uplinkStatus(u *uplink.Uplink, v view) api.Uplink {
 	case u.Load.Capped:
 		line.Reason += fmt.Sprintf("; at its limit of %d connections", u.Config.MaxConnections)
 	}
-	line.Counters = counters(u, v)
+	line.Counters, line.MPTCP = counters(u, v), endpointStatus(u, v)
 	if u.KeepsLease() {
 		line.DHCP = dhcpStatus(p)
 	}
 	return line
+}
+
+// endpointStatus returns what the uplink's MPTCP endpoint in the kernel is, "" where it has none.
+func endpointStatus(u *uplink.Uplink, v view) string {
+	for _, e := range v.applied.After().Endpoints {
+		switch {
+		case e.Interface != u.Config.Interface:
+		case e.Backup:
+			return "backup"
+		default:
+			return "subflow"
+		}
+	}
+	return ""
 }
 
 // counters returns what an uplink carries.

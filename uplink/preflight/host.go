@@ -24,6 +24,8 @@ func ReadHost(root fs.FS, links []routes.Link, interfaces []string) Host {
 	h.NetworkdDeletes, h.NetworkFiles = networkd(root, interfaces)
 	h.Stanzas = stanzas(root)
 	h.NoDNS = noDNS(root)
+	_, err := fs.Stat(root, "proc/sys/net/mptcp/enabled")
+	h.NoMPTCP = err != nil
 	all := read(root, "proc/sys/net/ipv4/conf/all/rp_filter")
 	for _, l := range links {
 		index := strconv.Itoa(l.Index)

@@ -38,6 +38,7 @@ type Host struct {
 	NetworkdDeletes []string           // settings of a systemd-networkd that runs by which it deletes what is ours
 	NetworkFiles    map[string]string  // by interface: the .network file that has networkd configure it
 	Stanzas         map[string]Stanza  // by interface: what /etc/network/interfaces says
+	NoMPTCP         bool               // this kernel has none
 	NoDNS           string             // why no DNS server is known; "": one is
 	MarkWrites      []routes.MarkWrite // of others, in nftables
 }
@@ -71,6 +72,7 @@ func Inspect(c configs.Config, owner routes.Owner, have routes.State, host Host)
 	i.defaults()
 	i.rules()
 	i.marks()
+	i.mptcp()
 	for _, pair := range configs.Shadowed(c.Policies) {
 		i.add(Warning, "", fmt.Sprintf("policy %s can never match: policy %s before it takes all that it would",
 			pair[0], pair[1]), "put it first, or remove it")

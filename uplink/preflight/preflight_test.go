@@ -36,6 +36,29 @@ func route(table, metric uint32, protocol uint8) routes.Route {
 	}
 }
 
+func TestMPTCPIsLookedFor(t *testing.T) {
+	for name, tt := range map[string]struct {
+		wanted bool
+		files  fstest.MapFS
+		found  bool
+	}{
+		"wanted and there":      {true, fstest.MapFS{"proc/sys/net/mptcp/enabled": {Data: []byte("1\n")}}, false},
+		"wanted and not there":  {true, fstest.MapFS{}, true},
+		"not there, not wanted": {false, fstest.MapFS{}, false},
+	} {
+		c := config(t)
+		c.MPTCP = tt.wanted
+		found := false
+		host := preflight.ReadHost(tt.files, []routes.Link{eth1}, []string{"eth1"})
+		for _, f := range preflight.Inspect(c, owner, routes.State{Links: []routes.Link{eth1}}, host) {
+			found = found || strings.Contains(f.What, "MPTCP") && f.Severity == preflight.Problem
+		}
+		if found != tt.found {
+			t.Errorf("%s: found %v", name, found)
+		}
+	}
+}
+
 func TestInspect(t *testing.T) {
 	for name, tt := range map[string]struct {
 		have    routes.State

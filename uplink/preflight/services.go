@@ -54,6 +54,14 @@ func (i *inspector) files(u *configs.Uplink, link routes.Link) {
 	}
 }
 
+// mptcp looks whether the kernel has what mptcp: true asks for.
+func (i *inspector) mptcp() {
+	if i.config.MPTCP && i.host.NoMPTCP {
+		i.add(Problem, "", "mptcp: true, and this kernel has no MPTCP",
+			"run a kernel that has it (Debian's from 12 on), or mptcp: false")
+	}
+}
+
 // marks looks at who else writes marks.
 func (i *inspector) marks() {
 	mask := i.config.Routes.FwMarkMask
