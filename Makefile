@@ -52,7 +52,7 @@ bench: deps
 	UPLINKD_RUNS=20 UPLINKD_WATCH=10m go test -timeout 60m -count=1 -v -run 'Starlink|OneWay|CarrierAfter' $(LAB) \
 		| grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_ROUTES=1000000 go test -timeout 5m -count=1 -v -run ManyForeignRoutes $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
-	UPLINKD_RUNS=100 go test -timeout 5m -count=1 -v -run 'MPTCP' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
+	UPLINKD_RUNS=100 go test -timeout 5m -count=1 -v -run 'MPTCP|DantedPair' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=9 go test -timeout 5m -count=1 -v -run 'MarksCost|Flows|SwitchOf' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	go test -timeout 5m -count=1 -v -run 'BusyLink|ManyTargets|TimeToDown|ManyPrefixes' ./dhcp ./probe ./routes/kernel \
 		| grep -E '^(---|ok|FAIL)|_test.go'

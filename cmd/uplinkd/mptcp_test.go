@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -253,9 +254,16 @@ func TestMPTCPBonds(t *testing.T) {
 	}
 }
 
-// sink listens on the internet, and returns what measures how many Mbit/s one connection
-// brings there.
+// sink is sinkOf for connections of this host.
 func (b *bench) sink() func(*net.Dialer) float64 {
+	b.Helper()
+	measure := b.sinkOf()
+	return func(d *net.Dialer) float64 { b.Helper(); return measure(d.Dial) }
+}
+
+// sinkOf listens on the internet, and returns what measures how many Mbit/s one connection
+// brings there.
+func (b *bench) sinkOf() func(dial func(network, address string) (net.Conn, error)) float64 {
 	b.Helper()
 	var listener net.Listener
 	b.ok(b.world.Internet.Do(func() (err error) {
@@ -263,9 +271,9 @@ func (b *bench) sink() func(*net.Dialer) float64 {
 		return err
 	}))
 	b.Cleanup(func() { _ = listener.Close() })
-	return func(dialer *net.Dialer) float64 {
+	return func(dial func(network, address string) (net.Conn, error)) float64 {
 		b.Helper()
-		conn, err := dialer.Dial("tcp4", netip.AddrPortFrom(lab.Somewhere(77), 7001).String())
+		conn, err := dial("tcp4", netip.AddrPortFrom(lab.Somewhere(77), 7001).String())
 		b.ok(err)
 		defer conn.Close()
 		there, err := listener.Accept()
@@ -290,5 +298,59 @@ func (b *bench) sink() func(*net.Dialer) float64 {
 			}
 		}
 		return float64(counted) * 8 / length.Seconds() / 1e6
+	}
+}
+
+// Two Dantes, the one here under mptcpize asking one on a server likewise: one connection of a
+// client that knows nothing of it, to a server that knows nothing of it, over both lines.
+func TestDantedPairBonds(t *testing.T) {
+	needMPTCP(t)
+	labtest.Measured(t)
+	labtest.NeedRoot(t, "danted", "mptcpize")
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), "mptcp: true\n")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	b.kernel("tc qdisc add dev eth1 root tbf rate 50mbit burst 64kb latency 30ms",
+		"tc qdisc add dev eth2 root tbf rate 25mbit burst 64kb latency 30ms")
+	shipped := func(name string) string {
+		text, err := os.ReadFile("../../configs/examples/" + name)
+		b.ok(err)
+		path := filepath.Join(b.dir, name)
+		here := strings.NewReplacer("203.0.113.7", "198.18.9.9", "logoutput: syslog", "logoutput: stderr").Replace(string(text))
+		b.ok(os.WriteFile(path, []byte(here), 0o600))
+		return path
+	}
+	b.ok(b.world.Internet.Address("lo", netip.MustParsePrefix("198.18.9.9/32")))
+	b.in(b.world.Internet, "mptcpize", "run", "danted", "-f", shipped("danted-server.conf"), "-p", b.dir+"/server.pid", "-N", "1")
+	b.in(b.world.Host(), "mptcpize", "run", "danted", "-f", shipped("danted-pair.conf"), "-p", b.dir+"/here.pid", "-N", "1")
+	dialer, err := proxy.SOCKS5("tcp4", netip.AddrPortFrom(lab.LANHost.Addr(), 1080).String(), nil, &net.Dialer{Timeout: 3 * time.Second})
+	b.ok(err)
+	fromClient := func(network, address string) (conn net.Conn, err error) {
+		err = b.world.Client.Do(func() error {
+			conn, err = dialer.Dial(network, address)
+			return err
+		})
+		return conn, err
+	}
+	said := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("the pair said %s", said)
+		}
+	}()
+	b.until("the pair answers", 5*time.Second, func() bool {
+		conn, err := fromClient("tcp4", netip.AddrPortFrom(lab.Somewhere(7), lab.Port).String())
+		if err != nil {
+			said = err.Error()
+			return false
+		}
+		return conn.Close() == nil
+	})
+	sink := b.sinkOf()
+	together := sink(fromClient)
+	t.Logf("one connection of a client through the pair over 50 and 25 Mbit/s: %.1f Mbit/s", together)
+	if together < 55 {
+		t.Errorf("%.1f Mbit/s, want more than the faster line has", together)
 	}
 }
