@@ -24,15 +24,17 @@ import (
 	"uplinkd/uplink/api"
 )
 
-// in starts a server in an ISP's namespace. It ends with the test, or with stop.
+// in starts a server in an ISP's namespace. It ends with the test, or with stop, and with it
+// what it has started: a process of danted's lived on for a minute, and the test with it.
 func (b *bench) in(ns *lab.Namespace, name string, args ...string) (stop func()) {
 	b.Helper()
 	cmd := exec.Command(name, args...)
 	out := &syncBuffer{}
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr, cmd.WaitDelay = &syscall.SysProcAttr{Setpgid: true}, time.Second
 	b.ok(ns.Do(cmd.Start))
 	stop = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
 	})
 	b.Cleanup(func() {
