@@ -183,15 +183,16 @@ const (
 	TargetHTTP
 	TargetDNS
 	TargetExec
+	TargetSOCKS5
 )
 
 // A Target is what is probed.
 type Target struct {
 	Kind TargetKind
 	Text string     // as it stands in the file
-	IP   netip.Addr // of TargetIP, TargetTCP and TargetDNS
-	Port uint16     // of TargetTCP
-	Rest string     // of TargetHTTP the URL, of TargetDNS the name, of TargetExec the program
+	IP   netip.Addr // of TargetIP, TargetTCP, TargetDNS and TargetSOCKS5
+	Port uint16     // of TargetTCP and TargetSOCKS5
+	Rest string     // of HTTP the URL, of DNS the name, of Exec the program, of SOCKS5 the server
 }
 
 // String returns the target as it stands in the file.

@@ -1,13 +1,9 @@
 package configs
 
 import (
-	"net/netip"
-	"net/url"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -170,59 +166,6 @@ func (p *parser) readTargets(v value, to *Probe) {
 	}
 	to.Targets = targets
 }
-
-const targetForms = "gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name or exec:/path"
-
-// target reads one target.
-func (p *parser) target(v value, s string) (Target, bool) {
-	if s == Gateway.Text {
-		return Gateway, true
-	}
-	kind, rest, _ := strings.Cut(s, ":")
-	t := Target{Text: s}
-	switch kind {
-	case "tcp":
-		t.Kind = TargetTCP
-		to, err := netip.ParseAddrPort(strings.TrimPrefix(rest, "//"))
-		if err != nil || to.Port() == 0 {
-			p.fail(v, "%q: must be tcp://IP:port", s)
-			return t, false
-		}
-		t.IP, t.Port = to.Addr(), to.Port()
-		return t, p.usable(v, t.IP)
-	case "http", "https":
-		t.Kind, t.Rest = TargetHTTP, s
-		if u, err := url.Parse(s); err != nil || u.Hostname() == "" || u.User != nil {
-			p.fail(v, "%q: must be http://host/path or https://host/path", s)
-			return t, false
-		}
-		return t, true
-	case "dns":
-		server, name, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
-		t.Kind, t.Rest = TargetDNS, name
-		if !hostName.MatchString(name) {
-			p.fail(v, "%q: must be dns://IP/name", s)
-			return t, false
-		}
-		var ok bool
-		t.IP, ok = p.address(v, server, "dns://IP/name")
-		return t, ok
-	case "exec":
-		t.Kind, t.Rest = TargetExec, rest
-		if !filepath.IsAbs(rest) || filepath.Clean(rest) != rest || len(rest) > pathMost {
-			p.fail(v, "%q: must be exec: and the absolute path of a program", s)
-			return t, false
-		}
-		return t, true
-	}
-	t.Kind = TargetIP
-	var ok bool
-	t.IP, ok = p.address(v, s, targetForms)
-	t.Text = t.IP.String()
-	return t, ok
-}
-
-var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?$`)
 
 // checkProbe looks at what a probe's keys are together. at has the places of
 // those that were given here; what was inherited has been looked at before.

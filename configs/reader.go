@@ -26,6 +26,7 @@ type reader struct {
 	file     string
 	uplink   string // the uplink being read, for problems
 	problems Problems
+	loopback bool // addresses of this host itself will do
 }
 
 func (r *reader) fail(at value, format string, args ...any) {
@@ -257,6 +258,8 @@ func (r *reader) usable(v value, addr netip.Addr) bool {
 	switch {
 	case !addr.Is4():
 		r.fail(v, "%s: this version routes IPv4 only: give an IPv4 address", addr)
+	case addr.IsLoopback() && r.loopback:
+		return true
 	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLoopback(), addr.As4() == [4]byte{255, 255, 255, 255}:
 		r.fail(v, "%s: must be an address that one host can have", addr)
 	default:

@@ -119,6 +119,8 @@ func (c *checks) check(ctx context.Context, t *Target) Answer {
 		err = wire.serves(ctx, t)
 	case DNS:
 		err = wire.resolves(ctx, t.IP, t.Query)
+	case SOCKS5:
+		err = wire.connects(ctx, t)
 	case Exec:
 		err = execute(ctx, &c.spec, t.Program)
 	}
@@ -189,7 +191,9 @@ func (w *wire) bind(_, _ string, c syscall.RawConn) error {
 		// The port is chosen when it connects: of the host's many connections none to the same
 		// place can be in the way (ip(7)).
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-		err = sock.Bind(int(fd), w.spec.Index, w.spec.Mark)
+		if !w.spec.Unbound {
+			err = sock.Bind(int(fd), w.spec.Index, w.spec.Mark)
+		}
 	})
 	return errors.Join(bound, err)
 }
@@ -208,9 +212,11 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 		address = net.JoinHostPort(ips[0].Unmap().String(), port)
 	}
 	dialer := net.Dialer{Control: w.bind, KeepAlive: -1}
-	if network[:3] == "tcp" {
+	switch {
+	case w.spec.Unbound:
+	case network[:3] == "tcp":
 		dialer.LocalAddr = &net.TCPAddr{IP: w.spec.Source.AsSlice()}
-	} else {
+	default:
 		dialer.LocalAddr = &net.UDPAddr{IP: w.spec.Source.AsSlice()}
 	}
 	conn, err := dialer.DialContext(ctx, network, address)

@@ -96,8 +96,10 @@ func (c *icmpConn) prepare(fd int, spec Spec) error {
 	if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, filter); err != nil {
 		return fmt.Errorf("attach the filter: %w", err)
 	}
-	if err = sock.Bind(fd, spec.Index, spec.Mark); err != nil {
-		return err
+	if !spec.Unbound {
+		if err = sock.Bind(fd, spec.Index, spec.Mark); err != nil {
+			return err
+		}
 	}
 	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
 		return fmt.Errorf("socket option SO_TIMESTAMPNS: %w", err)
@@ -105,6 +107,9 @@ func (c *icmpConn) prepare(fd int, spec Spec) error {
 	// What routers say of our probes is queued for us (ip(7), IP_RECVERR).
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1); err != nil {
 		return fmt.Errorf("socket option IP_RECVERR: %w", err)
+	}
+	if spec.Unbound {
+		return nil
 	}
 	return unix.Bind(fd, &unix.SockaddrInet4{Addr: spec.Source.As4()})
 }

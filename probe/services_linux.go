@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/net/proxy"
 
 	"uplinkd/internal/run"
 )
@@ -26,6 +27,32 @@ func (w *wire) accepts(ctx context.Context, to netip.AddrPort) error {
 		return err
 	}
 	return conn.Close()
+}
+
+// connects has a SOCKS server make a connection.
+func (w *wire) connects(ctx context.Context, t *Target) error {
+	dialer, err := proxy.SOCKS5("tcp4", t.Proxy, nil, dialerOf(w.dial))
+	if err != nil {
+		return err
+	}
+	conn, err := dialer.(proxy.ContextDialer).DialContext(ctx, "tcp4", netip.AddrPortFrom(t.IP, t.Port).String())
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// A dialerOf is a way to dial in the form that the SOCKS client takes.
+type dialerOf func(ctx context.Context, network, address string) (net.Conn, error)
+
+// DialContext implements proxy.ContextDialer.
+func (d dialerOf) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return d(ctx, network, address)
+}
+
+// Dial implements proxy.Dialer.
+func (d dialerOf) Dial(network, address string) (net.Conn, error) {
+	return d(context.Background(), network, address)
 }
 
 // bodyMost is how much of an answer is looked at for the text it must have.

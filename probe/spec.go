@@ -11,25 +11,28 @@ type Kind uint8
 
 // The kinds.
 const (
-	ICMP Kind = iota // echo request (RFC 792)
-	TCP              // a connection is accepted
-	HTTP             // a request is answered as expected
-	DNS              // a name is resolved by that server
-	Exec             // a program ends with status 0
+	ICMP   Kind = iota // echo request (RFC 792)
+	TCP                // a connection is accepted
+	HTTP               // a request is answered as expected
+	DNS                // a name is resolved by that server
+	Exec               // a program ends with status 0
+	SOCKS5             // a connection is made by a SOCKS server (RFC 1928)
 )
 
 // A Target is what is probed. It is a value that can be compared.
 type Target struct {
 	Kind Kind
 	Name string     // as the user wrote it
-	IP   netip.Addr // of ICMP, TCP and DNS
-	Port uint16     // of TCP
+	IP   netip.Addr // of ICMP, TCP, DNS and SOCKS5
+	Port uint16     // of TCP and SOCKS5
 
 	URL    string // of HTTP
 	Status int    // of HTTP: the one wanted; 0: any from 200 to 299
 	Body   string // of HTTP: must stand in the answer; "": any
 
 	Query string // of DNS: the name
+
+	Proxy string // of SOCKS5: the server, host:port
 
 	Program string        // of Exec: its path
 	Limit   time.Duration // of Exec: how long it may take
@@ -46,7 +49,7 @@ func (t *Target) most() int {
 		return inFlight
 	case Exec:
 		return 1
-	case TCP, HTTP, DNS:
+	case TCP, HTTP, DNS, SOCKS5:
 	}
 	return checksMost
 }
@@ -78,6 +81,10 @@ type Spec struct {
 	// Hurry has a bit for each target that others want to know about: it is
 	// probed at the pace of confirm.
 	Hurry uint64
+
+	// Unbound has the probes go by whatever way this host takes: Index, Source and Mark do
+	// not matter. Of uplinks it is never set.
+	Unbound bool
 
 	// Void has a bit for each target that is silent for everybody: what it loses
 	// then says nothing of the link, and is forgotten.

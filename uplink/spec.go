@@ -24,7 +24,7 @@ func (s *subject) is(u *Uplink, gateway netip.Addr) bool {
 		return false
 	}
 	for i, t := range c.Targets {
-		if s.targets[i] != probeTarget(t, c, gateway) {
+		if s.targets[i] != ProbeTarget(t, c, gateway) {
 			return false
 		}
 	}
@@ -47,7 +47,7 @@ func (s *State) decideSeries(u *Uplink, p *Path, now time.Time) {
 	c := &u.Config.Probe
 	p.Series, p.SeriesStart, p.subject = s.series, now, subject{index: u.Device.Link.Index}
 	for _, t := range c.Targets {
-		p.subject.targets = append(p.subject.targets, probeTarget(t, c, hop.Gateway))
+		p.subject.targets = append(p.subject.targets, ProbeTarget(t, c, hop.Gateway))
 	}
 }
 
@@ -58,8 +58,8 @@ func (u *Uplink) probeable(p *Path) (routes.NextHop, bool) {
 	return hop, ok && !u.Disabled() && link.Up && link.Carrier && len(u.Addresses(p)) > 0
 }
 
-// probeTarget turns a target of the configuration into one of the probes.
-func probeTarget(t configs.Target, c *configs.Probe, gateway netip.Addr) probe.Target {
+// ProbeTarget turns a target of the configuration into one of the probes.
+func ProbeTarget(t configs.Target, c *configs.Probe, gateway netip.Addr) probe.Target {
 	to := probe.Target{Name: t.Text, IP: t.IP}
 	switch t.Kind {
 	case configs.TargetGateway:
@@ -71,6 +71,8 @@ func probeTarget(t configs.Target, c *configs.Probe, gateway netip.Addr) probe.T
 		to.Kind, to.URL, to.Status, to.Body = probe.HTTP, t.Rest, c.Expect.Status, c.Expect.Body
 	case configs.TargetDNS:
 		to.Kind, to.Query = probe.DNS, t.Rest
+	case configs.TargetSOCKS5:
+		to.Kind, to.Port, to.Proxy = probe.SOCKS5, t.Port, t.Rest
 	case configs.TargetExec:
 		to.Kind, to.Program, to.Limit = probe.Exec, t.Rest, c.ExecTimeout
 	}

@@ -9,8 +9,6 @@ import (
 
 	"github.com/go-ping/ping" //nolint:staticcheck // archived, and the user named it: docs/architecture.md
 	"github.com/spf13/cobra"
-
-	"uplinkd/uplink/api"
 )
 
 func pingCommand(c *common) *cobra.Command {
@@ -52,17 +50,9 @@ func (c *common) pingEnds(ctx context.Context, args []string) (source, target ne
 	if err != nil {
 		return source, target, err
 	}
-	var u *api.Uplink
-	for i := range s.Uplinks {
-		if s.Uplinks[i].Name == args[0] {
-			u = &s.Uplinks[i]
-		}
-	}
-	if u == nil {
-		return source, target, fmt.Errorf("no uplink %q: see uplinkd status", args[0])
-	}
-	if len(u.Addresses) == 0 {
-		return source, target, fmt.Errorf("uplink %s has no address to ping from: %s", u.Name, u.Reason)
+	u, err := uplinkNamed(&s, args[0])
+	if err != nil {
+		return source, target, err
 	}
 	target = u.Gateway
 	if len(args) == 2 {

@@ -14,10 +14,13 @@ import (
 const bindToIfindex = 62
 
 // Bind makes a socket leave and hear by one interface only, and gives what it
-// sends a mark (socket(7), SO_MARK). The mark needs CAP_NET_ADMIN.
+// sends a mark (socket(7), SO_MARK). The mark needs CAP_NET_ADMIN; 0 is none.
 func Bind(fd, index int, mark uint32) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, bindToIfindex, index); err != nil {
 		return fmt.Errorf("bind to interface %d: %w", index, err)
+	}
+	if mark == 0 {
+		return nil
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
 		return fmt.Errorf("set the mark %#x: %w", mark, err)
