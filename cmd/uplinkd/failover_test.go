@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -340,5 +342,30 @@ func TestTwins(t *testing.T) {
 		}
 		b.ok(isp.Silence(false))
 		b.untilStates(5*time.Second, "up", "up")
+	}
+}
+
+// TCP connections of this host to one server: from Linux 6.16 on the kernel looks at their
+// ports when it chooses a way, before that they all take one. docs/reliability.md and README
+// say so.
+func TestConnectionsToOneServer(t *testing.T) {
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), "")
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	byISP := map[int]int{}
+	for range 60 {
+		isp, err := b.world.Dial(4711, time.Second)
+		b.ok(err)
+		byISP[isp.Number]++
+	}
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	b.ok(err)
+	major, minor := 0, 0
+	_, err = fmt.Sscanf(string(release), "%d.%d", &major, &minor)
+	b.ok(err)
+	t.Logf("Linux %d.%d: %v", major, minor, byISP)
+	if spread := major > 6 || major == 6 && minor >= 16; spread != (len(byISP) == 2) {
+		t.Errorf("60 connections by ISP on Linux %d.%d: %v", major, minor, byISP)
 	}
 }

@@ -84,7 +84,9 @@ func TestSuspend(t *testing.T) {
 		t.Fatalf("it slept for %v: the test tests nothing", slept)
 	}
 	woke := time.Now()
-	b.until("it has noticed", 5*time.Second, func() bool { return strings.Contains(b.log.String(), "suspended") })
+	b.until("it has noticed, and given the leases up", 5*time.Second, func() bool {
+		return strings.Contains(b.log.String(), "suspended") && strings.Count(b.log.String(), "from=up to=down") == 2
+	})
 	b.untilStates(20*time.Second, "up", "up")
 	t.Logf("asleep for %v; both up %v after waking", slept.Round(time.Second), time.Since(woke).Round(time.Millisecond))
 	if failed := b.failing(20); failed > 0 {
