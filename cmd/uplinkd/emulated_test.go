@@ -2,5 +2,5 @@
 
 package main
 
-// patience is how much longer than elsewhere a condition is waited for.
+// patience is how much longer than elsewhere the main path may take.
 const patience = 5

@@ -48,7 +48,7 @@ func EndSockets(ctx context.Context, addresses []netip.Prefix) (int, error) {
 func connectionsOf(ctx context.Context, k kind, wanted map[netip.Addr]netip.Prefix) ([]socket, error) {
 	var found []socket
 	listening := map[uint16]bool{}
-	err := list(ctx, k, allStates, 0, func(s socket, _ []byte) {
+	err := list(ctx, k, allStates&^(1<<stateTimeWait), 0, func(s socket, _ []byte) {
 		switch {
 		case k.protocol == unix.IPPROTO_TCP && s.state == stateListen:
 			listening[s.port()] = true
@@ -83,7 +83,7 @@ func destroy(fd int, k kind, victims []socket) (int, error) {
 		if err := unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 			return ended, fmt.Errorf("end sockets: %w", err)
 		}
-		failed, err := failures(fd)
+		failed, err := failures(fd, batch)
 		ended += len(batch) - failed
 		if err != nil {
 			return ended, err
@@ -95,9 +95,10 @@ func destroy(fd int, k kind, victims []socket) (int, error) {
 // answerSize is more than all answers to one batch.
 const answerSize = 64 << 10
 
-// failures reads the answers there are, and returns how many orders failed. An
-// error says that all will.
-func failures(fd int) (failed int, err error) {
+// failures reads the answers there are, and returns how many orders failed. An error says
+// that all will. What is left of a closed connection (TIME_WAIT, and FIN_WAIT2 after a while)
+// Linux 5.10 refuses to end, and that says nothing of the others: found by make test-kernels.
+func failures(fd int, batch []socket) (failed int, err error) {
 	b := make([]byte, answerSize)
 	for {
 		n, _, err := unix.Recvfrom(fd, b, unix.MSG_DONTWAIT)
@@ -112,11 +113,12 @@ func failures(fd int) (failed int, err error) {
 				continue
 			}
 			failed++
-			switch unix.Errno(-int32(native.Uint32(m.Body))) {
-			case unix.EOPNOTSUPP:
+			whole := int(m.Sequence) < len(batch) && batch[m.Sequence].state == stateEstablished
+			switch errno := unix.Errno(-int32(native.Uint32(m.Body))); {
+			case errno == unix.EOPNOTSUPP && whole:
 				return failed, errors.New("the kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY): " +
 					"connections over a dead uplink wait for their own timeouts")
-			case unix.EPERM:
+			case errno == unix.EPERM:
 				return failed, errors.New("end sockets: uplinkd needs to be root or to have CAP_NET_ADMIN")
 			default: // it has ended by itself
 			}

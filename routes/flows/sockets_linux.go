@@ -21,6 +21,7 @@ const (
 	stateEstablished = 1
 	stateListen      = 10
 	allStates        = 1<<12 - 1
+	stateTimeWait    = 6
 	inUse            = 1<<stateEstablished | 1<<2 | 1<<8 // and SYN_SENT, CLOSE_WAIT (net/tcp_states.h)
 )
 
