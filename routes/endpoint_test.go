@@ -12,8 +12,15 @@ import (
 	"uplinkd/routes/routestest"
 )
 
+// endpointAt is one of ours.
 func endpointAt(id uint8, last byte) routes.Endpoint {
-	return routes.Endpoint{ID: id, Address: netip.AddrFrom4([4]byte{192, 0, 2, last}), Interface: "eth1"}
+	return routes.Endpoint{ID: id, Address: netip.AddrFrom4([4]byte{192, 0, 2, last}), Interface: "eth1", Protocol: owner.Protocol}
+}
+
+func foreignAt(id uint8, last byte) routes.Endpoint {
+	e := endpointAt(id, last)
+	e.Protocol = 0
+	return e
 }
 
 func TestEndpointPlan(t *testing.T) {
@@ -36,9 +43,15 @@ func TestEndpointPlan(t *testing.T) {
 			[]routes.Endpoint{endpointAt(0, 2)},
 			"ip mptcp endpoint add 192.0.2.2 dev eth1 id 202 subflow\nip mptcp endpoint delete id 201",
 		},
-		"no longer wanted":       {[]routes.Endpoint{endpointAt(201, 1)}, nil, "ip mptcp endpoint delete id 201"},
-		"a foreign one":          {[]routes.Endpoint{endpointAt(7, 1)}, nil, ""},
-		"a foreign one serves":   {[]routes.Endpoint{endpointAt(7, 1)}, []routes.Endpoint{endpointAt(0, 1)}, ""},
+		"no longer wanted":     {[]routes.Endpoint{endpointAt(201, 1)}, nil, "ip mptcp endpoint delete id 201"},
+		"a foreign one":        {[]routes.Endpoint{foreignAt(7, 1)}, nil, ""},
+		"a foreign one serves": {[]routes.Endpoint{foreignAt(7, 1)}, []routes.Endpoint{endpointAt(0, 1)}, ""},
+		// The kernel gives what others add without a number the next one after ours.
+		"a foreign one with a number next to ours": {
+			[]routes.Endpoint{endpointAt(201, 1), foreignAt(202, 9)},
+			[]routes.Endpoint{endpointAt(0, 1), endpointAt(0, 2)},
+			"ip mptcp endpoint add 192.0.2.2 dev eth1 id 203 subflow",
+		},
 		"all numbers are stale":  {full, []routes.Endpoint{endpointAt(0, 1)}, "ip mptcp endpoint add 192.0.2.1 dev eth1 id 201 subflow\n" + deleted(202, 208)},
 		"more than there may be": {full, append(slices.Clone(full), endpointAt(0, 1)), ""},
 	} {
@@ -75,6 +88,9 @@ func TestEndpointsAtRandom(t *testing.T) {
 				id := uint8(200 + random.IntN(10))
 				if !slices.ContainsFunc(s.Endpoints, func(e routes.Endpoint) bool { return e.ID == id }) {
 					e := endpointAt(id, byte(n))
+					if random.IntN(2) == 0 {
+						e = foreignAt(id, byte(n))
+					}
 					e.Backup = random.IntN(2) == 0
 					s.Endpoints = append(s.Endpoints, e)
 				}

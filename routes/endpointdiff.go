@@ -1,10 +1,16 @@
 package routes
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // endpointPuts makes the wanted endpoints be there. One that somebody else has put there for
 // the same address serves as well, and stays theirs.
 func (d *differ) endpointPuts() (ops []Op) {
+	if !d.have.MPTCP {
+		return nil
+	}
 	taken := map[uint8]bool{}
 	for _, h := range d.have.Endpoints {
 		taken[h.ID] = true
@@ -16,6 +22,7 @@ func (d *differ) endpointPuts() (ops []Op) {
 		i := slices.IndexFunc(d.have.Endpoints, func(h Endpoint) bool { return h.Address == w.Address })
 		switch {
 		case i >= 0 && !d.want.Owner.OwnsEndpoint(d.have.Endpoints[i]):
+			d.endpointConflict(w, d.have.Endpoints[i])
 			continue
 		case i >= 0:
 			w.ID = d.have.Endpoints[i].ID
@@ -33,7 +40,26 @@ func (d *differ) endpointPuts() (ops []Op) {
 	return ops
 }
 
-// freeEndpoint returns a number of ours that is free, or else one of an endpoint that is to
+// endpointConflict notes a foreign endpoint that does not serve.
+func (d *differ) endpointConflict(w, foreign Endpoint) {
+	if foreign.NoSubflow || foreign.Backup && !w.Backup {
+		d.conflicts = append(d.conflicts, Conflict{
+			Want: "mptcp endpoint " + w.String(), Have: "mptcp endpoint " + foreign.describe(),
+			Remedy: fmt.Sprintf("remove it where it is configured, or by hand: ip mptcp endpoint delete id %d",
+				foreign.ID),
+		})
+	}
+}
+
+// describe is String for an endpoint of others, which may be of another kind.
+func (e Endpoint) describe() string {
+	if e.NoSubflow {
+		return fmt.Sprintf("%s id %d, without subflow", e.Address, e.ID)
+	}
+	return fmt.Sprintf("%s id %d %s", e.Address, e.ID, e.flags())
+}
+
+// freeEndpoint returns a number that is free, or else that of an endpoint of ours that is to
 // go; 0: there is none.
 func (d *differ) freeEndpoint(taken map[uint8]bool) uint8 {
 	first := d.want.Owner.firstEndpoint()

@@ -81,7 +81,7 @@ func (o AddRule) effect() string        { return o.Rule.String() }
 func (o DeleteRule) effect() string     { return "" }
 func (o PutFirewall) effect() string    { return o.Firewall.Version() }
 func (o DeleteFirewall) effect() string { return "" }
-func (o PutEndpoint) effect() string    { return o.Endpoint.flags() }
+func (o PutEndpoint) effect() string    { return o.Endpoint.flags() + " dev " + o.Endpoint.Interface }
 func (o DeleteEndpoint) effect() string { return "" }
 
 func (o PutFirewall) String() string    { return "nft '" + o.Firewall.String() + "'" }

@@ -90,7 +90,8 @@ type State struct {
 	Rules     []Rule         // all but the kernel's own three
 	MainRule  bool           // somebody's rule leads all packets to main, as the kernel's own does (32766)
 	Firewall  string         // Version of our nft table; "": there is none; "?": one that says nothing
-	Endpoints []Endpoint     // of MPTCP, foreign ones too; none where nobody has asked for any
+	Endpoints []Endpoint     // of MPTCP, foreign ones too
+	MPTCP     bool           // they have been read: otherwise nothing is known of them
 	Settings  []Setting      // current values of those asked for and of those saved
 	Saved     []Saved        // settings changed by us or by the process before us
 	SeenUp    []string       // links that were up before, with us or the process before us to look after them

@@ -26,13 +26,23 @@ func (d *desired) endpoints() {
 			p := &u.Paths[f]
 			backup, serves := p.servesMPTCP()
 			for _, a := range u.Addresses(p) {
-				if serves && slices.Contains(p.Assigned, a) && len(d.set.Endpoints) < routes.Endpoints {
-					d.set.Endpoints = append(d.set.Endpoints, routes.Endpoint{
+				if serves && slices.Contains(p.Assigned, a) {
+					d.endpoint(routes.Endpoint{
 						Address: a.Addr(), Interface: u.Config.Interface, Backup: backup,
+						Protocol: d.set.Owner.Protocol,
 					})
 				}
 			}
 		}
+	}
+}
+
+// endpoint adds one. The kernel takes one an address: of two uplinks with the same, behind
+// carrier-grade NAT, the first has it.
+func (d *desired) endpoint(e routes.Endpoint) {
+	same := func(other routes.Endpoint) bool { return other.Address == e.Address }
+	if len(d.set.Endpoints) < routes.Endpoints && !slices.ContainsFunc(d.set.Endpoints, same) {
+		d.set.Endpoints = append(d.set.Endpoints, e)
 	}
 }
 

@@ -61,7 +61,7 @@ func FuzzEndpoint(f *testing.F) {
 	f.Add(nlmsg.AppendAttr(attrs, mptcpAddrIndex, native.AppendUint32(nil, 2)))
 	f.Add(nlmsg.AppendAttr(nlmsg.AppendAttr(nil, mptcpAddrID, []byte{1}), mptcpAddr6, make([]byte, 16)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		e, ok := parseEndpoint(b, map[int]string{2: "eth1"})
+		e, _, ok := parseEndpoint(b, map[int]string{2: "eth1"})
 		if ok != e.Address.IsValid() {
 			t.Errorf("%+v, read: %v", e, ok)
 		}

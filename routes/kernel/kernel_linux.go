@@ -38,9 +38,9 @@ type Kernel struct {
 	surveyor *surveyor
 	witness  *witness
 
-	mptcp       mptcp
-	noEndpoints bool            // when they were last read none was ours
-	beside      map[uint32]bool // tables that routes of ours may be in, beside those in scope
+	mptcp  mptcp
+	log    *slog.Logger
+	beside map[uint32]bool // tables that routes of ours may be in, beside those in scope
 }
 
 var _ routes.Kernel = (*Kernel)(nil)
@@ -63,6 +63,7 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		handle:  handle,
 		rules:   map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}},
 		restore: newRestoreFile(stateDir, log),
+		log:     log,
 		tags:    keepsAddressTags(),
 
 		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), beside: map[uint32]bool{},

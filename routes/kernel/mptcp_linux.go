@@ -37,8 +37,9 @@ const (
 	mptcpAddrFlags  = 6
 	mptcpAddrIndex  = 7
 
-	mptcpSubflow = 1 << 1 // MPTCP_PM_ADDR_FLAG_*
-	mptcpBackup  = 1 << 2
+	mptcpSubflow  = 1 << 1 // MPTCP_PM_ADDR_FLAG_*
+	mptcpBackup   = 1 << 2
+	mptcpImplicit = 1 << 4 // the kernel's own, of an address that a connection uses
 )
 
 var errNoMPTCP = errors.New("this kernel has no MPTCP path manager (CONFIG_MPTCP, Linux 5.6; sysctl net.mptcp.enabled)")
@@ -48,6 +49,9 @@ type mptcp struct {
 	conn   *nlmsg.Conn
 	family uint16 // 0: not yet known
 	absent bool   // this kernel has none
+	told   string // why they could not be read, as it was told
+
+	implicit []routes.Endpoint // the kernel's own, as they were last read
 }
 
 func (m *mptcp) close() {
@@ -95,12 +99,17 @@ func (m *mptcp) ask(ctx context.Context, command uint8, flags uint16, attrs []by
 	return err
 }
 
-// endpoints returns all endpoints.
+// endpoints returns all endpoints but the kernel's own.
 func (m *mptcp) endpoints(ctx context.Context, names map[int]string) ([]routes.Endpoint, error) {
 	return retried(func() ([]routes.Endpoint, error) {
 		var list []routes.Endpoint
+		m.implicit = nil
 		err := m.ask(ctx, mptcpGetAddress, unix.NLM_F_DUMP, nil, func(attrs []byte) {
-			if e, ok := parseEndpoint(nlmsg.Attr(attrs, mptcpAttrAddress), names); ok {
+			e, implicit, ok := parseEndpoint(nlmsg.Attr(attrs, mptcpAttrAddress), names)
+			switch {
+			case ok && implicit:
+				m.implicit = append(m.implicit, e)
+			case ok:
 				list = append(list, e)
 			}
 		})
@@ -109,17 +118,17 @@ func (m *mptcp) endpoints(ctx context.Context, names map[int]string) ([]routes.E
 	})
 }
 
-// parseEndpoint reads one endpoint.
-func parseEndpoint(b []byte, names map[int]string) (e routes.Endpoint, ok bool) {
+// parseEndpoint reads one endpoint, and whether it is the kernel's own.
+func parseEndpoint(b []byte, names map[int]string) (e routes.Endpoint, implicit, ok bool) {
 	id, four, six := nlmsg.Attr(b, mptcpAddrID), nlmsg.Attr(b, mptcpAddr4), nlmsg.Attr(b, mptcpAddr6)
 	if len(id) != 1 {
-		return e, false
+		return e, false, false
 	}
 	if four == nil {
 		four = six
 	}
 	if e.Address, ok = netip.AddrFromSlice(four); !ok {
-		return e, false
+		return e, false, false
 	}
 	e.ID = id[0]
 	if n := nlmsg.Attr(b, mptcpAddrIndex); len(n) == 4 {
@@ -129,9 +138,10 @@ func parseEndpoint(b []byte, names map[int]string) (e routes.Endpoint, ok bool) 
 		}
 	}
 	if flags := nlmsg.Attr(b, mptcpAddrFlags); len(flags) == 4 {
-		e.Backup = native.Uint32(flags)&mptcpBackup != 0
+		set := native.Uint32(flags)
+		e.Backup, e.NoSubflow, implicit = set&mptcpBackup != 0, set&mptcpSubflow == 0, set&mptcpImplicit != 0
 	}
-	return e, true
+	return e, implicit, true
 }
 
 // mptcpAddress is the attribute that names an endpoint.
@@ -157,71 +167,114 @@ func (k *Kernel) mptcpAddress(e routes.Endpoint) ([]byte, error) {
 }
 
 // putEndpoint makes an endpoint so. One that only becomes backup, or no longer is it, keeps
-// its subflows.
+// its subflows. A number that somebody else has taken meanwhile is left alone.
 func (k *Kernel) putEndpoint(ctx context.Context, e routes.Endpoint) error {
 	attrs, err := k.mptcpAddress(e)
 	if err != nil {
 		return err
 	}
-	have, err := k.mptcp.endpoints(ctx, k.linkNames())
+	have, err := k.endpoints(ctx, k.linkNames())
 	if err != nil {
 		return err
 	}
 	if i := slices.IndexFunc(have, func(h routes.Endpoint) bool { return h.ID == e.ID }); i >= 0 {
 		now := have[i]
-		if now == e {
+		switch {
+		case now == e:
 			return nil
+		case now.Protocol != e.Protocol:
+			return fmt.Errorf("another program has put endpoint %d there", e.ID)
 		}
 		if now.Backup = e.Backup; now == e {
-			err := k.mptcp.ask(ctx, mptcpSetFlags, unix.NLM_F_ACK, attrs, nil)
+			err = k.mptcp.ask(ctx, mptcpSetFlags, unix.NLM_F_ACK, attrs, nil)
 			if !errors.Is(err, unix.EOPNOTSUPP) { // before Linux 5.12
 				return err
 			}
 		}
-		if err := k.deleteEndpoint(ctx, have[i]); err != nil {
+		if err = k.deleteEndpoint(ctx, have[i]); err != nil {
 			return err
 		}
 	}
-	return k.mptcp.ask(ctx, mptcpAddAddress, unix.NLM_F_ACK, attrs, nil)
-}
-
-func (k *Kernel) deleteEndpoint(ctx context.Context, e routes.Endpoint) error {
-	id := nlmsg.AppendAttr(nil, mptcpAddrID, []byte{e.ID})
-	attrs := nlmsg.AppendAttr(nil, mptcpAttrAddress|unix.NLA_F_NESTED, id)
-	err := k.mptcp.ask(ctx, mptcpDelAddress, unix.NLM_F_ACK, attrs, nil)
-	if !errors.Is(err, unix.EINVAL) {
-		return err
+	// First on disk, then in the kernel: the record is all that says whose it is.
+	k.restore.addEndpoint(e)
+	err = k.mptcp.ask(ctx, mptcpAddAddress, unix.NLM_F_ACK, attrs, nil)
+	if errors.Is(err, unix.EINVAL) && k.deleteImplicit(ctx, e.Address) {
+		err = k.mptcp.ask(ctx, mptcpAddAddress, unix.NLM_F_ACK, attrs, nil)
 	}
-	// Which is also what the kernel says of one that has gone.
-	have, listErr := k.mptcp.endpoints(ctx, nil)
-	if listErr == nil && !slices.ContainsFunc(have, func(h routes.Endpoint) bool { return h.ID == e.ID }) {
-		return nil
+	if err != nil {
+		k.restore.removeEndpoint(e)
 	}
 	return err
 }
 
-// readEndpoints adds the endpoints of MPTCP, if any are wanted, or were ours when they were
-// last read.
-func (k *Kernel) readEndpoints(
-	ctx context.Context, state *routes.State, scope routes.Scope, names map[int]string,
-) error {
-	k.settings.expectEndpoints(nil)
-	if !scope.MPTCP && k.noEndpoints {
-		return nil
+// deleteImplicit takes away the endpoint that the kernel itself has made of an address, when
+// a connection used it, and reports whether there was one. Beside it none can be put there.
+func (k *Kernel) deleteImplicit(ctx context.Context, address netip.Addr) bool {
+	found := false
+	for _, e := range k.mptcp.implicit {
+		if e.Address == address {
+			found = k.deleteNumber(ctx, e.ID) == nil
+		}
 	}
-	list, err := k.mptcp.endpoints(ctx, names)
-	if errors.Is(err, errNoMPTCP) {
-		err = nil // there are none, and what asks for one is refused
-	}
+	return found
+}
+
+// deleteEndpoint takes an endpoint of ours away; one of that number that is not ours by now
+// stays.
+func (k *Kernel) deleteEndpoint(ctx context.Context, e routes.Endpoint) error {
+	have, err := k.endpoints(ctx, nil)
 	if err != nil {
 		return err
 	}
-	state.Endpoints = list
-	k.noEndpoints = !slices.ContainsFunc(list, scope.Owner.OwnsEndpoint)
-	if scope.MPTCP {
-		k.settings.expectEndpoints(append([]routes.Endpoint{}, list...))
+	if slices.ContainsFunc(have, func(h routes.Endpoint) bool {
+		return h.ID == e.ID && h.Address == e.Address && h.Protocol == e.Protocol
+	}) {
+		if err := k.deleteNumber(ctx, e.ID); err != nil {
+			return err
+		}
 	}
+	k.restore.removeEndpoint(e)
 	return nil
+}
+
+func (k *Kernel) deleteNumber(ctx context.Context, id uint8) error {
+	attr := nlmsg.AppendAttr(nil, mptcpAddrID, []byte{id})
+	attr = nlmsg.AppendAttr(nil, mptcpAttrAddress|unix.NLA_F_NESTED, attr)
+	return k.mptcp.ask(ctx, mptcpDelAddress, unix.NLM_F_ACK, attr, nil)
+}
+
+// endpoints returns all endpoints, with whose they are.
+func (k *Kernel) endpoints(ctx context.Context, names map[int]string) ([]routes.Endpoint, error) {
+	list, err := k.mptcp.endpoints(ctx, names)
+	for i := range list {
+		list[i].Protocol = k.restore.whoseEndpoint(list[i].ID, list[i].Address)
+	}
+	return list, err
+}
+
+// readEndpoints adds the endpoints of MPTCP, if any are wanted, or were ours. Where they
+// cannot be read nothing is known of them, and all else goes on.
+func (k *Kernel) readEndpoints(ctx context.Context, state *routes.State, scope routes.Scope, names map[int]string) {
+	k.settings.expectEndpoints(nil)
+	if !scope.MPTCP && len(k.restore.load().Endpoints) == 0 {
+		return
+	}
+	list, err := k.endpoints(ctx, names)
+	switch {
+	case errors.Is(err, errNoMPTCP): // there are none, and what asks for one is refused
+		state.MPTCP = true
+	case err != nil:
+		if text := err.Error(); text != k.mptcp.told {
+			k.mptcp.told = text
+			k.log.Warn("the MPTCP endpoints cannot be read, and are left as they are", "err", err)
+		}
+	default:
+		state.Endpoints, state.MPTCP = list, true
+		k.mptcp.told = ""
+		if scope.MPTCP {
+			k.settings.expectEndpoints(append([]routes.Endpoint{}, list...))
+		}
+	}
 }
 
 // readSubflows returns how many further subflows a connection may have.

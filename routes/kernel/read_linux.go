@@ -50,9 +50,7 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 	if err := k.readFirewall(&state, scope.Owner); err != nil {
 		return routes.State{}, fmt.Errorf("read the nft table: %w", err)
 	}
-	if err := k.readEndpoints(ctx, &state, scope, names); err != nil {
-		return routes.State{}, fmt.Errorf("read MPTCP endpoints: %w", err)
-	}
+	k.readEndpoints(ctx, &state, scope, names)
 	return state, k.readSettings(ctx, &state, scope)
 }
 

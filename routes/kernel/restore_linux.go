@@ -42,6 +42,7 @@ type restoreRecord struct {
 	Sysctls   []savedSetting `json:"sysctls,omitempty"`
 	Raised    map[string]int `json:"raised,omitempty"` // link name to index
 	Addresses []ownAddress   `json:"addresses,omitempty"`
+	Endpoints []ownEndpoint  `json:"endpoints,omitempty"` // of MPTCP
 }
 
 type savedSetting struct {
@@ -53,6 +54,12 @@ type savedSetting struct {
 type ownAddress struct {
 	Index  int          `json:"index"`
 	Prefix netip.Prefix `json:"prefix"`
+}
+
+type ownEndpoint struct {
+	ID       uint8      `json:"id"`
+	Address  netip.Addr `json:"address"`
+	Protocol uint8      `json:"protocol"`
 }
 
 // restoreMost bounds what is read: no sane one comes near it.
@@ -293,4 +300,35 @@ func (l *restoreFile) removeAddress(index int, prefix netip.Prefix) {
 
 func (l *restoreFile) hasAddress(index int, prefix netip.Prefix) bool {
 	return slices.Contains(l.load().Addresses, ownAddress{Index: index, Prefix: prefix})
+}
+
+func (l *restoreFile) addEndpoint(e routes.Endpoint) {
+	l.change(func(p *restoreRecord) bool {
+		entry := ownEndpoint{e.ID, e.Address, e.Protocol}
+		if slices.Contains(p.Endpoints, entry) {
+			return false
+		}
+		p.Endpoints = append(p.Endpoints, entry)
+		return true
+	})
+}
+
+func (l *restoreFile) removeEndpoint(e routes.Endpoint) {
+	l.change(func(p *restoreRecord) bool {
+		before := len(p.Endpoints)
+		p.Endpoints = slices.DeleteFunc(p.Endpoints, func(o ownEndpoint) bool {
+			return o.ID == e.ID && o.Address == e.Address
+		})
+		return len(p.Endpoints) != before
+	})
+}
+
+// whoseEndpoint returns by whose tag an endpoint was put there; 0: not by us.
+func (l *restoreFile) whoseEndpoint(id uint8, address netip.Addr) uint8 {
+	for _, o := range l.load().Endpoints {
+		if o.ID == id && o.Address == address {
+			return o.Protocol
+		}
+	}
+	return 0
 }

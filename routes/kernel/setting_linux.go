@@ -74,7 +74,7 @@ func (w *settingsWatch) endpointsChanged(ctx context.Context) bool {
 	}
 	now, err := w.mptcp.endpoints(ctx, nil)
 	return changed || err == nil && !slices.EqualFunc(now, expected, func(a, b routes.Endpoint) bool {
-		return a.ID == b.ID && a.Address == b.Address && a.Backup == b.Backup
+		return a.ID == b.ID && a.Address == b.Address && a.Backup == b.Backup && a.NoSubflow == b.NoSubflow
 	})
 }
 

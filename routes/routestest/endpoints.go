@@ -26,8 +26,8 @@ func contractEndpoints(t *testing.T, w World) {
 		t.Skip("this kernel has no MPTCP")
 	}
 	foreign := ask()
-	mine := routes.Endpoint{ID: 203, Address: netip.MustParseAddr("192.0.2.5"), Interface: "up0"}
-	other := routes.Endpoint{ID: 205, Address: netip.MustParseAddr("198.51.100.7"), Interface: "down0"}
+	mine := routes.Endpoint{ID: 203, Address: netip.MustParseAddr("192.0.2.5"), Interface: "up0", Protocol: 201}
+	other := routes.Endpoint{ID: 205, Address: netip.MustParseAddr("198.51.100.7"), Interface: "down0", Protocol: 201}
 	do(t, w, routes.PutEndpoint{Endpoint: mine}, routes.PutEndpoint{Endpoint: other})
 	same(t, "added", append(slices.Clone(foreign), mine, other), ask())
 	mine.Backup = true
@@ -45,7 +45,8 @@ func contractEndpoints(t *testing.T, w World) {
 		t.Fatal(err)
 	}
 	want := routes.Set{
-		Owner: owner, Prune: true, Endpoints: []routes.Endpoint{{Address: mine.Address, Interface: "up0"}},
+		Owner: owner, Prune: true,
+		Endpoints: []routes.Endpoint{{Address: mine.Address, Interface: "up0", Protocol: owner.Protocol}},
 	}
 	do(t, w, routes.Diff(want, state).Ops...)
 	same(t, "only one is wanted", append(slices.Clone(foreign), mine), ask())

@@ -87,6 +87,7 @@ func (f *Fake) Read(_ context.Context, scope routes.Scope) (routes.State, error)
 		}
 	}
 	s := f.State()
+	s.MPTCP = true
 	asked := func(name string) bool { return slices.Contains(scope.Links, name) }
 	s.Addresses = slices.DeleteFunc(s.Addresses, func(a routes.Address) bool {
 		elsewhere := !asked(a.Interface) && !scope.Owner.OwnsAddress(a)

@@ -110,7 +110,7 @@ func uplinkStatus(u *uplink.Uplink, v view) api.Uplink {
 func endpointStatus(u *uplink.Uplink, v view) string {
 	for _, e := range v.applied.After().Endpoints {
 		switch {
-		case e.Interface != u.Config.Interface:
+		case e.Interface != u.Config.Interface || e.NoSubflow:
 		case e.Backup:
 			return "backup"
 		default:
