@@ -188,8 +188,8 @@ func (w *wire) close() {
 func (w *wire) bind(_, _ string, c syscall.RawConn) error {
 	var err error
 	bound := c.Control(func(fd uintptr) {
-		// The port is chosen when it connects: of the host's many connections none to the same
-		// place can be in the way (ip(7)).
+		// The port is chosen when it connects: of the host's many connections only those to the
+		// same place are then in the way, and ports that others have bound by themselves (ip(7)).
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 		if !w.spec.Unbound {
 			err = sock.Bind(int(fd), w.spec.Index, w.spec.Mark)
@@ -220,9 +220,7 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 		dialer.LocalAddr = &net.UDPAddr{IP: w.spec.Source.AsSlice()}
 	}
 	conn, err := dialer.DialContext(ctx, network, address)
-	if scarce(err) {
-		w.lacks.Store(true)
-	}
+	w.lacks.Store(scarce(err))
 	if deadline, ok := ctx.Deadline(); ok && err == nil {
 		_ = conn.SetDeadline(deadline) // whoever uses it, it ends with the check
 	}

@@ -62,10 +62,11 @@ func (t *target) dueInSilence(pace Pace, last time.Time, busy bool) time.Time {
 	if busy {
 		most = min(most, pace.Confirm)
 	}
-	if t.waiting() > 1 || t.doubted {
+	overdue := t.wait.first.Add(t.rtt.lateness(pace))
+	// One that was to be sent then, and could not be, is not tried again at once.
+	if t.waiting() > 1 || t.doubted || !overdue.After(last) {
 		return earliest(t.quick(pace, last), last.Add(most))
 	}
-	overdue := t.wait.first.Add(t.rtt.lateness(pace))
 	return earliest(overdue, earliest(t.steady(pace, last), last.Add(most)))
 }
 

@@ -173,6 +173,11 @@ func (c *icmpConn) Send(target int, seq uint16) error {
 	if err := c.raw.Write(c.sending); err != nil {
 		return err
 	}
+	// The socket's own buffer is full of what the interface does not send: that is the same as a
+	// full queue, and no lack of this host's.
+	if c.sendErr == unix.EAGAIN {
+		return unix.ENOBUFS
+	}
 	if c.sendErr != 0 {
 		return c.sendErr
 	}

@@ -112,8 +112,9 @@ func (r *rtt) lateness(p Pace) time.Duration {
 // we have listened into it.
 type wait struct {
 	heard    time.Time // when the last answer came; zero: none ever
-	answered uint16    // the latest probe that was answered, or could not be sent
+	answered uint16    // the latest probe that was answered
 	first    time.Time // when the first of those after it was sent; zero: none was
+	unsent   int       // how many of those could not be sent
 	wondered bool      // since the last answer somebody has said that what is sent gets none
 }
 
@@ -134,7 +135,7 @@ func (t *target) waiting() int {
 	if t.wait.first.IsZero() {
 		return 0
 	}
-	return min(int(t.next-t.wait.answered-1), inFlight-1)
+	return min(min(int(t.next-t.wait.answered-1), inFlight)-t.wait.unsent, inFlight-1)
 }
 
 // hear takes in that a probe was answered at a time. A silence that has ended so was
@@ -144,23 +145,54 @@ func (t *target) hear(seq uint16, at time.Time, p Pace) {
 	if t.learns(p) && !w.heard.IsZero() && !w.first.IsZero() && at.Sub(w.first) >= t.rtt.lateness(p) {
 		t.character.survive(at, at.Sub(t.silentSince(p)), p.DownWithinMax)
 	}
-	t.listenBehind(seq)
+	if t.next-seq < t.next-w.answered { // they wrap
+		w.answered = seq
+	}
+	t.listen()
 	if w.heard.Before(at) {
 		w.heard = at
 	}
 	w.wondered = false
 }
 
-// listenBehind lets the silence begin with the probe after one, unless it does so later.
-func (t *target) listenBehind(seq uint16) {
+// listen finds out when the silence after the last answer begins: with the first probe that
+// could be sent.
+func (t *target) listen() {
 	w := &t.wait
-	if t.next-seq < t.next-w.answered { // they wrap
-		w.answered = seq
+	w.first, w.unsent = time.Time{}, 0
+	for seq := t.waitingFrom(); seq != t.next; seq++ {
+		switch slot := seq % inFlight; {
+		case t.unsentAt[slot]:
+			w.unsent++
+		case w.first.IsZero():
+			w.first = t.sent[slot]
+		}
 	}
-	w.first = time.Time{}
-	if w.answered+1 != t.next {
-		w.first = t.sent[(w.answered+1)%inFlight]
+}
+
+// waitingFrom returns the first probe after the last one that was answered, of those that
+// are remembered.
+func (t *target) waitingFrom() uint16 {
+	if t.next-t.wait.answered-1 > inFlight {
+		return t.next - inFlight
 	}
+	return t.wait.answered + 1
+}
+
+// waitingAt returns when the n-th of the probes was sent that wait for an answer, from 1 on.
+func (t *target) waitingAt(n int) time.Time {
+	if t.wait.unsent == 0 {
+		return t.sent[(t.wait.answered+uint16(n))%inFlight]
+	}
+	for seq := t.waitingFrom(); seq != t.next; seq++ {
+		if t.unsentAt[seq%inFlight] {
+			continue
+		}
+		if n--; n == 0 {
+			return t.sent[seq%inFlight]
+		}
+	}
+	return never
 }
 
 // silentSince returns since when the link says nothing: since the last answer, or, where
@@ -185,13 +217,13 @@ func (t *target) doubtAt(p Pace) time.Time {
 	}
 	late := t.rtt.lateness(p)
 	at := t.wait.first.Add(t.rtt.smoothed + doubtMost)
-	misses := uint16(doubtMisses)
+	misses := doubtMisses
 	if t.wait.wondered { // what this host sends gets no answer either
 		late = max(t.rtt.smoothed+min(4*t.rtt.jitter, doubtMost), quickest/2)
 		misses--
 	}
-	if n >= int(misses) {
-		at = earliest(at, t.sent[(t.wait.answered+misses)%inFlight].Add(late))
+	if n >= misses {
+		at = earliest(at, t.waitingAt(misses).Add(late))
 	}
 	if quiet := t.wait.heard.Add(late); quiet.After(at) {
 		return quiet

@@ -7,19 +7,20 @@ import (
 	"sync"
 )
 
-// Once probes the first target of a Spec once and returns how long the answer took. It
+// Once probes the first target of a Spec once and returns its answer. With an error, Unsent of
+// the answer says that it could not even be asked. It
 // blocks until the answer comes or ctx ends.
 func Once(ctx context.Context, spec Spec) (Answer, error) {
 	conn, err := Open(spec)
 	if err != nil {
-		return Answer{}, err
+		return Answer{Unsent: true}, err
 	}
-	var close sync.Once
-	end := func() { close.Do(func() { _ = conn.Close() }) }
+	var once sync.Once
+	end := func() { once.Do(func() { _ = conn.Close() }) }
 	defer end() // waits where the other one is at it
 	defer context.AfterFunc(ctx, end)()
 	if err := conn.Send(0, 0); err != nil {
-		return Answer{}, err
+		return Answer{Unsent: scarce(err)}, err
 	}
 	for {
 		answer, err := conn.Receive()

@@ -183,14 +183,21 @@ func execute(ctx context.Context, spec *Spec, program string) error {
 	output, err := run.Program{
 		Args: []string{program}, OutputMost: outputMost,
 		Env: []string{
-			"UPLINK=" + spec.Uplink, "INTERFACE=" + spec.Interface, "ADDRESS=" + spec.Source.String(),
-			fmt.Sprintf("FWMARK=%#x", spec.Mark), "GATEWAY=" + addressText(spec.Gateway),
+			"UPLINK=" + spec.Uplink, "INTERFACE=" + spec.Interface, "ADDRESS=" + addressText(spec.Source),
+			"FWMARK=" + markText(spec.Mark), "GATEWAY=" + addressText(spec.Gateway),
 		},
 	}.Run(ctx)
 	if said := firstLine(output); err != nil && said != "" && !errors.Is(err, run.ErrTimeLimit) {
 		return fmt.Errorf("%w: %s", err, said)
 	}
 	return err
+}
+
+func markText(mark uint32) string {
+	if mark == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%#x", mark)
 }
 
 func addressText(a netip.Addr) string {

@@ -161,7 +161,7 @@ type Evidence struct {
 	Misses    int           // in a row
 	LastRTT   time.Duration // of the last answer, 0 when there never was one
 	Err       string        // why the last probe could not even be sent, "" when it could
-	Unsent    bool          // that is this host's own lack of something: nothing is known of the target by now
+	Unsent    bool          // that is this host's own lack of something: what was known of the target stands
 }
 
 // A TargetStatus is what is known of one target.

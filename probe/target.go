@@ -25,6 +25,7 @@ type target struct {
 	sent     [inFlight]time.Time
 	answered [inFlight]bool
 	further  [inFlight]bool // sent because another was overdue: a silence counts as lost once
+	unsentAt [inFlight]bool // it could not be sent, for this host's own lack
 
 	character Character
 	wait      wait
@@ -43,13 +44,17 @@ type target struct {
 func (t *target) begin(now time.Time, pace Pace) uint16 {
 	seq := t.next
 	slot := seq % inFlight
-	t.sent[slot], t.answered[slot] = now, false
+	forgotten := t.unsentAt[slot]
+	t.sent[slot], t.answered[slot], t.unsentAt[slot] = now, false, false
 	t.further[slot] = t.learns(pace) && !t.wait.first.IsZero()
 	if t.wait.first.IsZero() {
 		t.wait.first = now
 	}
 	t.next++
 	t.sends++
+	if forgotten {
+		t.listen()
+	}
 	t.wondered = false
 	return seq
 }
@@ -62,17 +67,17 @@ func (t *target) pending() (time.Time, bool) {
 // abandon forgets the probes under way: their answers could no longer be heard.
 func (t *target) abandon() {
 	t.oldest = t.next
-	t.wait.answered, t.wait.first = t.next-1, time.Time{}
+	t.wait.answered, t.wait.first, t.wait.unsent = t.next-1, time.Time{}, 0
 }
 
 // withdraw takes a probe back that this host could not send: it is neither answered nor
-// missed, and a silence begins anew behind it.
+// missed, and is no part of a silence. Those that were sent before and after it are.
 func (t *target) withdraw(seq uint16, why string) {
-	t.answered[seq%inFlight] = true
+	t.answered[seq%inFlight], t.unsentAt[seq%inFlight] = true, true
 	t.err, t.unsent = why, true
 	t.sends--
 	t.settle()
-	t.listenBehind(seq)
+	t.listen()
 }
 
 // settle moves oldest past what has been answered.

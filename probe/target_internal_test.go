@@ -63,6 +63,7 @@ func TestUnsentIsNoMiss(t *testing.T) {
 			now := time.Unix(1_700_000_000, 0)
 			// run goes on for a time; answer says what becomes of a probe at once.
 			run := func(length time.Duration, answer func(a *Answer) (comes bool), refused error) {
+				idle := 0
 				for end := now.Add(length); now.Before(end); {
 					var sent []uint16
 					next := m.Turn(now, func(_ int, seq uint16) error {
@@ -78,10 +79,14 @@ func TestUnsentIsNoMiss(t *testing.T) {
 						}
 					}
 					m.News(now)
-					if !next.After(now) {
+					// Once, because what was sent now makes a verdict due; not again and again.
+					if idle++; next.After(now) {
+						idle = 0
+					}
+					if idle > 1 {
 						t.Fatalf("it is to turn again at %v, at once", next)
 					}
-					now = next
+					now = laterOf(now, next)
 				}
 			}
 			want := func(when string, verdict Verdict, unsent bool) {
@@ -113,10 +118,25 @@ func TestUnsentIsNoMiss(t *testing.T) {
 			want("silent, then without descriptors", Down, true)
 			run(time.Second, answered, nil)
 			want("answered at last", Up, false)
+			// A dead link is found out though every other probe cannot be sent.
+			n := 0
+			run(20*time.Second, func(a *Answer) bool { n++; return n%2 == 0 && lacking(a) }, nil)
+			if e := m.told[0]; e.Verdict != Down {
+				t.Errorf("silent, and every other probe could not be sent: %+v, want down", e)
+			}
+			run(time.Second, answered, nil)
+			want("answered once more", Up, false)
 			run(10*time.Second, nil, unix.ENOBUFS)
 			want("a full queue, as that of a modem that hangs", Down, false)
 		})
 	}
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // Evidence of one kind never brings the opposite verdict: from any state, answers

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"uplinkd/dhcp"
@@ -92,8 +93,9 @@ func (e *Engine) letGo(work []uplink.Work) {
 func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 	ctx, stop := context.WithCancel(ctx)
 	w := &worker{path: at, stop: stop, done: make(chan struct{})}
+	lacks := false
 	w.prober = probe.New(e.deps.OpenProbe, func(c probe.Change) {
-		e.logUnsent(at.iface, c.Targets)
+		lacks = e.logUnsent(at.iface, c.Targets, lacks)
 		e.send(message{event: uplink.ProbeChanged{Interface: at.iface, Family: at.family, Change: c}, from: w})
 	})
 	reports := &reporter{}
@@ -122,15 +124,14 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 	return w
 }
 
-// logUnsent tells that this host lacks what it takes to ask: the verdict stands as it was.
-func (e *Engine) logUnsent(iface string, targets []probe.Evidence) {
-	for _, t := range targets {
-		if t.Unsent {
-			e.deps.Log.Warn("this host cannot probe, and the last verdict stands", "interface", iface, "err", t.Err,
-				"remedy", "see what uses up its descriptors, memory, processes or ports")
-			return
-		}
+// logUnsent tells, once, that this host lacks what it takes to ask, and reports whether it does.
+func (e *Engine) logUnsent(iface string, targets []probe.Evidence, told bool) bool {
+	i := slices.IndexFunc(targets, func(t probe.Evidence) bool { return t.Unsent })
+	if i >= 0 && !told {
+		e.deps.Log.Warn("this host cannot probe, and the last verdict stands", "interface", iface,
+			"err", targets[i].Err, "remedy", "see what uses up its descriptors, memory, processes or ports")
 	}
+	return i >= 0
 }
 
 // A reporter puts what the DHCP client says into the words of the core. One lease is
