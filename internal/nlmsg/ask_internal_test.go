@@ -29,7 +29,7 @@ func TestTake(t *testing.T) {
 	}
 	for _, test := range tests {
 		seen := 0
-		a := answer{each: func(Message) bool { seen++; return true }, wanted: true}
+		a := answer{sequence: 1, each: func(Message) bool { seen++; return true }, wanted: true}
 		a.take(test.b)
 		if a.complete != test.complete || !errors.Is(a.err, test.err) || seen != test.seen {
 			t.Errorf("%s: complete %v, error %v, %d messages", test.name, a.complete, a.err, seen)
@@ -94,6 +94,33 @@ func TestConnAsksAgain(t *testing.T) {
 	if c.file != socket {
 		t.Error("another socket was opened")
 	}
+	// An answer that was left half read, and no descriptor for another socket.
+	c.rest = 1
+	if err := c.Ask(t.Context(), links, func(Message) bool { return false }); err != nil || !c.halfRead {
+		t.Fatalf("left half read: %v, %v", c.halfRead, err)
+	}
+	c.rest = restMost
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	err = c.Ask(t.Context(), addresses, func(m Message) bool {
+		if m.Type != unix.RTM_NEWADDR {
+			t.Errorf("asked for addresses, and was answered %d", m.Type)
+		}
+		seen++
+		return true
+	})
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil || seen == 0 {
+		t.Errorf("without a descriptor: %d addresses, %v", seen, err)
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.Ask(ended, links, func(Message) bool { return true }); !errors.Is(err, context.Canceled) {
@@ -107,6 +134,6 @@ func TestConnAsksAgain(t *testing.T) {
 func FuzzTake(f *testing.F) {
 	f.Add(Append(nil, unix.NLMSG_ERROR, 0, 1, []byte{1}))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		(&answer{each: func(Message) bool { return true }, wanted: true}).take(b)
+		(&answer{sequence: 1, each: func(Message) bool { return true }, wanted: true}).take(b)
 	})
 }

@@ -49,7 +49,8 @@ const restMost = 8
 type Conn struct {
 	protocol int
 	strict   bool
-	file     *os.File // nil: an answer was left half read; another is opened for the next question
+	file     *os.File // nil: another is opened for the next question
+	halfRead bool     // there is more of the last answer
 	sequence uint32   // of the last question
 	buffer   []byte
 	rest     int // how many datagrams are read that nobody wants, so that the socket can be kept
@@ -76,17 +77,43 @@ func (c *Conn) Close() error {
 // for as long as its own locks are held. What the kernel refuses is a unix.Errno. Protocol
 // and Strict of the request are the Conn's.
 func (c *Conn) Ask(ctx context.Context, r Request, each func(Message) (more bool)) error {
-	if c.file == nil {
-		if err := c.open(); err != nil {
-			return err
-		}
+	if err := c.renew(ctx); err != nil {
+		return err
 	}
 	file := c.file
 	stop := context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
 	complete, err := c.ask(ctx, r, each)
-	if !stop() || !complete {
+	c.halfRead = !complete
+	if !stop() || ctx.Err() != nil {
 		_ = c.Close()
 	}
+	return err
+}
+
+// renew sees to it that nothing of an earlier answer is left: by another socket, or where
+// none is to be had by reading the old one's to its end.
+func (c *Conn) renew(ctx context.Context) error {
+	if c.file != nil && !c.halfRead {
+		return nil
+	}
+	old := c.file
+	err := c.open()
+	switch {
+	case err == nil && old != nil:
+		_ = old.Close()
+	case err != nil && old != nil:
+		rest := answer{sequence: c.sequence}
+		for !rest.complete {
+			n, broken := old.Read(c.buffer)
+			if broken != nil || ctx.Err() != nil {
+				_ = c.Close()
+				return errors.Join(broken, ctx.Err())
+			}
+			rest.take(c.buffer[:n])
+		}
+		err = nil
+	}
+	c.halfRead = false
 	return err
 }
 
@@ -96,7 +123,9 @@ func (c *Conn) ask(ctx context.Context, r Request, each func(Message) bool) (com
 	if _, err = c.file.Write(Append(nil, r.Type, r.Flags|unix.NLM_F_REQUEST, c.sequence, r.Body)); err != nil {
 		return false, err
 	}
-	a := answer{each: each, wanted: true, single: r.Flags&(unix.NLM_F_DUMP|unix.NLM_F_ACK) == 0}
+	a := answer{
+		sequence: c.sequence, each: each, wanted: true, single: r.Flags&(unix.NLM_F_DUMP|unix.NLM_F_ACK) == 0,
+	}
 	for unwanted := 0; !a.complete && unwanted < c.rest; {
 		n, err := c.file.Read(c.buffer)
 		if ctx.Err() != nil {
@@ -130,6 +159,7 @@ func (c *Conn) open() error {
 
 // An answer is how far the kernel's answer has been read.
 type answer struct {
+	sequence uint32 // of its question
 	each     func(Message) (more bool)
 	single   bool // it is one message, with nothing behind it
 	wanted   bool // each is to see what comes
@@ -140,6 +170,9 @@ type answer struct {
 // take takes in the messages of one datagram.
 func (a *answer) take(b []byte) {
 	for m, rest, ok := Next(b); ok && !a.complete; m, rest, ok = Next(rest) {
+		if m.Sequence != a.sequence {
+			continue
+		}
 		if m.Flags&unix.NLM_F_DUMP_INTR != 0 && a.wanted {
 			a.wanted, a.err = false, ErrInterrupted
 		}
