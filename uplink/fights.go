@@ -12,10 +12,13 @@ import (
 
 // RemedyOf says what the operator can do about a fight.
 func RemedyOf(f routes.Fight) string {
-	if f.By == "" {
-		return "find it with ip monitor or nft monitor, and stop it"
+	switch {
+	case f.By != "":
+		return "stop it, or have it leave what is ours alone"
+	case f.Key.Kind == routes.KindSetting || f.Key.Kind == routes.KindEndpoint: // of these no event tells
+		return "find who sets it, in /etc/sysctl.d or among the network managers, and stop it"
 	}
-	return "stop it, or have it leave what is ours alone"
+	return "find it with ip monitor or nft monitor, and stop it"
 }
 
 // fightChanges returns the fights that have begun, or are over.

@@ -21,6 +21,7 @@ type attack struct {
 	repairs int                     // since it was last left alone for fightWithin
 	times   [fightRepairs]time.Time // of the last repairs, the latest first
 	fight   bool
+	fought  int    // repairs since the fight began
 	by      string // who undid it last, "": not known
 }
 
@@ -30,6 +31,9 @@ func (a *attack) repaired(now time.Time, by string) {
 	a.times[0] = now
 	a.repairs++
 	a.by = by
+	if a.fight {
+		a.fought++
+	}
 	if oldest := a.times[fightRepairs-1]; !oldest.IsZero() && now.Sub(oldest) <= fightWithin {
 		a.fight = true
 	}
@@ -40,7 +44,7 @@ func (a *attack) isOver(now time.Time) bool { return now.Sub(a.times[0]) > fight
 
 // pause returns until when an object that is fought over is left as it is.
 func (a *attack) pause(most time.Duration) time.Time {
-	return a.times[0].Add(backoff(a.repairs-fightRepairs, most))
+	return a.times[0].Add(backoff(a.fought, most))
 }
 
 // fights returns what others fight us over, in an order of its own.

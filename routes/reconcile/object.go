@@ -26,8 +26,8 @@ type status struct {
 }
 
 // objects knows what is wanted of each object, and the status of those that have
-// been refused or put back lately. It grows with what is ours, and not with what
-// others do.
+// been refused or put back lately. It grows with what is ours, and for a minute with what others
+// put under our tag.
 type objects struct {
 	generation uint64
 	effects    map[routes.Key]string // of what is wanted, by now
@@ -223,6 +223,9 @@ func (p *pass) end() time.Duration {
 	for key, s := range p.statuses {
 		switch {
 		case p.keys[key]:
+			if s.isOver(p.now) {
+				s.attack = attack{} // others leave it alone; the kernel, or what it rests on, is another matter
+			}
 		case s.isOver(p.now):
 			delete(p.statuses, key) // all is well, and has been
 		default:
