@@ -86,7 +86,21 @@ func (p *parser) socksTarget(v value, t *Target, rest string) bool {
 		return false
 	}
 	t.Rest, t.IP, t.Port = server, to.Addr(), to.Port()
-	return p.usable(v, t.IP)
+	return p.usable(v, t.IP) && p.isElsewhere(v, server)
+}
+
+// isElsewhere refuses a server on this host itself, which a socket that is bound to an
+// uplink does not reach.
+func (p *parser) isElsewhere(v value, server string) bool {
+	host, _, _ := net.SplitHostPort(server)
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return p.usable(v, addr)
+	}
+	if host == "localhost" && !p.loopback {
+		p.fail(v, "%s: must be a server that the uplink leads to", server)
+		return false
+	}
+	return true
 }
 
 // isHostPort reports whether a text is a name or an address, and a port.

@@ -30,8 +30,9 @@ func probeCommand(c *common) *cobra.Command {
 		Use: "probe TARGET [--via UPLINK]", Short: "Check one target once, for scripts", Args: named("TARGET"),
 		Long: "Check once whether a target answers: an IP address, tcp://IP:port, http(s)://host/path,\n" +
 			"dns://IP/name, socks5://host:port/IP:port, exec:/path, or with --via the uplink's gateway.\n" +
-			"Exit code 0: it does; 1: it does not. keepalived, haproxy and scripts can so ask what uplinkd\n" +
-			"itself asks. Without --via it needs no daemon, and no rights but for an IP address.",
+			"Exit code 0: it does; 1: it does not, or could not be asked. keepalived, haproxy and scripts\n" +
+			"can so ask what uplinkd itself asks. Without --via it needs no daemon, and no rights but for\n" +
+			"an IP address.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if o.target, err = configs.ParseTarget(args[0]); err != nil {
@@ -60,6 +61,7 @@ func probeCommand(c *common) *cobra.Command {
 type probeAnswer struct {
 	Target   string  `json:"target"`
 	Uplink   string  `json:"uplink"` // "": by whatever way the host took
+	Asked    bool    `json:"asked"`  // false: this host, or the daemon, lacks what it takes to ask
 	Answered bool    `json:"answered"`
 	RTT      float64 `json:"rtt_ms"` // of an answer
 	Error    string  `json:"error"`
@@ -73,12 +75,12 @@ func (c *common) probeOnce(ctx context.Context, o probeOrder) error {
 			return err
 		}
 	}
-	c2 := configs.Probe{Expect: o.expect, ExecTimeout: o.timeout}
-	spec.Targets = []probe.Target{uplink.ProbeTarget(o.target, &c2, spec.Gateway)}
+	how := configs.Probe{Expect: o.expect, ExecTimeout: o.timeout}
+	spec.Targets = []probe.Target{uplink.ProbeTarget(o.target, &how, spec.Gateway)}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	answer, err := probe.Once(ctx, spec)
-	result := probeAnswer{Target: o.target.Text, Uplink: o.via, Answered: err == nil}
+	result := probeAnswer{Target: o.target.Text, Uplink: o.via, Answered: err == nil, Asked: !answer.Unsent}
 	if err == nil {
 		result.RTT = milliseconds(answer.RTT)
 	} else {
@@ -125,6 +127,9 @@ func (c *common) specBy(ctx context.Context, o probeOrder) (probe.Spec, error) {
 	}
 	if u.DHCP != nil {
 		spec.DNS = u.DHCP.DNS
+	}
+	if o.target.Kind == configs.TargetExec {
+		spec.Mark = u.FwMark // is told to the program; no socket here gets it
 	}
 	if o.target.Kind == configs.TargetGateway && !u.Gateway.IsValid() {
 		return spec, fmt.Errorf("uplink %s has no gateway: name another target", u.Name)
