@@ -10,12 +10,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"uplinkd/internal/lab/labtest"
 )
 
 // A router with the Internet's routes, of which five change each second. Each change
 // had all of them read: 90 % of a core beside 200,000 routes, and beside 1,000,000 a
 // dead uplink's route 1.4 to 2 s late (c82b5ea). UPLINKD_ROUTES says how many to make.
 func TestManyForeignRoutes(t *testing.T) {
+	labtest.Measured(t)
 	n := 50_000
 	if text := os.Getenv("UPLINKD_ROUTES"); text != "" {
 		var err error

@@ -251,6 +251,7 @@ func (b *bench) dnsmasqRange(isp *lab.ISP, first, last int, more ...string) (sto
 // Another host has the address that real dnsmasq gives: it is declined, and the
 // next one is taken.
 func TestAddressInUse(t *testing.T) {
+	labtest.Measured(t)
 	labtest.NeedRoot(t, "dnsmasq")
 	b := newBench(t, 2)
 	isp := b.world.ISPs[0]
@@ -360,6 +361,7 @@ func given(address string, bits int) func(m *dhcpv4.DHCPv4) {
 // A server that tries everything: nothing of it reaches the kernel, the other
 // uplink and the LAN are not harmed, and an honest answer later is taken.
 func TestHostileServer(t *testing.T) {
+	labtest.Measured(t)
 	for name, tt := range map[string]struct {
 		spoil func(m *dhcpv4.DHCPv4)
 		bound bool // the lease is taken, but not used beside what else there is
@@ -419,6 +421,7 @@ func TestHostileServer(t *testing.T) {
 // 20,000 unusable offers to each question were 16,757 lines in 22 s (c82b5ea), and the
 // journal's own limit then drops what matters.
 func TestFloodOfOffers(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench(t, 2)
 	b.configure(b.dhcp(time.Hour, 1, 1), fastProbe)
 	hostile := b.world.ISPs[0].DHCP

@@ -96,7 +96,7 @@ func TestStoppedAndContinued(t *testing.T) {
 		if dies {
 			b.ok(b.world.ISPs[2].Silence(true))
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(2 * time.Second)
 		b.ok(b.cmd.Process.Signal(syscall.SIGCONT))
 		went := time.Now()
 		b.until("the rule is back", 5*time.Second, func() bool {
@@ -141,7 +141,7 @@ func TestProcessorsTaken(t *testing.T) {
 		b.ok(hog.Start())
 		t.Cleanup(func() { cancel(); _ = hog.Wait() })
 	}
-	time.Sleep(8 * time.Second)
+	time.Sleep(5 * time.Second)
 	for _, fall := range b.falls(last) {
 		if !strings.Contains(fall, ": "+string(api.Doubtful)) {
 			t.Error(fall)

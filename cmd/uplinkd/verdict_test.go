@@ -67,6 +67,7 @@ func (b *bench) dialFrom(from netip.Addr, timeout time.Duration) error {
 // Probes twenty seconds apart; a connection that sends again and again hurries the
 // next one.
 func TestPassiveEvidence(t *testing.T) {
+	labtest.Measured(t)
 	for _, c := range []struct {
 		name    string
 		passive bool
@@ -108,6 +109,7 @@ func TestPassiveEvidence(t *testing.T) {
 // Drained, an uplink keeps the connections it has and gets no new ones; --wait ends
 // when the last has ended. Over a restart it stays so.
 func TestDrain(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench(t, 2)
 	b.configure(b.static(1, 1), fastProbe)
 	b.start()

@@ -85,6 +85,15 @@ func Skip(tb testing.TB, why string) {
 	tb.Skip(why)
 }
 
+// Bench skips a test that is part of make bench alone: it takes long, and its figure is no
+// promise that a change could break unseen.
+func Bench(tb testing.TB) {
+	tb.Helper()
+	if os.Getenv("UPLINKD_BENCH") == "" {
+		Missing(tb, "part of make bench")
+	}
+}
+
 // Missing skips a test for what is no part of the project, such as recordings of others,
 // in CI too, and notes it for the list.
 func Missing(tb testing.TB, why string) {
@@ -93,12 +102,12 @@ func Missing(tb testing.TB, why string) {
 	tb.Skip(why)
 }
 
-// Measured skips a test that measures what things take, time or memory, where
-// UPLINKD_MEASURED says that this was done already: as another user it would take its time again.
+// Measured skips a test that measures what things take, or waits long for what does not depend
+// on who runs it, where UPLINKD_MEASURED says that it was run already, as another user.
 func Measured(tb testing.TB) {
 	tb.Helper()
 	if os.Getenv("UPLINKD_MEASURED") != "" {
-		Missing(tb, "what it measures was measured already (UPLINKD_MEASURED)")
+		Missing(tb, "it was run already as another user, and depends on nobody (UPLINKD_MEASURED)")
 	}
 }
 
