@@ -23,6 +23,9 @@ const (
 	// is not as it was: it is put back within milliseconds, or at the end of a pause.
 	recallFor = 15 * time.Second
 
+	// perhapsFor is how long a change of something else makes its program a suspect.
+	perhapsFor = time.Second
+
 	// lookupsMost is how many processes are asked for their name in a second. Who changes
 	// more than that is among them.
 	lookupsMost = 20
@@ -37,6 +40,7 @@ type witness struct {
 	self string               // this process's own name
 
 	mu      sync.Mutex // guards what follows
+	latest  suspect
 	seen    map[change]sighting
 	second  time.Time // the present one
 	lookups int       // made in it
@@ -55,12 +59,23 @@ type sighting struct {
 	at time.Time
 }
 
+// A suspect is the process that has last changed anything that we hear of.
+type suspect struct {
+	pid int
+	at  time.Time
+}
+
 func newWitness() *witness {
 	return &witness{name: processName, self: processName(os.Getpid()), seen: map[change]sighting{}}
 }
 
 // note takes in an event of the kernel's.
 func (w *witness) note(m nlmsg.Message, now time.Time) {
+	if pid := int(m.Port); pid > 0 && pid <= pidMost && pid != os.Getpid() {
+		w.mu.Lock()
+		w.latest = suspect{pid, now}
+		w.mu.Unlock()
+	}
 	c, pid, name, ok := readChange(m)
 	// nft's events have the number of another PID namespace than ours, in a container; so
 	// the name has to tell that it was ourselves.
@@ -161,8 +176,29 @@ func tableOf(body []byte) uint32 {
 	return uint32(body[4])
 }
 
-// whoChanged returns who changed an object of ours lately, "" when nobody knows.
+// whoChanged returns who changed an object of ours lately, "" when nobody knows. Where no event
+// tells, or only the port of a socket that is not its process's first, it is perhaps who has just
+// changed something else: a network manager that restarts changes much at once.
 func (w *witness) whoChanged(key routes.Key, now time.Time) string {
+	if by := w.whoWasSeen(key, now); by != "" {
+		return by
+	}
+	w.mu.Lock()
+	latest := w.latest
+	w.mu.Unlock()
+	if latest.pid == 0 || now.Sub(latest.at) > perhapsFor {
+		return ""
+	}
+	name := w.name(latest.pid)
+	if name == "" || name == w.self {
+		return ""
+	}
+	return fmt.Sprintf("perhaps %s (pid %d), which changed something else %s before",
+		name, latest.pid, now.Sub(latest.at).Round(time.Millisecond))
+}
+
+// whoWasSeen returns who was seen to change an object.
+func (w *witness) whoWasSeen(key routes.Key, now time.Time) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c := change{kind: key.Kind, table: key.Table}

@@ -23,6 +23,7 @@ func TestWitness(t *testing.T) {
 		return ""
 	}
 	now := time.Unix(1_700_000_000, 0)
+	later := now.Add(perhapsFor + 1) // when nobody is a suspect any more
 	route := make([]byte, unix.SizeofRtMsg)
 	route[4] = 254
 	other := nlmsg.AppendAttr(append([]byte(nil), route...), unix.RTA_TABLE, native.AppendUint32(nil, 501))
@@ -54,12 +55,24 @@ func TestWitness(t *testing.T) {
 		{Kind: routes.KindAddress, ID: "192.0.2.5/24 dev eth1"}:                "",
 		{Kind: routes.KindTable, ID: "inet uplinkd"}:                           "firewalld (pid 99)",
 	} {
-		if got := w.whoChanged(key, now); got != want {
+		if got := w.whoChanged(key, later); got != want {
 			t.Errorf("%s was changed by %q, want %q", key, got, want)
 		}
 		if got := w.whoChanged(key, now.Add(recallFor+1)); got != "" {
 			t.Errorf("%s, long ago, by %q", key, got)
 		}
+	}
+	// The address went by a socket that bears no process's number, 4 ms after that of ip had
+	// changed something that is nobody's business.
+	w.note(nlmsg.Message{Type: unix.RTM_NEWADDR, Port: 4711, Body: address}, later)
+	w.note(nlmsg.Message{Type: unix.RTM_DELADDR, Port: 0xffffe7c1, Body: address}, later)
+	gone := routes.Key{Kind: routes.KindAddress, ID: "192.0.2.5/24 dev eth1"}
+	if got, want := w.whoChanged(gone, later.Add(4*time.Millisecond)), "perhaps ip (pid 4711), which changed something else 4ms before"; got != want {
+		t.Errorf("gone by nobody in particular: %q, want %q", got, want)
+	}
+	w.note(nlmsg.Message{Type: unix.RTM_NEWADDR, Port: 4712, Body: address}, later)
+	if got := w.whoChanged(gone, later.Add(4*time.Millisecond)); got != "" {
+		t.Errorf("gone by a process without a name: %q", got)
 	}
 	w.note(nlmsg.Message{Type: unix.RTM_NEWROUTE, Flags: unix.NLM_F_REPLACE, Port: 4711, Body: other}, now)
 	if got := w.whoChanged(routes.Key{Kind: routes.KindRoute, Table: 501, ID: "default"}, now); got == "" {
