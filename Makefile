@@ -19,6 +19,7 @@ LAB      = ./cmd/uplinkd
 KERNELS  = bullseye bookworm trixie
 SOAK     = 10m
 FUZZTIME = 30s
+VET      = go vet ./...
 RACE     = command -v gcc >/dev/null && echo -race
 SKIPPED  = $(CURDIR)/bin/skipped
 OTHERS   = $(shell go list ./... | grep -v /cmd/)
@@ -34,7 +35,7 @@ demo: build
 
 # The lab runs alone: it measures times.
 test: deps
-	go vet ./...
+	$(VET)
 	@command -v gcc >/dev/null || echo "no C compiler: tests run without the race detector"
 	@rm -f $(SKIPPED); mkdir -p $(dir $(SKIPPED))
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 5m -count=1 $(OTHERS)

@@ -140,12 +140,10 @@ func TestLossOfAFewPackets(t *testing.T) {
 	b.ok(b.world.ISPs[0].Loss(3))
 	since := b.status().Uplinks[0].Since
 	time.Sleep(5 * time.Second)
-	u := b.status().Uplinks[0]
-	if u.State != "up" || !u.Since.Equal(since) {
+	// Of a hundred probes none is lost once in twenty times: a run of CI failed by that.
+	b.until("the status shows that 3 in 100 are lost", 25*time.Second, func() bool { return b.status().Uplinks[0].Probes[0].Loss > 0 })
+	if u := b.status().Uplinks[0]; u.State != "up" || !u.Since.Equal(since) {
 		t.Errorf("%s since %v (%s), want up since %v", u.State, u.Since, u.Reason, since)
-	}
-	if u.Probes[0].Loss == 0 {
-		t.Error("the status shows no loss where 3 in 100 are lost")
 	}
 }
 
