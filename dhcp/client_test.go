@@ -639,6 +639,37 @@ func TestDoubts(t *testing.T) {
 	})
 }
 
+// An order to renew, given 2.5 s after a renewal whose question was lost, was acknowledged
+// and forgotten: the client asked again after half an hour. Found by the soak.
+func TestDoubtBehindALostRequest(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		silent := false
+		b := newBench(t, func(m *dhcpv4.DHCPv4, _ bool) *dhcpv4.DHCPv4 {
+			if silent {
+				return nil
+			}
+			return ack(m, "203.0.113.5", hour)
+		})
+		b.set(ethernet)
+		b.wait(10 * time.Second)
+		b.script(func() { silent = true })
+		doubting := ethernet
+		doubting.ConfirmRequests = 1
+		b.set(doubting)
+		b.wait(2500 * time.Millisecond)
+		b.expectState(dhcp.Renewing, "203.0.113.5/24")
+		b.script(func() { silent = false })
+		b.take()
+		doubting.ConfirmRequests = 2
+		b.set(doubting)
+		b.wait(3 * time.Second)
+		if got := kinds(b.take()); got != "R" {
+			t.Errorf("sent %q within leastConfirm of the lost one, want a request", got)
+		}
+		b.expectState(dhcp.Bound, "203.0.113.5/24")
+	})
+}
+
 func TestDoubtRebinds(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {
 		b := newBench(t, func(m *dhcpv4.DHCPv4, unicast bool) *dhcpv4.DHCPv4 {

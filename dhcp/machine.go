@@ -54,6 +54,7 @@ type Machine struct {
 	giveUp time.Time  // of INIT-REBOOT
 	tries  int        // messages sent in this state
 	naks   int        // in a row
+	doubts int        // in which way to ask once leastConfirm is over; 0: not
 
 	conflicts  int  // declined in a row
 	unasked    bool // what is being probed is a kept lease that no server has confirmed
@@ -103,6 +104,9 @@ func (m *Machine) Wake() time.Time {
 	if m.rival != (Conflict{}) {
 		wake = first(wake, m.claimed.Add(conflictQuiet))
 	}
+	if m.doubts > 0 {
+		wake = first(wake, m.asked.Add(leastConfirm))
+	}
 	return wake
 }
 
@@ -115,7 +119,7 @@ func first(a, b time.Time) time.Time {
 }
 
 func (m *Machine) enter(s State, why string) {
-	m.state, m.why, m.tries, m.wake, m.offer = s, why, 0, time.Time{}, nil
+	m.state, m.why, m.tries, m.wake, m.offer, m.doubts = s, why, 0, time.Time{}, nil, 0
 }
 
 // Start begins to work on a link that is up. With a lease still in force that
@@ -182,26 +186,6 @@ func (m *Machine) Suspended(now time.Time, d time.Duration) []Action {
 	return actions
 }
 
-// Confirm asks about a lease that is in force, in the n-th way (see Spec.ConfirmRequests).
-// It does nothing while the machine is asking anyhow.
-func (m *Machine) Confirm(now time.Time, n int) []Action {
-	if m.state != Bound && m.state != Renewing && m.state != Rebinding || now.Sub(m.asked) < leastConfirm {
-		return nil
-	}
-	switch n {
-	case 1:
-		m.enter(Renewing, "the lease is in doubt")
-	case 2:
-		m.enter(Rebinding, "the lease is in doubt")
-	default:
-		return m.discover(now, "the lease is in doubt")
-	}
-	if m.lease.Infinite() {
-		return m.discover(now, "the lease is in doubt") // it has no times to renew by
-	}
-	return m.sendRenewal(now)
-}
-
 // Tick lets the time pass. It is to be called at Wake, and may be at any time.
 func (m *Machine) Tick(now time.Time) []Action {
 	if m.lease != nil && !m.lease.Infinite() && !now.Before(m.lease.Expire) {
@@ -219,6 +203,14 @@ func (m *Machine) Tick(now time.Time) []Action {
 	}
 	if m.rival != (Conflict{}) && now.Sub(m.claimed) >= conflictQuiet {
 		m.rival, m.claimed = Conflict{}, time.Time{}
+	}
+	return m.work(now)
+}
+
+// work does what is due by now.
+func (m *Machine) work(now time.Time) []Action {
+	if m.doubts > 0 && now.Sub(m.asked) >= leastConfirm {
+		return m.Confirm(now, m.doubts)
 	}
 	actions := m.announce(now)
 	if m.wake.IsZero() || now.Before(m.wake) {
