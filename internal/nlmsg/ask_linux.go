@@ -102,6 +102,7 @@ func (c *Conn) renew(ctx context.Context) error {
 	case err == nil && old != nil:
 		_ = old.Close()
 	case err != nil && old != nil:
+		defer context.AfterFunc(ctx, func() { _ = old.SetReadDeadline(time.Unix(1, 0)) })()
 		rest := answer{sequence: c.sequence}
 		for !rest.complete {
 			n, broken := old.Read(c.buffer)

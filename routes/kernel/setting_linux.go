@@ -128,7 +128,11 @@ func (k *Kernel) readSetting(ctx context.Context, s routes.Setting) (string, err
 		}
 		return "", fs.ErrNotExist
 	case routes.MPTCPSubflows:
-		return k.mptcp.readSubflows(ctx)
+		value, err := k.mptcp.readSubflows(ctx)
+		if err != nil {
+			return "", fmt.Errorf("%w (%w)", fs.ErrNotExist, err) // not known: routes do not wait for it
+		}
+		return value, nil
 	case routes.Sysctl:
 	}
 	value, err := readFile(filepath.Join(procSys, s.Name))
