@@ -11,6 +11,7 @@ type Rule struct {
 	Priority uint32
 	V6       bool // the family: a rule that matches by mark alone has no address to tell it by
 	From     netip.Prefix
+	To       netip.Prefix
 	Out      string // the interface a program has bound its socket to; "": any
 	Mark     uint32
 	Mask     uint32 // 0: the mark is not looked at
@@ -37,7 +38,8 @@ func (r Rule) same(other Rule) bool {
 
 // LeadsAllTo reports whether the rule sends every packet to a table that asks it.
 func (r Rule) LeadsAllTo(table uint32) bool {
-	return r.Table == table && !r.From.IsValid() && r.Out == "" && r.Mask == 0 && !r.SuppressDefault && !r.Foreign
+	matchesAll := !r.From.IsValid() && !r.To.IsValid() && r.Out == "" && r.Mask == 0
+	return r.Table == table && matchesAll && !r.SuppressDefault && !r.Foreign
 }
 
 // String returns the rule as arguments of `ip rule`.
@@ -51,6 +53,9 @@ func (r Rule) matchText() string {
 	fmt.Fprintf(&b, "pref %d", r.Priority)
 	if r.From.IsValid() {
 		fmt.Fprintf(&b, " from %s", hostOrPrefix(r.From))
+	}
+	if r.To.IsValid() {
+		fmt.Fprintf(&b, " to %s", hostOrPrefix(r.To))
 	}
 	if r.Out != "" {
 		b.WriteString(" oif " + r.Out)

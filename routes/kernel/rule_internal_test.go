@@ -16,6 +16,8 @@ func TestRuleCodec(t *testing.T) {
 		{Priority: 20001, Table: 1 << 31, SuppressDefault: true, Protocol: 201},
 		{Priority: 20100, Mark: 0x97, Mask: 0xff, Table: 501, Protocol: 201},
 		{Priority: 20300, From: netip.MustParsePrefix("192.0.2.5/32"), Table: 501, Protocol: 201},
+		{Priority: 20500, To: netip.MustParsePrefix("192.0.2.53/32"), Table: 501, Protocol: 201},
+		{Priority: 20501, From: netip.MustParsePrefix("192.0.2.0/24"), To: netip.MustParsePrefix("198.51.100.0/25"), Table: 501, Protocol: 201},
 		{Priority: 20300, From: netip.MustParsePrefix("2001:db8::/64"), V6: true, Table: 501, Protocol: 201},
 	} {
 		got, err := parseRule(encodeRule(want))
@@ -30,7 +32,7 @@ func TestForeignMatches(t *testing.T) {
 	plain := encodeRule(routes.Rule{Priority: 1, Table: 254, Protocol: 3})
 	change := func(edit func([]byte) []byte) []byte { return edit(append([]byte(nil), plain...)) }
 	for name, m := range map[string][]byte{
-		"to":       change(func(b []byte) []byte { b[1] = 8; return nlmsg.AppendAttr(b, fraDst, []byte{10, 0, 0, 0}) }),
+		"to":       change(func(b []byte) []byte { b[1] = 8; return b }), // a prefix that it does not name
 		"tos":      change(func(b []byte) []byte { b[3] = 4; return b }),
 		"goto":     change(func(b []byte) []byte { b[7] = 2; return putUint32(b, fraGoto, 9) }),
 		"not":      change(func(b []byte) []byte { b[8] |= ruleInvert; return b }),

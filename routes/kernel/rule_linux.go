@@ -82,6 +82,10 @@ func encodeRule(r routes.Rule) []byte {
 		b[2] = uint8(r.From.Bits())
 		b = nlmsg.AppendAttr(b, fraSrc, r.From.Addr().AsSlice())
 	}
+	if r.To.IsValid() {
+		b[1] = uint8(r.To.Bits())
+		b = nlmsg.AppendAttr(b, fraDst, r.To.Addr().AsSlice())
+	}
 	if r.Out != "" {
 		b = nlmsg.AppendAttr(b, fraOIFName, append([]byte(r.Out), 0))
 	}
@@ -106,8 +110,7 @@ func parseRule(m []byte) (routes.Rule, error) {
 		return routes.Rule{}, fmt.Errorf("kernel: rule message of %d bytes: shorter than its header", len(m))
 	}
 	r := routes.Rule{V6: m[0] == unix.AF_INET6, Table: uint32(m[4])}
-	srcBits := int(m[2])
-	r.Foreign = m[1] != 0 || m[3] != 0 || m[7] != actionToTable || native.Uint32(m[8:])&ruleInvert != 0
+	r.Foreign = m[3] != 0 || m[7] != actionToTable || native.Uint32(m[8:])&ruleInvert != 0
 	for rest := m[ruleHeader:]; len(rest) >= unix.SizeofRtAttr; {
 		length := int(native.Uint16(rest))
 		if length < unix.SizeofRtAttr || length > len(rest) {
@@ -117,17 +120,22 @@ func parseRule(m []byte) (routes.Rule, error) {
 		switch kind {
 		case fraOIFName:
 			r.Out = strings.TrimRight(string(value), "\x00")
-		case fraSrc:
-			addr, ok := netip.AddrFromSlice(value)
-			if !ok || srcBits > addr.BitLen() {
-				return routes.Rule{}, fmt.Errorf("kernel: rule source of %d bytes and /%d", len(value), srcBits)
+		case fraDst, fraSrc:
+			to, bits := &r.To, int(m[1])
+			if kind == fraSrc {
+				to, bits = &r.From, int(m[2])
 			}
-			r.From = netip.PrefixFrom(addr, srcBits)
+			addr, ok := netip.AddrFromSlice(value)
+			if !ok || bits > addr.BitLen() {
+				return routes.Rule{}, fmt.Errorf("kernel: rule prefix of %d bytes and /%d", len(value), bits)
+			}
+			*to = netip.PrefixFrom(addr, bits)
 		default:
 			setRuleField(&r, kind, value)
 		}
 		rest = rest[min((length+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1), len(rest)):]
 	}
+	r.Foreign = r.Foreign || m[1] != 0 && !r.To.IsValid()
 	return r, nil
 }
 
@@ -162,7 +170,7 @@ func setRuleField(r *routes.Rule, kind uint16, value []byte) {
 // foreignMatch reports whether an attribute is a match that no rule of ours has.
 func foreignMatch(kind uint16) bool {
 	switch kind {
-	case fraDst, fraIIFName, fraGoto, fraFlow, fraTunID, fraL3MDev, fraUIDRange:
+	case fraIIFName, fraGoto, fraFlow, fraTunID, fraL3MDev, fraUIDRange:
 		return true
 	}
 	return kind >= fraIPProto && kind <= fraLast

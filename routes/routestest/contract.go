@@ -200,6 +200,8 @@ func contractRules(t *testing.T, w World) {
 		{Priority: 20100, Mark: 0x97, Mask: 0xff, Table: 501, Protocol: 201},
 		{Priority: 20300, From: netip.MustParsePrefix("192.0.2.5/32"), Table: 501, Protocol: 201},
 		{Priority: 20300, From: netip.MustParsePrefix("192.0.2.6/32"), Table: 70000, Protocol: 201},
+		{Priority: 20500, To: netip.MustParsePrefix("192.0.2.53/32"), Table: 501, Protocol: 201},
+		{Priority: 20500, To: netip.MustParsePrefix("192.0.2.54/32"), Table: 501, Protocol: 201},
 	}
 	for _, r := range rules {
 		do(t, w, routes.AddRule{Rule: r})

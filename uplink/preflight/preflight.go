@@ -226,7 +226,7 @@ func (i *inspector) rules() {
 					"give the uplink another `table:`, or remove the rule (an old if-up script?)")
 			}
 		}
-		plain := !r.From.IsValid() && r.Mask == 0 && !r.Foreign && !r.SuppressDefault
+		plain := !r.From.IsValid() && !r.To.IsValid() && r.Mask == 0 && !r.Foreign && !r.SuppressDefault
 		if plain && r.Table != i.config.Routes.Table && r.Priority < mainRule {
 			i.add(Warning, "",
 				fmt.Sprintf("a foreign rule sends all packets to another table before ours is asked: %s", r),
