@@ -13,8 +13,10 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 PREFIX  ?= /usr
 # What the tests run against: a compiler for the race detector, ip and nft, real
-# DHCP servers, a real SOCKS server, and systemd-analyze.
-PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server mptcpize systemd
+# DHCP servers, a real SOCKS server, systemd-analyze, and a bus for systemd-resolved.
+PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server mptcpize systemd dbus-daemon
+# systemd-resolved is unpacked here and not installed: that would change whom this machine asks.
+RESOLVED = $(CURDIR)/bin/resolved
 LAB      = ./cmd/uplinkd
 KERNELS  = bullseye bookworm trixie
 SOAK     = 10m
@@ -23,6 +25,8 @@ VET      = go vet ./...
 RACE     = command -v gcc >/dev/null && echo -race
 SKIPPED  = $(CURDIR)/bin/skipped
 OTHERS   = $(shell go list ./... | grep -v /cmd/)
+
+export UPLINKD_RESOLVED = $(RESOLVED)/lib/systemd/systemd-resolved
 
 .PHONY: build demo test test-kernels bench soak fuzz lint deps install clean
 
@@ -95,6 +99,13 @@ deps:
 	apt-get update -q; for p in $$missing; do \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$p || \
 		echo "not installed: $$p: tests that need it are skipped"; done
+	@if [ -e $(UPLINKD_RESOLVED) ] || [ -e /usr/lib/systemd/systemd-resolved ] || [ "$$(id -u)" != 0 ] || \
+		! command -v apt-get >/dev/null; then exit 0; fi; \
+	mkdir -p $(RESOLVED)/download && cd $(RESOLVED)/download && \
+	{ apt-get download -q systemd-resolved || { apt-get update -q && apt-get download -q systemd-resolved; }; } && \
+	for p in systemd-resolved_*.deb; do dpkg-deb -x $$p $(RESOLVED); done; rm -rf $(RESOLVED)/download; \
+	[ -e $(UPLINKD_RESOLVED) ] || [ ! -e $(RESOLVED)/usr/lib/systemd ] || ln -s usr/lib $(RESOLVED)/lib; \
+	[ -e $(UPLINKD_RESOLVED) ] || echo "no systemd-resolved: tests that need it are skipped"
 
 # Only what has been built is put in place: root need have no Go.
 install:
@@ -104,6 +115,7 @@ install:
 	install -D -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/uplinkd.conf
 	test -n "$(DESTDIR)" || ! command -v systemd-sysusers >/dev/null || systemd-sysusers uplinkd.conf
 	install -D -m 0644 systemd/danted.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/danted.service.d/50-uplinkd.conf
+	install -D -m 0644 systemd/polkit.rules $(DESTDIR)$(PREFIX)/share/polkit-1/rules.d/50-uplinkd.rules
 	install -D -m 0644 systemd/networkd-foreign.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/50-uplinkd.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd README.md configs/uplinkd.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/examples configs/examples/*

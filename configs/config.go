@@ -19,6 +19,7 @@ type Config struct {
 	Routes   Routes
 	Marks    bool // connections are marked with their uplink, and stay on it
 	MPTCP    bool // the kernel's MPTCP endpoints follow the uplinks
+	DNS      DNS
 	Policies []Policy
 
 	// Lists are what the files hold that policies name, by path. Parse does not
@@ -73,6 +74,7 @@ type Uplink struct {
 	AssignedTable bool   // Table is not of the file
 	Probe         Probe
 	DHCP          DHCP
+	Nameservers   []netip.Addr // DNS servers of this ISP, instead of those of the lease; none: those
 	Options       RouteOptions
 
 	Masquerade     bool          // forwarded traffic gets the uplink's address

@@ -28,13 +28,13 @@ const (
 // A Hook is a program that is run on events.
 type Hook struct {
 	Run     []string      // the program's path, and its arguments
-	On      []string      // lease, address, up, down, switch
+	On      []string      // of HookEvents
 	Uplinks []string      // only of these; none: of all
 	Timeout time.Duration // it is ended after
 }
 
 // HookEvents are what hooks may be run on.
-var HookEvents = []string{"lease", "address", "up", "down", "doubtful", "switch"}
+var HookEvents = []string{"lease", "address", "up", "down", "doubtful", "switch", "dns"}
 
 const (
 	hookMost           = 20

@@ -93,7 +93,7 @@ func glance(r io.Reader) (c Config, text []byte, ok bool) {
 	p.mapping(root, map[string]func(value){
 		"control": p.readControl, "uplinks": ignore, "routes": ignore, "probe": ignore,
 		"state_dir": func(v value) { p.path(v, &p.whole.StateDir, pathMost) },
-		"marks":     ignore, "mptcp": ignore, "policies": ignore, "on_down": ignore, "on_return": ignore,
+		"marks":     ignore, "mptcp": ignore, "dns": ignore, "policies": ignore, "on_down": ignore, "on_return": ignore,
 		"hooks": ignore,
 	})
 	return p.whole, text, true
@@ -158,6 +158,7 @@ func (p *parser) config(root value) {
 		"state_dir": func(v value) { p.path(v, &p.whole.StateDir, pathMost) },
 		"marks":     func(v value) { setFlag(p, v, &p.whole.Marks) },
 		"mptcp":     func(v value) { setFlag(p, v, &p.whole.MPTCP) },
+		"dns":       func(v value) { setWord(p, v, &p.whole.DNS, dnsWords...) },
 		"policies":  func(v value) { policies = &v },
 		"on_down":   p.readOnDown,
 		"on_return": func(v value) { setWord(p, v, &p.whole.OnReturn, "keep", "move") },

@@ -72,6 +72,8 @@ func (p *parser) readUplink(v value) {
 		"dhcp":    func(v value) { p.readDHCP(v, &u.DHCP) },
 		"options": func(v value) { p.readOptions(v, &u.Options) },
 
+		"nameservers": func(v value) { p.list(v, func(v value) { p.readNameserver(v, &u.Nameservers) }) },
+
 		"masquerade":      func(v value) { setFlag(p, v, &u.Masquerade) },
 		"max_connections": func(v value) { setInteger(p, v, &u.MaxConnections, 0, 100_000_000) },
 		"bandwidth":       func(v value) { p.readBandwidth(v, &u.Bandwidth) },

@@ -25,6 +25,7 @@ func Changes(before, after State, now time.Time) []api.Event {
 	}
 	list = append(list, conflictChanges(before.told, after.told, now)...)
 	list = append(list, fightChanges(before.Fights, after.Fights, now)...)
+	list = append(list, dnsChanges(&before, &after, now)...)
 	if before.Settled && !sameRoute(&before, &after) {
 		list = append(list, api.Event{
 			Time: now, Kind: api.EventRoute, From: routeText(&before), To: routeText(&after), Evidence: []string{},

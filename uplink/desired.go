@@ -16,6 +16,7 @@ import (
 //	+50+i     oif INTERFACE lookup TABLE            what a program has bound to an uplink
 //	+100+i    fwmark M/MASK lookup TABLE            what was marked for an uplink
 //	+300+i    from ADDRESS lookup TABLE             what has an uplink's address
+//	+500+i    to NAMESERVER lookup TABLE            queries to an uplink's DNS servers
 //	+900      lookup TABLE                          the shared default route, where nothing else leads there
 //
 // A mark comes before an address because two uplinks may have the same address
@@ -26,6 +27,7 @@ const (
 	ruleOut      = 50
 	ruleMark     = 100
 	ruleFrom     = 300
+	ruleDNS      = 500
 	ruleShared   = 900
 )
 
@@ -132,6 +134,9 @@ func (d *desired) path(i int, u *Uplink, p *Path) {
 	if leads && i < ruleMark-ruleOut {
 		d.rule(p.Family, routes.Rule{Priority: ruleOut + uint32(i), Out: u.Config.Interface, Table: u.Config.Table})
 	}
+	if routable {
+		d.toNameservers(i, u, p)
+	}
 	addresses, until := u.until(p)
 	for _, a := range addresses {
 		if u.Config.Address != configs.AddressExternal {
@@ -141,8 +146,8 @@ func (d *desired) path(i int, u *Uplink, p *Path) {
 			})
 		}
 		if leads {
-			host := netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
-			d.rule(p.Family, routes.Rule{Priority: ruleFrom + uint32(i), From: host, Table: u.Config.Table})
+			from := hostPrefix(a.Addr())
+			d.rule(p.Family, routes.Rule{Priority: ruleFrom + uint32(i), From: from, Table: u.Config.Table})
 		}
 	}
 	// The route stays while the path is down: what is bound to this ISP goes by it or
@@ -160,6 +165,9 @@ func (d *desired) path(i int, u *Uplink, p *Path) {
 	beneath.Type = routes.Prohibit
 	d.set.Tables = append(d.set.Tables, beneath)
 }
+
+// hostPrefix is the prefix that is one address.
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 // routable returns the path's next hop if the kernel would take it: the link
 // is up, or is to be, and the gateway is in reach.

@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"configs":          {"internal/plain"},
 	"uplink/hooks":     {"internal/latest", "internal/run", "uplink/api"},
 	"uplink/preflight": {"configs", "routes"},
+	"uplink/resolver":  {"configs", "internal/statefile", "uplink"},
 
 	"dhcp":  {"internal/latest", "internal/sock", "internal/statefile"},
 	"probe": {"internal/grid", "internal/latest", "internal/plain", "internal/run", "internal/sock"},
@@ -57,6 +58,7 @@ var (
 		"go.yaml.in/yaml":                 {"configs"},
 		"github.com/insomniacslk/dhcp":    {"dhcp", "internal/lab"},
 		"github.com/coreos/go-systemd":    {"systemd"},
+		"github.com/godbus/dbus":          {"uplink/resolver"},
 		"github.com/spf13/cobra":          {"cmd/uplinkd"},
 		"github.com/jedib0t/go-pretty/v6": {"cmd/uplinkd"},
 		"testing":                         {"routes/routestest", "internal/lab/labtest", "internal/bubble"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
 	"uplinkd/uplink/daemon"
+	"uplinkd/uplink/resolver"
 )
 
 func planCommand(c *common) *cobra.Command {
@@ -165,7 +167,7 @@ func (c *common) cleanup(ctx context.Context) error {
 			"this is what it says:\n  %s\n",
 			config.StateDir, strings.Join(list, "\n  "))
 	}
-	errs := []error{k.Unreadable()}
+	errs := []error{k.Unreadable(), takeBackDNS(ctx, config)}
 	for _, owner := range owners {
 		errs = append(errs, c.giveBack(ctx, k, owner))
 	}
@@ -173,6 +175,17 @@ func (c *common) cleanup(ctx context.Context) error {
 		return err
 	}
 	return k.Forget()
+}
+
+// takeBackDNS takes the DNS servers of the uplinks back from the host's resolver.
+func takeBackDNS(ctx context.Context, config configs.Config) error {
+	d := uplink.DNS{Mode: config.DNS}
+	for _, u := range config.Uplinks {
+		if link, err := net.InterfaceByName(u.Interface); err == nil {
+			d.Links = append(d.Links, uplink.DNSLink{Interface: u.Interface, Index: link.Index})
+		}
+	}
+	return resolver.New(filepath.Dir(config.Control.Socket)).TakeBack(ctx, d)
 }
 
 // giveBack takes everything away that carries a tag.

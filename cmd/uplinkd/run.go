@@ -29,6 +29,7 @@ import (
 	"uplinkd/uplink/daemon"
 	"uplinkd/uplink/engine"
 	"uplinkd/uplink/metrics"
+	"uplinkd/uplink/resolver"
 )
 
 func runCommand(c *common) *cobra.Command {
@@ -171,6 +172,7 @@ func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll f
 		Explain: func(ctx context.Context, p routes.Packet) (routes.Way, error) {
 			return wayOf(ctx, config.StateDir, p)
 		},
+		OfferDNS: resolver.New(filepath.Dir(config.Control.Socket)).Offer,
 		ReadLink: links.Read, Disconnect: disconnect, SinceBoot: dhcp.SystemClock{}.SinceBoot, Log: log,
 	}, closeAll, nil
 }

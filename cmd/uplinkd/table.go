@@ -167,8 +167,31 @@ func (s *statusTable) header(b *strings.Builder, now time.Time) {
 	if len(ways) == 0 {
 		ways = []string{"none: no uplink carries new connections"}
 	}
-	fmt.Fprintf(b, "default route: %s\n\n", strings.Join(ways, ", "))
+	fmt.Fprintf(b, "default route: %s\n", strings.Join(ways, ", "))
+	s.dns(b)
+	b.WriteString("\n")
 }
+
+// dns tells which servers the host is to ask, where that is ours to say.
+func (s *statusTable) dns(b *strings.Builder) {
+	if s.DNS.Mode == "none" || s.DNS.Mode == "" {
+		return
+	}
+	servers := make([]string, len(s.DNS.Servers))
+	for i, server := range s.DNS.Servers {
+		servers[i] = fmt.Sprintf("%s by %s", server.Address, server.Uplink)
+	}
+	if len(servers) == 0 {
+		servers = []string{"no server is known"}
+	}
+	fmt.Fprintf(b, "dns, %s: %s\n", s.DNS.Mode, strings.Join(servers, ", "))
+	if s.DNS.Error != "" {
+		fmt.Fprintf(b, "dns error: %s\n", plain.Line(s.DNS.Error, dnsErrorMost))
+	}
+}
+
+// dnsErrorMost is how much of an error is shown, in bytes.
+const dnsErrorMost = 500
 
 func routeOf(u *api.Uplink) string {
 	if !u.Active {
@@ -209,95 +232,6 @@ func lossOf(u *api.Uplink) string {
 
 // remarkMost is how long a remark can be, in bytes.
 const remarkMost = 1000
-
-// remarks are the lines below the table: whatever is not as it should be.
-func (s *statusTable) remarks(b *strings.Builder) {
-	var lines []string
-	for _, u := range s.Uplinks {
-		if u.State != api.Up {
-			lines = append(lines, fmt.Sprintf("%s is %s: %s", u.Name, u.State, u.Reason))
-		}
-	}
-	for _, u := range s.Uplinks {
-		lines = append(lines, remarksOf(&u)...)
-	}
-	for _, u := range s.Uplinks {
-		if u.DHCP != nil && u.DHCP.Conflict != nil {
-			lines = append(lines,
-				fmt.Sprintf("%s: another host, %s, claims %s too", u.Name, u.DHCP.Conflict.MAC, u.Address))
-		}
-	}
-	for _, c := range s.Kernel.Conflicts {
-		lines = append(lines, fmt.Sprintf("conflict: %s stands where %s belongs; %s", c.Have, c.Want, c.Remedy))
-	}
-	lines = append(lines, s.fights()...)
-	if s.Kernel.LastError != "" {
-		lines = append(lines, "kernel: "+s.Kernel.LastError)
-	}
-	for _, text := range s.Daemon.MeterErrors {
-		lines = append(lines, "not known: "+text)
-	}
-	if s.Daemon.OrdersError != "" {
-		lines = append(lines, "orders cannot be kept over a restart: "+s.Daemon.OrdersError)
-	}
-	if t := s.Daemon.Trial; t != nil {
-		lines = append(lines, fmt.Sprintf("%s is on trial until %s, by %s: uplinkd confirm, or it goes back",
-			t.File, t.Until.Local().Format(time.TimeOnly), t.By))
-	}
-	if s.Daemon.ConfigError != "" {
-		lines = append(lines, "the configuration was not reloaded: "+s.Daemon.ConfigError)
-	}
-	if len(lines) > 0 {
-		b.WriteString("\n")
-		for _, line := range lines {
-			b.WriteString(plain.Line(line, remarkMost) + "\n")
-		}
-	}
-}
-
-// fights tells what another program undoes again and again.
-func (s *statusTable) fights() []string {
-	var lines []string
-	for _, f := range s.Kernel.Fights {
-		next := ""
-		for _, p := range s.Kernel.Pending {
-			if p.Object == f.Object && !p.NextTry.IsZero() {
-				next = "; next put back at " + p.NextTry.Local().Format(time.TimeOnly)
-			}
-		}
-		lines = append(lines, fmt.Sprintf("fight: %s has undone %s %d times%s: %s",
-			cmp.Or(f.By, "another program"), f.Object, f.Repairs, next, f.Remedy))
-	}
-	return lines
-}
-
-// remarksOf tells what the operator, past falls or limits make of an uplink.
-func remarksOf(u *api.Uplink) []string {
-	var lines []string
-	if o := u.Order; o != nil {
-		text := fmt.Sprintf("%s: by %s since %s:", u.Name, o.By, o.Since.Local().Format(time.DateTime))
-		if o.State != "" {
-			text += " " + string(o.State) + untilText(o.Until)
-		}
-		if o.Weight > 0 {
-			text += fmt.Sprintf(" weight %d%s", o.Weight, untilText(o.WeightUntil))
-		}
-		lines = append(lines, text)
-	}
-	if u.Capped {
-		lines = append(lines, fmt.Sprintf("%s has its %d connections: no new ones until %d are left",
-			u.Name, u.MaxConnections, u.MaxConnections*9/10))
-	}
-	if u.ProbeStretched {
-		lines = append(lines, fmt.Sprintf("%s is probed each %s, to keep to its budget",
-			u.Name, time.Duration(u.ProbeInterval).Round(time.Millisecond)))
-	}
-	if u.Hold.Falls > 1 {
-		lines = append(lines, fmt.Sprintf("%s has fallen %d times lately: after the next it is held down longer",
-			u.Name, u.Hold.Falls))
-	}
-	return lines
-}
 
 // text tells when something ends, if it does.
 func untilText(w api.When) string {

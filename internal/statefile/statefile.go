@@ -63,13 +63,25 @@ func Read(path string, most int64) ([]byte, error) {
 // Replace puts b into the place of a file, in one step: who reads it meanwhile,
 // or after a crash, finds the old content or the new. The directory is made when
 // it is missing. Only the owner may read the file.
-func Replace(path string, b []byte, d Durability) error {
+func Replace(path string, b []byte, d Durability) error { return replace(path, b, 0o600, d) }
+
+// Public is the mode of a file that everybody may read.
+const Public = 0o644
+
+// ReplacePublic does what Replace does, as durable as Process, with a file that everybody may
+// read.
+func ReplacePublic(path string, b []byte) error { return replace(path, b, Public, Process) }
+
+func replace(path string, b []byte, mode os.FileMode, d Durability) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	fresh := path + ".new"
 	if err := write(fresh, b, d); err != nil {
+		return err
+	}
+	if err := os.Chmod(fresh, mode); err != nil {
 		return err
 	}
 	if err := os.Rename(fresh, path); err != nil {

@@ -17,6 +17,7 @@ type Snapshot struct {
 	DefaultRoute DefaultRoute `json:"default_route"`
 	Uplinks      []Uplink     `json:"uplinks"`
 	Policies     []Policy     `json:"policies"`
+	DNS          DNS          `json:"dns"`
 	Kernel       Kernel       `json:"kernel"`
 }
 
@@ -111,9 +112,23 @@ type Event struct {
 	Reason    string    `json:"reason"`
 	Evidence  []string  `json:"evidence"`
 
-	// DNS and Domain are those of the lease that the uplink has now.
+	// DNS and Domain are those of the lease that the uplink has now; of an event of kind dns,
+	// DNS are the servers that the host is to ask.
 	DNS    []netip.Addr `json:"dns,omitempty"`
 	Domain string       `json:"domain,omitempty"`
+}
+
+// DNS is what the host's resolver is given.
+type DNS struct {
+	Mode    string      `json:"mode"`    // none | route | resolved | file | hook
+	Servers []DNSServer `json:"servers"` // that are to be asked, the first one first
+	Error   string      `json:"error"`   // why they could not be given
+}
+
+// DNSServer is a DNS server, and the uplink that its queries leave by.
+type DNSServer struct {
+	Address netip.Addr `json:"address"`
+	Uplink  string     `json:"uplink"`
 }
 
 // DHCP is the lease and the client's state.

@@ -47,6 +47,7 @@ const (
 	EventRoute   EventKind = "route"   // the shared default route
 	EventLease   EventKind = "lease"   // an uplink's lease
 	EventAddress EventKind = "address" // the addresses on its interface
+	EventDNS     EventKind = "dns"     // the DNS servers that the host is to ask
 	EventOrder   EventKind = "order"   // what the operator wants of it
 
 	EventFight    EventKind = "fight"    // another program undoes again and again what is ours

@@ -55,6 +55,10 @@ type Deps struct {
 	// Disconnect ends connections. It may block for some milliseconds.
 	Disconnect func(context.Context, uplink.Disconnect) (uplink.Disconnected, error)
 
+	// OfferDNS gives the host's resolver the DNS servers that are to be asked. It may block
+	// until its context ends.
+	OfferDNS func(context.Context, uplink.DNS) error
+
 	// Orders are those that stood when the process before us ended. SaveOrders keeps
 	// them: they are on the disk when it returns, which may take that disk's time.
 	Orders     map[string]api.Order
@@ -69,14 +73,6 @@ type Deps struct {
 	Notify    Notifier
 }
 
-// A Notifier tells the service manager how the daemon is. Its methods must not
-// block.
-type Notifier interface {
-	Ready()             // every uplink has been judged, or the start limit has passed
-	Status(line string) // "2/3 up: isp1 isp3"
-	Alive()             // the engine's loop turns
-}
-
 // An Engine owns the state of all uplinks.
 type Engine struct {
 	deps         Deps
@@ -85,6 +81,7 @@ type Engine struct {
 	meter        *meter
 	disconnector *disconnector
 	listener     *listener
+	resolver     *resolver
 	keeper       *keeper
 	started      time.Time
 	wake         latest.Wake
@@ -131,6 +128,7 @@ func New(c configs.Config, deps Deps) *Engine {
 	e.keeper = newKeeper(deps.SaveOrders, deps.Log, deps.Orders)
 	e.meter = newMeter(deps.Meters, deps.Log)
 	e.disconnector = newDisconnector(deps.Disconnect, deps.Log, e.isUp)
+	e.resolver = newResolver(deps.OfferDNS, deps.Log)
 	e.view.state = e.state
 	e.reconciler = reconcile.New(deps.Kernel, deps.Log, func(a routes.Applied) { e.Send(uplink.Observed{Applied: a}) })
 	e.listener = newListener(deps.ReadLink, e.reconciler.Wake)
@@ -198,6 +196,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	group.Go(func() error { return e.disconnector.run(ctx) })
 	group.Go(func() error { return e.meter.run(ctx) })
 	group.Go(func() error { return e.listener.run(ctx) })
+	group.Go(func() error { return e.resolver.run(ctx) })
 	if e.deps.Neighbours != nil {
 		group.Go(func() error {
 			return e.deps.Neighbours(ctx, func(index int, address netip.Addr) {
@@ -284,6 +283,9 @@ func (e *Engine) step(ctx context.Context, event uplink.Event) {
 	if !maps.Equal(wanted.Admins, e.wanted.Admins) {
 		e.keeper.keep(ordersOf(wanted.Admins), nil)
 	}
+	if wanted.Ready && (!e.wanted.Ready || !wanted.DNS.Equal(e.wanted.DNS)) {
+		e.resolver.set(wanted.DNS)
+	}
 	e.wanted = wanted
 	e.syncWorkers(ctx, wanted.Work)
 	e.setListener()
@@ -322,25 +324,4 @@ func (e *Engine) suspendedFor() time.Duration {
 		return 0
 	}
 	return suspended
-}
-
-func (e *Engine) notifyAlive() {
-	if e.deps.Notify != nil {
-		e.deps.Notify.Alive()
-	}
-}
-
-// notify tells the service manager what is new.
-func (e *Engine) notify() {
-	if e.deps.Notify == nil {
-		return
-	}
-	if e.wanted.Line != e.line {
-		e.line = e.wanted.Line
-		e.deps.Notify.Status(e.wanted.Line)
-	}
-	if e.wanted.Ready && !e.ready {
-		e.ready = true
-		e.deps.Notify.Ready()
-	}
 }

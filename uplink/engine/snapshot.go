@@ -24,7 +24,7 @@ func (e *Engine) Snapshot() api.Snapshot {
 	s.Daemon.OrdersError = e.keeper.failure()
 	s.Daemon.LongestStep = api.Millis(v.longest)
 	s.Daemon.MeterErrors = e.meter.failures()
-	s.Policies = policyStatus(v)
+	s.Policies, s.DNS = policyStatus(v), e.resolver.status(v.state.DNS())
 	for i := range v.state.Uplinks {
 		u := &v.state.Uplinks[i]
 		line := uplinkStatus(u, v)

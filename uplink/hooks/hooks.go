@@ -20,7 +20,7 @@ import (
 // A Hook is a program and what it is run on.
 type Hook struct {
 	Run     []string      // its path, and its arguments
-	On      []string      // lease, address, up, down, switch
+	On      []string      // lease, address, up, down, doubtful, switch, dns
 	Uplinks []string      // only of these; none: of all
 	Timeout time.Duration // it is ended after
 }
@@ -105,7 +105,7 @@ func eventNames(e api.Event) []string {
 		if from == api.Up || from == api.Drained || to == api.Down {
 			return []string{"down"}
 		}
-	case api.EventLease, api.EventAddress:
+	case api.EventLease, api.EventAddress, api.EventDNS:
 		return []string{string(e.Kind)}
 	case api.EventRoute:
 		return []string{"switch"}

@@ -155,10 +155,10 @@ func TestInspect(t *testing.T) {
 		}},
 		"no DNS": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
 			"etc/resolv.conf": {Data: []byte("# nothing\nsearch example.org\n")},
-		}, want: "resolv.conf names none", remedy: "hooks/resolved"},
+		}, want: "resolv.conf names none", remedy: "dns: resolved"},
 		"a stub of nothing": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
 			"etc/resolv.conf": {Data: []byte("nameserver 127.0.0.53\n")}, "run/systemd/resolve/resolv.conf": {Data: []byte("search .\n")},
-		}, want: "systemd-resolved", remedy: "hooks/resolved"},
+		}, want: "systemd-resolved", remedy: "dns: resolved"},
 		"a stub of something": {have: routes.State{Links: []routes.Link{eth1}}, files: fstest.MapFS{
 			"etc/resolv.conf": {Data: []byte("nameserver 127.0.0.53\n")}, "run/systemd/resolve/resolv.conf": {Data: []byte("nameserver 192.0.2.53\n")},
 		}},

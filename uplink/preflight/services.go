@@ -22,10 +22,10 @@ func (i *inspector) services() {
 	leases := slices.ContainsFunc(i.config.Uplinks, func(u configs.Uplink) bool {
 		return u.Address == configs.AddressDHCP
 	})
-	if i.host.NoDNS != "" && leases {
+	if i.host.NoDNS != "" && leases && i.config.DNS <= configs.DNSRoute {
 		i.add(Warning, "", "no DNS server is known to this host: "+i.host.NoDNS,
 			"uplinkd does not touch resolv.conf: write a nameserver there, or give the leases' servers to "+
-				"systemd-resolved by the hook /usr/lib/uplinkd/hooks/resolved")
+				"systemd-resolved or a file by `dns: resolved` or `dns: file`")
 	}
 }
 
