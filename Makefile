@@ -13,8 +13,9 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 PREFIX  ?= /usr
 # What the tests run against: a compiler for the race detector, ip and nft, real
-# DHCP servers, a real SOCKS server, systemd-analyze, and a bus for systemd-resolved.
-PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server mptcpize systemd dbus-daemon
+# DHCP servers, a real SOCKS server, systemd-analyze, a bus for systemd-resolved, and UPnP's two ends.
+PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server mptcpize systemd dbus-daemon \
+           miniupnpd-nftables miniupnpc
 # systemd-resolved is unpacked here and not installed: that would change whom this machine asks.
 RESOLVED = $(CURDIR)/bin/resolved
 LAB      = ./cmd/uplinkd
@@ -111,7 +112,8 @@ deps:
 install:
 	@test -x bin/uplinkd || { echo "bin/uplinkd is not there: run make build first, as whoever has Go"; exit 1; }
 	install -D -m 0755 bin/uplinkd $(DESTDIR)$(PREFIX)/sbin/uplinkd
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/uplinkd.service systemd/uplinkd-hooks.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/uplinkd.service systemd/uplinkd-hooks.service \
+		systemd/uplinkd-upnp@.service
 	install -D -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/uplinkd.conf
 	test -n "$(DESTDIR)" || ! command -v systemd-sysusers >/dev/null || systemd-sysusers uplinkd.conf
 	install -D -m 0644 systemd/danted.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/danted.service.d/50-uplinkd.conf

@@ -185,6 +185,46 @@ policies:
 	}
 }
 
+// greet has a server say hello to whoever connects.
+func (b *bench) greet(ns *lab.Namespace, at string) {
+	b.Helper()
+	var listener net.Listener
+	b.ok(ns.Do(func() (err error) { listener, err = net.Listen("tcp4", at); return err }))
+	b.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("hello"))
+			_ = conn.Close()
+		}
+	}()
+}
+
+// greeted connects from an address of the internet that only a default route leads back to,
+// and waits for a hello.
+func (b *bench) greeted(by netip.AddrPort) error {
+	return b.world.Internet.Do(func() error {
+		dialer := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: lab.Somewhere(77).AsSlice()}}
+		conn, err := dialer.Dial("tcp4", by.String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		said := make([]byte, 5)
+		if _, err := conn.Read(said); err != nil {
+			return err
+		}
+		if string(said) != "hello" {
+			return fmt.Errorf("it said %q", said)
+		}
+		return nil
+	})
+}
+
 // A connection that comes in by any uplink is answered by the same one: to a
 // service of this host, and through another tool's DNAT to the LAN; with the uplink
 // in another tier, and drained.
@@ -208,43 +248,11 @@ func TestInbound(t *testing.T) {
 	}
 }`)
 	t.Cleanup(func() { _ = exec.Command("nft", "delete", "table", "ip", "port_forward").Run() })
-	serve := func(ns *lab.Namespace, at string) {
-		var listener net.Listener
-		b.ok(ns.Do(func() (err error) { listener, err = net.Listen("tcp4", at); return err }))
-		t.Cleanup(func() { _ = listener.Close() })
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				_, _ = conn.Write([]byte("hello"))
-				_ = conn.Close()
-			}
-		}()
-	}
-	serve(b.world.Host(), ":8081")
-	serve(b.world.Client, ":8080")
+	b.greet(b.world.Host(), ":8081")
+	b.greet(b.world.Client, ":8080")
 	for _, isp := range b.world.ISPs {
 		for port, what := range map[uint16]string{8081: "this host", 8080: "the LAN"} {
-			err := b.world.Internet.Do(func() error {
-				// From an address of the internet that only a default route leads back to.
-				dialer := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: lab.Somewhere(77).AsSlice()}}
-				conn, err := dialer.Dial("tcp4", netip.AddrPortFrom(isp.Static.Addr(), port).String())
-				if err != nil {
-					return err
-				}
-				defer conn.Close()
-				_ = conn.SetDeadline(time.Now().Add(time.Second))
-				said := make([]byte, 5)
-				if _, err := conn.Read(said); err != nil {
-					return err
-				}
-				if string(said) != "hello" {
-					return fmt.Errorf("it said %q", said)
-				}
-				return nil
-			})
+			err := b.greeted(netip.AddrPortFrom(isp.Static.Addr(), port))
 			if err != nil {
 				t.Errorf("to %s through ISP %d: %v", what, isp.Number, err)
 			}
