@@ -186,6 +186,7 @@ const (
 	TargetDNS
 	TargetExec
 	TargetSOCKS5
+	TargetAgent
 )
 
 // A Target is what is probed.
@@ -194,7 +195,7 @@ type Target struct {
 	Text string     // as it stands in the file
 	IP   netip.Addr // of TargetIP, TargetTCP, TargetDNS and TargetSOCKS5
 	Port uint16     // of TargetTCP and TargetSOCKS5
-	Rest string     // of HTTP the URL, of DNS the name, of Exec the program, of SOCKS5 the server
+	Rest string     // of HTTP the URL, of DNS the name, of Exec the program, of SOCKS5 and Agent the server
 }
 
 // String returns the target as it stands in the file.

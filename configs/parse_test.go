@@ -206,13 +206,15 @@ func TestBad(t *testing.T) {
 		"dhcp of a static":   {head + ", dhcp: {renew_after: 1s}}", "f.yaml:2:81: uplink a: dhcp: only with address: dhcp: remove it, or take the address by DHCP"},
 		"host name":          {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {host_name: ''}}]", "f.yaml:1:87: uplink a: dhcp.host_name: \"\": must be 1 to 63 bytes without control characters"},
 		"nothing to probe":   {"uplinks: [{name: a, interface: ppp0, address: external, gateway: none}]", "f.yaml:1:66: uplink a: gateway: none: there is no gateway to probe: name addresses under probe.targets of this uplink"},
+		"agent, no port":     {head + "}\nprobe: {targets: ['agent://192.0.2.9']}", "f.yaml:3:19: probe.targets[0]: \"agent://192.0.2.9\": must be agent://host:port"},
+		"agent on this host": {head + "}\nprobe: {targets: ['agent://127.0.0.1:9']}", "f.yaml:3:19: probe.targets[0]: 127.0.0.1: must be an address that one host can have"},
 		"socks5, no port":    {head + "}\nprobe: {targets: ['socks5://proxy/192.0.2.9:443']}", "f.yaml:3:19: probe.targets[0]: \"socks5://proxy/192.0.2.9:443\": must be socks5://host:port/IP:port"},
 		"socks5, no target":  {head + "}\nprobe: {targets: ['socks5://proxy:1080']}", "f.yaml:3:19: probe.targets[0]: \"socks5://proxy:1080\": must be socks5://host:port/IP:port"},
 		"tcp, no port":       {head + "}\nprobe: {targets: ['tcp://192.0.2.9']}", "f.yaml:3:19: probe.targets[0]: \"tcp://192.0.2.9\": must be tcp://IP:port"},
 		"http, no host":      {head + "}\nprobe: {targets: ['http:///x']}", "f.yaml:3:19: probe.targets[0]: \"http:///x\": must be http://host/path or https://host/path"},
 		"dns, no name":       {head + "}\nprobe: {targets: ['dns://192.0.2.9']}", "f.yaml:3:19: probe.targets[0]: \"dns://192.0.2.9\": must be dns://IP/name"},
 		"exec, relative":     {head + "}\nprobe: {targets: ['exec:check.sh']}", "f.yaml:3:19: probe.targets[0]: \"exec:check.sh\": must be exec: and the absolute path of a program"},
-		"nothing known":      {head + "}\nprobe: {targets: [example.org]}", "f.yaml:3:19: probe.targets[0]: \"example.org\": must be gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name, socks5://host:port/IP:port or exec:/path"},
+		"nothing known":      {head + "}\nprobe: {targets: [example.org]}", "f.yaml:3:19: probe.targets[0]: \"example.org\": must be gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name, socks5://host:port/IP:port, agent://host:port or exec:/path"},
 		"loss comes back":    {head + "}\nprobe: {max_loss: 10, return_loss: 10}", "f.yaml:3:36: probe.return_loss: return_loss must lie below max_loss"},
 		"budget":             {head + "}\nprobe: {budget: 5kB}", "f.yaml:3:17: probe.budget: \"5kB\": must be bytes a month with their unit, such as 500MB, 100kB at least, or 0"},
 		"hold_down":          {head + "}\nprobe: {hold_down: 10m}", "f.yaml:3:20: probe.hold_down: hold_down must lie below hold_down_max"},
@@ -220,7 +222,7 @@ func TestBad(t *testing.T) {
 		"balance":            {head + "}\nroutes: {balance: luck}", "f.yaml:3:19: routes.balance: \"luck\": must be static or response-time or least-traffic or least-connections"},
 		"client id":          {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {client_id: 'hex:0g'}}]", "f.yaml:1:87: uplink a: dhcp.client_id: \"hex:0g\": after hex: must stand at least two bytes in hexadecimal digits, the type first"},
 		// Two of them are wrong; it said "of 2 targets".
-		"quorum with bad ones": {head + ", probe: {quorum: 4, targets: [gateway, 192.0.2.9, nonsense, 'tcp://x']}}", `f.yaml:2:124: uplink a: probe.targets[2]: "nonsense": must be gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name, socks5://host:port/IP:port or exec:/path
+		"quorum with bad ones": {head + ", probe: {quorum: 4, targets: [gateway, 192.0.2.9, nonsense, 'tcp://x']}}", `f.yaml:2:124: uplink a: probe.targets[2]: "nonsense": must be gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name, socks5://host:port/IP:port, agent://host:port or exec:/path
 f.yaml:2:134: uplink a: probe.targets[3]: "tcp://x": must be tcp://IP:port`},
 		"quorum too high":   {head + "}\nprobe: {quorum: 2}", "f.yaml:3:17: probe.quorum: quorum 2 of 1 targets: must be at most as many as there are targets"},
 		"no unit":           {head + "}\nprobe: {interval: 500}", "f.yaml:3:19: probe.interval: \"500\": must be a number with its unit, such as 500ms or 2s"},

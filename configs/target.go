@@ -12,7 +12,7 @@ import (
 )
 
 const targetForms = "gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name, " +
-	"socks5://host:port/IP:port or exec:/path"
+	"socks5://host:port/IP:port, agent://host:port or exec:/path"
 
 // ParseTarget reads one target, as it stands in probe.targets. It may be on this host itself.
 func ParseTarget(text string) (Target, error) {
@@ -26,7 +26,8 @@ func ParseTarget(text string) (Target, error) {
 // targetReaders read what stands behind the scheme of a target.
 var targetReaders = map[string]func(p *parser, v value, t *Target, rest string) bool{
 	"tcp": (*parser).tcpTarget, "http": (*parser).httpTarget, "https": (*parser).httpTarget,
-	"dns": (*parser).dnsTarget, "socks5": (*parser).socksTarget, "exec": (*parser).execTarget,
+	"dns": (*parser).dnsTarget, "socks5": (*parser).socksTarget, "agent": (*parser).agentTarget,
+	"exec": (*parser).execTarget,
 }
 
 // target reads one target.
@@ -87,6 +88,15 @@ func (p *parser) socksTarget(v value, t *Target, rest string) bool {
 	}
 	t.Rest, t.IP, t.Port = server, to.Addr(), to.Port()
 	return p.usable(v, t.IP) && p.isElsewhere(v, server)
+}
+
+func (p *parser) agentTarget(v value, t *Target, server string) bool {
+	t.Kind, t.Rest = TargetAgent, server
+	if !isHostPort(server) {
+		p.fail(v, "%q: must be agent://host:port", t.Text)
+		return false
+	}
+	return p.isElsewhere(v, server)
 }
 
 // isElsewhere refuses a server on this host itself, which a socket that is bound to an

@@ -111,6 +111,7 @@ func (c *checks) check(ctx context.Context, t *Target) Answer {
 	wire := &wire{spec: &c.spec}
 	start := time.Now()
 	var err error
+	var advice Advice
 	switch t.Kind {
 	case ICMP:
 	case TCP:
@@ -121,10 +122,12 @@ func (c *checks) check(ctx context.Context, t *Target) Answer {
 		err = wire.resolves(ctx, t.IP, t.Query)
 	case SOCKS5:
 		err = wire.connects(ctx, t)
+	case Agent:
+		advice, err = wire.advises(ctx, t.Server)
 	case Exec:
 		err = execute(ctx, &c.spec, t.Program)
 	}
-	a := Answer{RTT: time.Since(start)}
+	a := Answer{RTT: time.Since(start), Advice: advice}
 	wire.close()
 	a.Bytes = int(wire.bytes.Load())
 	if err != nil {

@@ -155,18 +155,19 @@ func (m *Machine) expire(now time.Time) {
 	}
 }
 
-// News returns what is known of all targets, and whether any verdict, or the doubt about
-// it, is another than when News last said so.
+// News returns what is known of all targets, and whether any verdict, the doubt about
+// it, or an agent's advice is another than when News last said so.
 func (m *Machine) News(now time.Time) (Change, bool) {
 	changed := false
 	for i := range m.targets {
 		t, told := &m.targets[i], &m.told[i]
 		verdict, suspect, doubtful := t.verdict(), t.suspect(m.paced, now), t.doubtful(m.current.Pace, now)
-		if verdict != told.Verdict || suspect != told.Suspect || doubtful != told.Doubtful || t.unsent != told.Unsent {
+		if verdict != told.Verdict || suspect != told.Suspect || doubtful != told.Doubtful || t.unsent != told.Unsent ||
+			t.advice != told.Advice {
 			changed = true
 			*told = Evidence{
 				Verdict: verdict, Suspect: suspect, Doubtful: doubtful, Reason: t.reason(&t.rtt), FirstMiss: t.since,
-				Misses: t.misses, LastRTT: t.last, Err: m.errorOf(t), Unsent: t.unsent,
+				Misses: t.misses, LastRTT: t.last, Err: m.errorOf(t), Unsent: t.unsent, Advice: t.advice,
 			}
 			if doubtful || t.silence {
 				told.FirstMiss, told.Misses = t.wait.first, t.waiting()

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -31,7 +32,7 @@ func (w *wire) accepts(ctx context.Context, to netip.AddrPort) error {
 
 // connects has a SOCKS server make a connection.
 func (w *wire) connects(ctx context.Context, t *Target) error {
-	dialer, err := proxy.SOCKS5("tcp4", t.Proxy, nil, dialerOf(w.dial))
+	dialer, err := proxy.SOCKS5("tcp4", t.Server, nil, dialerOf(w.dial))
 	if err != nil {
 		return err
 	}
@@ -40,6 +41,21 @@ func (w *wire) connects(ctx context.Context, t *Target) error {
 		return err
 	}
 	return conn.Close()
+}
+
+// advises asks an agent how much is to be sent its way.
+func (w *wire) advises(ctx context.Context, server string) (Advice, error) {
+	conn, err := w.dial(ctx, "tcp4", server)
+	if err != nil {
+		return Advice{}, err
+	}
+	defer conn.Close() //nolint:errcheck // it has served
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	line, err := bufio.NewReader(io.LimitReader(conn, adviceMost)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Advice{}, err
+	}
+	return parseAdvice(strings.TrimSpace(line))
 }
 
 // A dialerOf is a way to dial in the form that the SOCKS client takes.

@@ -17,6 +17,7 @@ const (
 	DNS                // a name is resolved by that server
 	Exec               // a program ends with status 0
 	SOCKS5             // a connection is made by a SOCKS server (RFC 1928)
+	Agent              // a server says how much it wants
 )
 
 // A Target is what is probed. It is a value that can be compared.
@@ -32,7 +33,7 @@ type Target struct {
 
 	Query string // of DNS: the name
 
-	Proxy string // of SOCKS5: the server, host:port
+	Server string // of SOCKS5 and Agent: host:port
 
 	Program string        // of Exec: its path
 	Limit   time.Duration // of Exec: how long it may take
@@ -49,7 +50,7 @@ func (t *Target) most() int {
 		return inFlight
 	case Exec:
 		return 1
-	case TCP, HTTP, DNS, SOCKS5:
+	case TCP, HTTP, DNS, SOCKS5, Agent:
 	}
 	return checksMost
 }
@@ -115,6 +116,7 @@ type Answer struct {
 	At     time.Time     // when it was read
 	RTT    time.Duration // by the kernel's receive time stamp where there is one
 	Bytes  int           // that the probe took in IP packets both ways, where the Conn knows
+	Advice Advice        // of an Agent
 
 	Err  string // what came back instead of an answer; "": an answer
 	Hard bool   // of Err: the network says that the target cannot be reached
@@ -162,6 +164,7 @@ type Evidence struct {
 	LastRTT   time.Duration // of the last answer, 0 when there never was one
 	Err       string        // why the last probe could not even be sent, "" when it could
 	Unsent    bool          // that is this host's own lack of something: what was known of the target stands
+	Advice    Advice        // of an Agent's last answer
 }
 
 // A TargetStatus is what is known of one target.

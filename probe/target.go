@@ -37,6 +37,7 @@ type target struct {
 	bytes    uint64 // of IP packets, both ways
 	doubted  bool   // somebody says that it cannot be reached, and nothing has been decided since
 	err      string // why the last probe could not be sent, or what came back instead of an answer
+	advice   Advice // of the last answer
 	unsent   bool   // the last probe could not be sent for this host's own lack
 }
 
@@ -136,6 +137,15 @@ func (t *target) accept(a Answer, pace Pace) {
 		t.err = a.Err
 		t.miss(t.sent[slot], pace.DownAfter)
 	}
+	t.heed(a.Advice, a.Err == "")
+}
+
+// heed takes over what an agent says, and forgets what one has said that is down and says
+// nothing.
+func (t *target) heed(a Advice, answered bool) {
+	if answered || a.Given || t.verdict() == Down {
+		t.advice = a
+	}
 }
 
 // acceptLate takes an answer in to a probe that was given up before its time. Missed it
@@ -225,6 +235,7 @@ func (t *target) expire(pace Pace, now time.Time) {
 			t.miss(sent, pace.DownAfter)
 		}
 		t.doubted, t.unsent = false, false
+		t.heed(Advice{}, false)
 		t.decided++
 		t.oldest++
 		if !further {

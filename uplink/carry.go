@@ -19,9 +19,9 @@ func (s *State) decideCarriers() {
 }
 
 // chooseCarriers returns the uplinks that are to carry new connections of a family:
-// those that are up and not capped, of the lowest tier that has one; when all that are
-// up have all the connections they may have, those of the lowest tier take more all the
-// same; when none is up, those that are doubtful: late is better than nowhere. Before it
+// those that are up and not capped, and whose agents want any, of the lowest tier that has
+// one; when no uplink that is up is so, those of the lowest tier take more all the same;
+// when none is up, those that are doubtful: late is better than nowhere. Before it
 // has been judged a path that carried under the process before us still does. What the
 // operator has taken out stays out.
 func (s *State) chooseCarriers(f Family) []int {
@@ -32,7 +32,8 @@ func (s *State) chooseCarriers(f Family) []int {
 		return free(u) && (p.OperState == api.Up || adopted && u.obstacle(p).reason == "")
 	}
 	doubtful := func(u *Uplink) bool { return free(u) && u.Paths[f].OperState == api.Doubtful }
-	active := lowestTier(s.Uplinks, func(u *Uplink) bool { return up(u) && !u.Load.Capped })
+	spare := func(u *Uplink) bool { return !u.Load.Capped && !u.Paths[f].Advice.Drains() }
+	active := lowestTier(s.Uplinks, func(u *Uplink) bool { return up(u) && spare(u) })
 	if len(active) == 0 {
 		active = lowestTier(s.Uplinks, up)
 	}

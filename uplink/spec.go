@@ -72,7 +72,9 @@ func ProbeTarget(t configs.Target, c *configs.Probe, gateway netip.Addr) probe.T
 	case configs.TargetDNS:
 		to.Kind, to.Query = probe.DNS, t.Rest
 	case configs.TargetSOCKS5:
-		to.Kind, to.Port, to.Proxy = probe.SOCKS5, t.Port, t.Rest
+		to.Kind, to.Port, to.Server = probe.SOCKS5, t.Port, t.Rest
+	case configs.TargetAgent:
+		to.Kind, to.Server = probe.Agent, t.Rest
 	case configs.TargetExec:
 		to.Kind, to.Program, to.Limit = probe.Exec, t.Rest, c.ExecTimeout
 	}

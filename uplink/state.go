@@ -92,11 +92,13 @@ type Path struct {
 	OperState       api.OperState
 	Reason          string
 	Since           time.Time
-	EverDecided     bool    // it has been something else than starting
-	Carries         bool    // it is in the shared default route
-	Weight          int     // there
-	Factor          float64 // of the configured weight, by the balance
-	ConfirmRequests int     // how often there was reason to have the lease confirmed
+	EverDecided     bool         // it has been something else than starting
+	Carries         bool         // it is in the shared default route
+	Weight          int          // there
+	Factor          float64      // of the configured weight, by the balance
+	Advice          probe.Advice // of agents: the least that any wants
+	AdvisedAt       time.Time    // when Advice last changed
+	ConfirmRequests int          // how often there was reason to have the lease confirmed
 
 	// Probe is what is probed now; nil: nothing can be. Series names what proves
 	// the path as it is now, which may be about to be probed; 0: nothing does.

@@ -78,6 +78,9 @@ func (s *State) decide(now time.Time) {
 	}
 	undecided := func(u Uplink) bool { return !u.everDecided() }
 	s.Settled = s.Settled || startOver || !slices.ContainsFunc(s.Uplinks, undecided)
+	for u, p := range s.paths() {
+		u.takeAdvice(p, now, s.Config.Routes.BalanceInterval)
+	}
 	s.decideCarriers()
 	s.balance(now)
 }

@@ -32,6 +32,9 @@ func (u *Uplink) weight() int {
 // share returns the path's part in its tier, before it is made a whole number.
 func (u *Uplink) share(p *Path, now time.Time) float64 {
 	share := float64(u.weight()) * p.Factor
+	if p.Advice.Given {
+		share *= float64(max(p.Advice.Percent, 1)) / 100
+	}
 	since := now.Sub(p.Health.RecoveredAt)
 	if p.Health.RecoveredAt.IsZero() || since >= u.Config.SlowStart {
 		return share

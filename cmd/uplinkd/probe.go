@@ -29,7 +29,8 @@ func probeCommand(c *common) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "probe TARGET [--via UPLINK]", Short: "Check one target once, for scripts", Args: named("TARGET"),
 		Long: "Check once whether a target answers: an IP address, tcp://IP:port, http(s)://host/path,\n" +
-			"dns://IP/name, socks5://host:port/IP:port, exec:/path, or with --via the uplink's gateway.\n" +
+			"dns://IP/name, socks5://host:port/IP:port, agent://host:port, exec:/path, or with --via\n" +
+			"the uplink's gateway.\n" +
 			"Exit code 0: it does; 1: it does not, or could not be asked. keepalived, haproxy and scripts\n" +
 			"can so ask what uplinkd itself asks. Without --via it needs no daemon, and no rights but for\n" +
 			"an IP address.",
@@ -65,6 +66,7 @@ type probeAnswer struct {
 	Answered bool    `json:"answered"`
 	RTT      float64 `json:"rtt_ms"` // of an answer
 	Error    string  `json:"error"`
+	Advice   string  `json:"advice,omitempty"` // of an agent
 }
 
 func (c *common) probeOnce(ctx context.Context, o probeOrder) error {
@@ -82,7 +84,7 @@ func (c *common) probeOnce(ctx context.Context, o probeOrder) error {
 	answer, err := probe.Once(ctx, spec)
 	result := probeAnswer{Target: o.target.Text, Uplink: o.via, Answered: err == nil, Asked: !answer.Unsent}
 	if err == nil {
-		result.RTT = milliseconds(answer.RTT)
+		result.RTT, result.Advice = milliseconds(answer.RTT), answer.Advice.String()
 	} else {
 		result.Error = plain.Line(err.Error(), remarkMost)
 	}
@@ -102,7 +104,11 @@ func (c *common) probeOnce(ctx context.Context, o probeOrder) error {
 	if err != nil {
 		return fmt.Errorf("%s%s: %s", o.target.Text, by, result.Error)
 	}
-	_, err = fmt.Fprintf(c.out, "%s%s: answered in %.3f ms\n", o.target.Text, by, result.RTT)
+	says := ""
+	if result.Advice != "" {
+		says = ", and wants " + result.Advice
+	}
+	_, err = fmt.Fprintf(c.out, "%s%s: answered in %.3f ms%s\n", o.target.Text, by, result.RTT, says)
 	return err
 }
 

@@ -71,14 +71,15 @@ type Uplink struct {
 	Probes    []Probe        `json:"probes"`
 	Counters  Counters       `json:"counters"`
 
-	EffectiveWeight int    `json:"effective_weight"` // in the default route; weight is the configured one
-	MaxConnections  int    `json:"max_connections"`  // 0: no limit
-	Capped          bool   `json:"capped"`           // it has all the connections it may have
-	Order           *Order `json:"order"`            // null: the operator has not overruled anything
-	Hold            Hold   `json:"hold_down"`
-	ProbeInterval   Millis `json:"probe_interval_ms"` // the steady pace
-	ProbeStretched  bool   `json:"probe_stretched"`   // the budget has made it slower than configured
-	MPTCP           string `json:"mptcp,omitempty"`   // its endpoint in the kernel: subflow | backup
+	EffectiveWeight int         `json:"effective_weight"` // in the default route; weight is the configured one
+	MaxConnections  int         `json:"max_connections"`  // 0: no limit
+	Capped          bool        `json:"capped"`           // it has all the connections it may have
+	Order           *Order      `json:"order"`            // null: the operator has not overruled anything
+	Hold            Hold        `json:"hold_down"`
+	ProbeInterval   Millis      `json:"probe_interval_ms"` // the steady pace
+	ProbeStretched  bool        `json:"probe_stretched"`   // the budget has made it slower than configured
+	AgentPercent    Figure[int] `json:"agent_percent"`     // of its weight that agents want; null: none says
+	MPTCP           string      `json:"mptcp,omitempty"`   // its endpoint in the kernel: subflow | backup
 }
 
 // An Order is what the operator wants of an uplink until further notice. Its zero

@@ -96,8 +96,13 @@ func uplinkStatus(u *uplink.Uplink, v view) api.Uplink {
 		line.Reason += "; nothing better is up"
 	case p.Carries && p.OperState != api.Up && p.OperState != api.Starting:
 		line.Reason += "; kept as a last resort"
+	case p.Advice.Given && p.OperState == api.Up:
+		line.Reason += "; its agent wants " + p.Advice.String()
 	case u.Load.Capped:
 		line.Reason += fmt.Sprintf("; at its limit of %d connections", u.Config.MaxConnections)
+	}
+	if p.Advice.Given {
+		line.AgentPercent = api.Known(p.Advice.Percent)
 	}
 	line.Counters, line.MPTCP = counters(u, v), endpointStatus(u, v)
 	if u.KeepsLease() {
