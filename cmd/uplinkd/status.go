@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"uplinkd/uplink/api"
 )
 
 // width returns that of the terminal the answer goes to, 0 when it is none.
@@ -21,13 +24,16 @@ func (c *common) width() int {
 }
 
 func statusCommand(c *common) *cobra.Command {
-	var policies, verbose bool
+	var policies, verbose, quiet bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the uplinks and how they are", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := c.client().Status(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if quiet {
+				return anyUp(&s)
 			}
 			if c.json {
 				return c.printJSON(s)
@@ -44,9 +50,22 @@ func statusCommand(c *common) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&policies, "policies", false, "show the policies, where each leads now, and its counters")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show each target, and what its link is like, too")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false,
+		"print nothing: exit code 0 while an uplink that works carries, 1 while none does")
 	c.flagSocket(cmd)
 	c.flagJSON(cmd)
 	return cmd
+}
+
+// anyUp returns an error while no uplink that works carries new connections. One that is kept
+// as a last resort does not work.
+func anyUp(s *api.Snapshot) error {
+	for _, u := range s.Uplinks {
+		if u.Active && u.State.Works() {
+			return nil
+		}
+	}
+	return errQuiet{errors.New("no uplink works")}
 }
 
 // seconds writes milliseconds as seconds; none: "-".

@@ -188,10 +188,13 @@ func shipped(t *testing.T, name string, env []string, args ...string) string {
 func TestShippedHooks(t *testing.T) {
 	dir := t.TempDir()
 	track := filepath.Join(dir, "track")
-	for carries, want := range map[string]string{"": "1\n", "isp1 2, isp2 1": "0\n"} {
-		shipped(t, "keepalived-track", []string{"UPLINKD_TO=" + carries}, track)
+	for code, want := range map[string]string{"1": "1\n", "0": "0\n"} {
+		if err := os.WriteFile(filepath.Join(dir, "uplinkd"), []byte("#!/bin/sh\n[ \"$*\" = 'status --quiet --socket /s' ] && exit "+code), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		shipped(t, "keepalived-track", []string{"PATH=" + dir + ":/usr/bin:/bin"}, track, "/s")
 		if b, err := os.ReadFile(track); err != nil || string(b) != want {
-			t.Errorf("carried by %q: the file says %q, %v; want %q", carries, b, err, want)
+			t.Errorf("uplinkd status --quiet ends with %s: the file says %q, %v; want %q", code, b, err, want)
 		}
 	}
 	sendmail := program(t, "cat > "+dir+"/mail")
