@@ -24,7 +24,8 @@ import (
 // uplinks to the same two ISPs.
 type pair struct {
 	*bench
-	hosts [2]*gatewayHost
+	hosts      [2]*gatewayHost
+	oneNetwork bool // both are in the same network of each ISP
 }
 
 // A gatewayHost is one of the two.
@@ -43,18 +44,23 @@ var shared = netip.MustParseAddr("192.168.77.254")
 
 const ispSide = "cust2" // the ISP's interface towards the second host
 
-func newPair(t *testing.T) *pair {
+func newPair(t *testing.T, oneNetwork bool) *pair {
 	t.Helper()
 	labtest.NeedRoot(t, "keepalived", "danted")
-	p := &pair{bench: newBench(t, 2)}
+	p := &pair{bench: newBench(t, 2), oneNetwork: oneNetwork}
 	second, err := lab.NewNamespace()
 	p.ok(err)
 	t.Cleanup(second.Close)
 	p.hosts[0] = &gatewayHost{ns: p.world.Host(), number: 1, own: lab.LANHost.Addr(), port: "eth0"}
 	p.hosts[1] = &gatewayHost{ns: second, number: 2, own: netip.MustParseAddr("192.168.77.3"), port: "port2"}
 	for _, isp := range p.world.ISPs {
-		gateway := netip.AddrFrom4([4]byte{100, 65, byte(isp.Number), 1})
 		p.ok(second.Wire(isp.Interface, isp.Namespace(), ispSide))
+		if oneNetwork {
+			p.at(isp.Namespace(), fmt.Sprintf("ip link add wan type bridge; ip link set wan up; ip addr del %s/24 dev cust; "+
+				"ip addr add %[1]s/24 dev wan; ip link set cust master wan; ip link set cust2 master wan", isp.Gateway))
+			continue
+		}
+		gateway := netip.AddrFrom4([4]byte{100, 65, byte(isp.Number), 1})
 		p.ok(isp.Namespace().Address(ispSide, netip.PrefixFrom(gateway, 24)))
 		p.ok(p.world.Internet.Route(netip.PrefixFrom(gateway, 24).Masked(), netip.AddrFrom4([4]byte{172, 31, byte(isp.Number), 1}), fmt.Sprint("isp", isp.Number)))
 	}
@@ -90,6 +96,17 @@ func (b *bench) at(ns *lab.Namespace, script string) {
 	}
 }
 
+// outside returns the address that a host has of an ISP, and its gateway.
+func (p *pair) outside(h *gatewayHost, isp *lab.ISP) (address netip.Prefix, gateway netip.Addr) {
+	if p.oneNetwork {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte(isp.Number), byte(9 + h.number)}), 24), isp.Gateway
+	}
+	network := func(last byte) netip.Addr {
+		return netip.AddrFrom4([4]byte{100, byte(63 + h.number), byte(isp.Number), last})
+	}
+	return netip.PrefixFrom(network(10), 24), network(1)
+}
+
 // startDaemon starts the daemon of a host, with its defaults and the hook for keepalived.
 func (p *pair) startDaemon(h *gatewayHost) {
 	p.Helper()
@@ -97,13 +114,16 @@ func (p *pair) startDaemon(h *gatewayHost) {
 	p.ok(err)
 	text := "uplinks:\n"
 	for _, isp := range p.world.ISPs {
-		network := netip.AddrFrom4([4]byte{100, byte(63 + h.number), byte(isp.Number), 0}).As4()
-		text += fmt.Sprintf("  - {name: isp%d, interface: %s, address: %d.%d.%d.10/24, gateway: %[3]d.%d.%d.1, masquerade: true}\n",
-			isp.Number, isp.Interface, network[0], network[1], network[2])
+		address, gateway := p.outside(h, isp)
+		text += fmt.Sprintf("  - {name: isp%d, interface: %s, address: %s, gateway: %s, masquerade: %t}\n",
+			isp.Number, isp.Interface, address, gateway, !p.oneNetwork)
 	}
 	text += fmt.Sprintf("control: {socket: %s/sock}\nstate_dir: %[1]s/state\n"+
 		"hooks: [{run: [/usr/bin/env, 'PATH=%[1]s:%s', %s, %[1]s/track, %[1]s/sock], on: [up, down, switch]}]\n",
 		h.dir, os.Getenv("PATH"), hook)
+	if p.oneNetwork {
+		text += "routes: {hash: l3}\n" // by the ports, veth hands the hash of the client's socket on, to both alike
+	}
 	config := filepath.Join(h.dir, "uplinkd.yaml")
 	p.ok(os.WriteFile(config, []byte(text), 0o600))
 	if h.number == 1 {
@@ -262,7 +282,7 @@ func (p *pair) reboot(h *gatewayHost) {
 // does, loses it to the other; that one keeps it when the first is back.
 func TestTwoGateways(t *testing.T) {
 	runs := runsOr(t, 1)
-	p := newPair(t)
+	p := newPair(t, false)
 	for _, h := range p.hosts {
 		p.startKeepalived(h, "keepalived.conf")
 	}
@@ -345,7 +365,7 @@ func (p *pair) udpAndBind(server netip.AddrPort) {
 // Two gateways that both work, each the master of one address. While the uplinks of one are
 // dead the other has both; then each has its own again.
 func TestTwoGatewaysBothWork(t *testing.T) {
-	p := newPair(t)
+	p := newPair(t, false)
 	p.startKeepalived(p.hosts[0], "keepalived-both.conf")
 	p.startKeepalived(p.hosts[1], "keepalived-both.conf", "priority 110", "priority 100", "priority 100", "priority 110")
 	addresses := [2]netip.Addr{netip.MustParseAddr("192.168.77.253"), netip.MustParseAddr("192.168.77.252")}
@@ -377,7 +397,7 @@ func TestTwoGatewaysBothWork(t *testing.T) {
 // client stays with one of them while that works, and goes on by the other when it does not.
 func TestSOCKSOverTwoHosts(t *testing.T) {
 	labtest.NeedRoot(t, "haproxy")
-	p := newPair(t)
+	p := newPair(t, false)
 	text, err := os.ReadFile("../../configs/examples/haproxy.cfg")
 	p.ok(err)
 	target := lab.Somewhere(53).As4()
@@ -436,4 +456,112 @@ func (p *pair) hostOf(server netip.AddrPort, n int) (host int) {
 		return err
 	}))
 	return host
+}
+
+// With the outside addresses on whichever gateway is at work, and conntrackd telling the other
+// of every flow, forwarded flows outlive the gateway they began on. Without it those do that
+// happen to leave by the same ISP there.
+func TestFlowsOutliveTheirGateway(t *testing.T) {
+	for name, told := range map[string]bool{"told by conntrackd": true, "not told": false} {
+		t.Run(name, func(t *testing.T) {
+			all, ended := flowsOverGateways(t, told)
+			if told && ended > 0 {
+				t.Errorf("%d of %d flows did not outlive their gateway", ended, all)
+			}
+			if !told && ended == 0 {
+				t.Error("all flows outlive their gateway though the other knows of none: this test shows nothing")
+			}
+		})
+	}
+}
+
+// flowsOverGateways has the gateway fail that a LAN's flows go by, and returns how many flows
+// there were, and how many have ended then.
+func flowsOverGateways(t *testing.T, told bool) (all, ended int) {
+	t.Helper()
+	labtest.NeedRoot(t, "conntrackd")
+	p := newPair(t, true)
+	example, err := os.ReadFile("../../configs/examples/conntrackd.conf")
+	p.ok(err)
+	for i, h := range p.hosts {
+		// Two machines do not spread alike, as two namespaces of one do.
+		p.at(h.ns, fmt.Sprint("sysctl -qw net.ipv4.fib_multipath_hash_seed=", h.number))
+		p.at(h.ns, "sysctl -qw net.ipv4.ip_forward=1; nft 'add table ip outside; add chain ip outside post { type nat hook postrouting priority srcnat; };"+
+			"add rule ip outside post ip saddr 192.168.77.0/24 oifname eth1 snat to 100.64.1.200;"+
+			"add rule ip outside post ip saddr 192.168.77.0/24 oifname eth2 snat to 100.64.2.200'")
+		if !told {
+			continue
+		}
+		text := strings.NewReplacer("192.168.77.1", h.own.String(), "192.168.77.3", p.hosts[1-i].own.String(), "/run/", h.dir+"/").Replace(string(example))
+		p.ok(os.WriteFile(filepath.Join(h.dir, "conntrackd.conf"), []byte(text), 0o600))
+		p.at(h.ns, "sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0")
+		h.stop["conntrackd"] = p.in(h.ns, "conntrackd", "-C", filepath.Join(h.dir, "conntrackd.conf"))
+	}
+	t.Cleanup(func() {
+		p.at(p.world.Host(), "sysctl -qw net.ipv4.ip_forward=0 net.netfilter.nf_conntrack_tcp_loose=1 net.ipv4.fib_multipath_hash_seed=0; nft delete table ip outside")
+	})
+	for _, h := range p.hosts {
+		p.startKeepalived(h, "keepalived-flows.conf")
+	}
+	p.at(p.world.Client, "ip route replace default via "+shared.String())
+	master, other := p.master()
+	p.until("the LAN is on the Internet", 10*time.Second, func() bool {
+		return p.world.Client.Do(func() error {
+			f, err := p.dialTCP(1, (&net.Dialer{Timeout: time.Second}).Dial)
+			if err == nil {
+				err = f.conn.Close()
+			}
+			return err
+		}) == nil
+	})
+	flows, by := p.open(40, 0, func(n int) (*flow, error) { return p.dialTCP(n, (&net.Dialer{Timeout: time.Second}).Dial) })
+	if errs := p.broken(flows, 0); len(errs) > 0 || by[1] < 5 || by[2] < 5 {
+		t.Fatalf("%d flows by %v: %v", len(flows), by, errs)
+	}
+	time.Sleep(time.Second) // conntrackd tells the other
+	began := time.Now()
+	p.at(p.world.Client, "ip link set "+master.port+" nomaster")
+	for _, isp := range p.world.ISPs {
+		p.at(isp.Namespace(), "ip link set "+[]string{"cust", ispSide}[master.number-1]+" nomaster")
+	}
+	p.until("the other has the address", 5*time.Second, func() bool { return p.has(other, shared) })
+	errs := p.broken(flows, 0)
+	t.Logf("%d flows, by %v: %d ended; all had been asked %v after the gateway's power failed", len(flows), by, len(errs), time.Since(began).Round(time.Millisecond))
+	return len(flows), len(errs)
+}
+
+// Several processes of danted serve one port. One that is killed under load takes its own
+// connections along, and no new one fails.
+func TestDantedProcesses(t *testing.T) {
+	labtest.NeedRoot(t, "danted")
+	b := newBench(t, 2)
+	b.configure(b.static(1, 1), fastProbe)
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	text, err := os.ReadFile("../../configs/examples/danted.conf")
+	b.ok(err)
+	path := filepath.Join(b.dir, "danted.conf")
+	b.ok(os.WriteFile(path, text, 0o600))
+	b.in(b.world.Host(), "danted", "-f", path, "-p", filepath.Join(b.dir, "danted.pid"), "-N", "4")
+	p := &pair{bench: b}
+	server := netip.AddrPortFrom(lab.LANHost.Addr(), 1080)
+	b.until("danted answers", 5*time.Second, func() bool { return p.connectThrough(server, 1) == nil })
+	var failed, all int
+	for n := range 400 {
+		if n == 100 || n == 200 {
+			b.kernel("kill -9 $(pgrep -f '^danted -f " + path + "' | tail -1)")
+		}
+		all++
+		if err := p.connectThrough(server, n); err != nil {
+			failed++
+			t.Logf("connection %d: %v", n, err)
+		}
+	}
+	t.Logf("%d connections while two of four processes were killed: %d failed", all, failed)
+	if failed > 1 { // that may have been in the hands of one that was killed
+		t.Errorf("%d of %d connections failed", failed, all)
+	}
+	if left := strings.TrimSpace(b.kernel("pgrep -fc '^danted -f " + path + "'")); !strings.HasSuffix(left, "2") {
+		t.Errorf("processes left: %s", left)
+	}
 }
