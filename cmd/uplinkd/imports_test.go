@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"uplink/metrics":   {"uplink/api"},
 	"uplink/orders":    {"internal/statefile", "uplink/api"},
 	"configs":          {"internal/plain"},
+	"configs/imports":  {"internal/plain"},
 	"uplink/hooks":     {"internal/latest", "internal/run", "uplink/api"},
 	"uplink/preflight": {"configs", "routes"},
 	"uplink/resolver":  {"configs", "internal/statefile", "uplink"},
@@ -55,7 +56,7 @@ var (
 	onlyIn = map[string][]string{
 		"github.com/vishvananda/netlink":  {"routes/kernel", "internal/lab"},
 		"github.com/google/nftables":      {"routes/kernel", "routes/flows", "internal/lab"},
-		"go.yaml.in/yaml":                 {"configs"},
+		"go.yaml.in/yaml":                 {"configs", "configs/imports"},
 		"github.com/insomniacslk/dhcp":    {"dhcp", "internal/lab"},
 		"github.com/coreos/go-systemd":    {"systemd"},
 		"github.com/godbus/dbus":          {"uplink/resolver"},

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -72,4 +74,41 @@ func exitCode(err error) int {
 		return exit.ExitCode()
 	}
 	return -1
+}
+
+// import prints what check accepts, says what to look at, and refuses what it does not know.
+func TestImportCommand(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("uplinks", "IFACE_DEVICE=(eth1 eth2)\nIFACE_IPS=(203.0.113.5 dhcp)\nIFACE_NMS=(24)\nIFACE_GWS=(203.0.113.1)\nip rule add x\n")
+	write("broken", "IFACE_DEVICE=(eth1 eth1)\n")
+	b := &bench{T: t}
+	out, err := b.run("import", "if-up-script", filepath.Join(dir, "uplinks"))
+	if err != nil || !strings.Contains(out, "interface: eth2\n    address: dhcp") || !strings.Contains(out, "ip rule add x") {
+		t.Errorf("import: %v\n%s", err, out)
+	}
+	write("made.yaml", out)
+	if out, err := b.run("check", "-c", filepath.Join(dir, "made.yaml")); strings.Contains(out, "made.yaml:") {
+		t.Errorf("check of what was made: %v\n%s", err, out)
+	}
+	for _, tt := range []struct {
+		code int
+		text string
+		args []string
+	}{
+		{3, "look at this before it is used", []string{"if-up-script", filepath.Join(dir, "broken")}},
+		{1, "no such file", []string{"mwan3", filepath.Join(dir, "none")}},
+		{1, "this is no configuration of mwan3", []string{"mwan3", filepath.Join(dir, "uplinks")}},
+		{2, "must be one of if-up-script, mwan3, netplan, networkd", []string{"opnsense", dir}},
+		{2, "", []string{"netplan"}},
+	} {
+		out, err := b.run(append([]string{"import"}, tt.args...)...)
+		if exitCode(err) != tt.code || !strings.Contains(out, tt.text) {
+			t.Errorf("import %v: exit code %d, %s; want %d, %q", tt.args, exitCode(err), out, tt.code, tt.text)
+		}
+	}
 }

@@ -1,0 +1,130 @@
+package imports
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// everything reports whether a rule is about all that others are not.
+func everything(s *section) bool {
+	dest := cmp.Or(s.option("dest_ip"), "0.0.0.0/0")
+	return dest == "0.0.0.0/0" && s.option("src_ip")+s.option("dest_port")+s.option("src_port") == "" &&
+		cmp.Or(s.option("proto"), "all") == "all"
+}
+
+// rule makes a policy of a rule that is not about everything.
+func (m *mwan3) rule(s *section, sections []section) {
+	via := m.via(s.option("use_policy"), sections)
+	switch {
+	case s.option("enabled") == "0" || s.option("family") == "ipv6":
+		m.r.note(s.place, "config rule "+s.name, "not enabled, or of IPv6")
+		return
+	case everything(s):
+		m.r.note(s.place, "config rule "+s.name, "what no policy is about goes by the weights and tiers of the uplinks")
+		return
+	case via == "":
+		m.r.note(s.place, "config rule "+s.name, "its policy "+s.option("use_policy")+" names no uplink that is here")
+		return
+	}
+	entries := append([]string{"name: " + policyName(s.name, len(m.r.policies))}, m.matches(s)...)
+	entries = append(entries, "via: "+via)
+	if s.option("sticky") == "1" && via == "balance" {
+		entries = append(entries, "sticky: source")
+		if n, ok := number(s.option("timeout"), 1, 86400); ok {
+			entries = append(entries, fmt.Sprintf("sticky_for: %ds", n))
+		}
+	}
+	if slices.Contains(entries, "") { // without that match it would be about more
+		m.r.note(s.place, "config rule "+s.name, "a match of it is not understood")
+		return
+	}
+	m.r.policies = append(m.r.policies, strings.Join(entries, ", "))
+	m.leftover(s, "enabled", "family", "src_ip", "dest_ip", "proto", "src_port", "dest_port", "sticky", "timeout",
+		"use_policy")
+}
+
+// matches returns what a policy matches that is made of a rule; "" stands for what is not
+// understood.
+func (m *mwan3) matches(s *section) []string {
+	var entries []string
+	for _, e := range []struct{ option, key string }{{"src_ip", "from"}, {"dest_ip", "to"}} {
+		if value := s.option(e.option); value != "" && value != "0.0.0.0/0" {
+			entries = append(entries, m.list(s, e.option, e.key, value, networkText))
+		}
+	}
+	proto := cmp.Or(s.option("proto"), "all")
+	if proto == "tcp" || proto == "udp" || proto == "icmp" {
+		entries = append(entries, "protocol: "+proto)
+	}
+	for _, e := range []struct{ option, key string }{{"src_port", "sport"}, {"dest_port", "dport"}} {
+		if value := s.option(e.option); value != "" {
+			entries = append(entries, m.list(s, e.option, e.key, strings.ReplaceAll(value, ":", "-"), portText))
+		}
+	}
+	return entries
+}
+
+// What addresses, networks and ports look like.
+var (
+	networkText = regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?$`)
+	portText    = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?$`)
+)
+
+// list makes a key of those parts of an option that are as they must be, and notes the others.
+func (m *mwan3) list(s *section, option, key, value string, must *regexp.Regexp) string {
+	var good []string
+	for _, part := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }) {
+		if must.MatchString(part) {
+			good = append(good, part)
+		} else {
+			m.r.note(s.lines[option].place, part, "not understood")
+		}
+	}
+	if len(good) == 0 {
+		return ""
+	}
+	return key + ": [" + strings.Join(good, ", ") + "]"
+}
+
+// via returns what leads where a policy of mwan3 does: by weight where its best members are
+// several, and else by one uplink after the other.
+func (m *mwan3) via(policy string, sections []section) string {
+	if policy == "default" {
+		return "balance"
+	}
+	i := slices.IndexFunc(sections, func(s section) bool { return s.kind == "policy" && s.name == policy })
+	if i < 0 {
+		return ""
+	}
+	var members []*section
+	for _, name := range sections[i].values["use_member"] {
+		if member := m.members[name]; member != nil && m.r.named(m.uplinkOf(member)) != nil {
+			members = append(members, member)
+		}
+	}
+	slices.SortStableFunc(members, func(a, b *section) int { return metricOf(a) - metricOf(b) })
+	switch {
+	case len(members) == 0:
+		return ""
+	case len(members) > 1 && metricOf(members[0]) == metricOf(members[1]):
+		return "balance"
+	}
+	var names []string
+	for _, member := range members {
+		if name := m.uplinkOf(member); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return "[" + strings.Join(names, ", ") + "]"
+}
+
+func policyName(name string, n int) string {
+	name = strings.Trim(notOfAName.ReplaceAllString(name, "-"), "-")
+	if name == "" {
+		name = fmt.Sprint("rule-", n+1)
+	}
+	return name[:min(len(name), 32)]
+}
