@@ -35,7 +35,10 @@ func policySets(c configs.Config) []policySet {
 // firewall adds our nft table, if there is anything to stand in it.
 func (d *desired) firewall() {
 	c := &d.state.Config
-	f := &firewall.Table{Name: d.set.Owner.Table(), Mask: c.Routes.FwMarkMask, Marks: c.Marks}
+	f := &firewall.Table{
+		Name: d.set.Owner.Table(), Mask: c.Routes.FwMarkMask, Marks: c.Marks,
+		LeaveMarked: d.state.OthersMarks&c.Routes.FwMarkMask != 0,
+	}
 	masquerade := false
 	f.Uplinks = make([]firewall.Uplink, 0, len(d.state.Uplinks))
 	for i := range d.state.Uplinks {

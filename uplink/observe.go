@@ -19,6 +19,7 @@ func (s *State) takeObserved(a routes.Applied) {
 	}
 	s.Site = a.State.Site
 	s.LAN, s.NoMainRule = a.State.Elsewhere, !a.State.MainRule
+	s.OthersMarks = othersMarks(a.State.Rules, Owner(s.Config))
 	s.Conflicts, s.Fights = a.Plan.Conflicts, a.Fights
 	after := a.After()
 	for i := range s.Uplinks {
@@ -72,6 +73,16 @@ func assignedOf(s routes.State, u *Uplink, f Family) []netip.Prefix {
 		list = append(list, a.Prefix)
 	}
 	return list
+}
+
+// othersMarks returns the bits of marks that rules of others look at before ours are asked.
+func othersMarks(rules []routes.Rule, owner routes.Owner) (bits uint32) {
+	for _, r := range rules {
+		if !r.V6 && !owner.OwnsRule(r) && r.Priority < owner.RulePriority {
+			bits |= r.Mask
+		}
+	}
+	return bits
 }
 
 // familyOf returns the family of an address; families when no path is of it.

@@ -26,6 +26,7 @@ type State struct {
 	LAN          []routes.Address // what this host has on interfaces that are no uplinks
 	Site         []netip.Prefix   // what this host routes to its site, not to an uplink
 	NoMainRule   bool             // the kernel's own rule that leads to main is gone
+	OthersMarks  uint32           // bits of marks that rules of others look at before ours
 	Conflicts    []routes.Conflict
 	Fights       []routes.Fight
 	SuspendedFor time.Duration // in all

@@ -81,7 +81,7 @@ func (c *common) check(ctx context.Context) error {
 
 // inspect reads the kernel and the host.
 func (c *common) inspect(ctx context.Context, config configs.Config) ([]preflight.Finding, error) {
-	have, writes, err := c.readAll(ctx, config)
+	have, nft, err := c.readAll(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -90,28 +90,30 @@ func (c *common) inspect(ctx context.Context, config configs.Config) ([]prefligh
 		names[i] = config.Uplinks[i].Interface
 	}
 	host := preflight.ReadHost(os.DirFS("/"), have.Links, names)
-	host.MarkWrites = writes
+	host.MarkWrites, host.ForwardDrops = nft.MarkWrites, nft.ForwardDrops
 	host.StateDir = kernel.CheckStateDir(config.StateDir)
 	findings := append([]preflight.Finding{}, preflight.Inspect(config, uplink.Owner(config), have, host)...)
 	return append(findings, unreadable(c.config, config)...), nil
 }
 
 // readAll reads the kernel as far as a configuration goes, and what foreign routes and
-// rules of nftables may have to do with it.
-func (c *common) readAll(ctx context.Context, config configs.Config) (routes.State, []routes.MarkWrite, error) {
+// rules of nftables may have to do with it: of the host, what is in nftables.
+func (c *common) readAll(ctx context.Context, config configs.Config) (have routes.State, nft preflight.Host, err error) {
 	k, err := kernel.Look(config.StateDir, quietLog())
 	if err != nil {
-		return routes.State{}, nil, err
+		return have, nft, err
 	}
 	defer k.Close()
 	scope := scopeOf(config)
 	scope.Foreign = true
-	have, err := k.Read(ctx, scope)
-	if err != nil {
-		return routes.State{}, nil, err
+	if have, err = k.Read(ctx, scope); err != nil {
+		return have, nft, err
 	}
-	writes, err := k.ReadMarkWrites(scope.Owner)
-	return have, writes, err
+	if nft.MarkWrites, err = k.ReadMarkWrites(scope.Owner); err != nil {
+		return have, nft, err
+	}
+	nft.ForwardDrops, err = k.ReadForwardDrops()
+	return have, nft, err
 }
 
 func (c *common) printCheck(a checkAnswer) error {

@@ -347,6 +347,7 @@ func (b *bench) marked(mark uint32) int {
 // Twenty thousand flows and two thousand connections of this host: the switch ends
 // them in less than 50 ms.
 func TestSwitchOfMany(t *testing.T) {
+	labtest.Measured(t)
 	b := gatewayBench(t, []int{1, 1}, nil, fastProbe)
 	var limit unix.Rlimit
 	b.ok(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))

@@ -7,7 +7,8 @@ func Equal(a, b *Table) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Name == b.Name && a.Mask == b.Mask && a.Marks == b.Marks && slices.Equal(a.Uplinks, b.Uplinks) &&
+	return a.Name == b.Name && a.Mask == b.Mask && a.Marks == b.Marks && a.LeaveMarked == b.LeaveMarked &&
+		slices.Equal(a.Uplinks, b.Uplinks) &&
 		slices.EqualFunc(a.Policies, b.Policies, equalPolicies)
 }
 

@@ -19,6 +19,10 @@ type Table struct {
 	Marks    bool // connections are marked, and follow their mark
 	Uplinks  []Uplink
 	Policies []Policy
+
+	// LeaveMarked leaves alone what a program of this host has marked, with whatever bits: rules
+	// of others look at the whole mark.
+	LeaveMarked bool
 }
 
 // A Uplink is an uplink as the nft table knows it.
@@ -162,9 +166,13 @@ func (t Table) prerouting() Chain {
 }
 
 func (t Table) output() Chain {
+	set := t.Mask
+	if t.LeaveMarked {
+		set = ^uint32(0)
+	}
 	rules := append([]Rule{
 		{MatchIPv4{Not: true}, Return{}},
-		{MatchMark{Mask: t.Mask, Not: true}, Return{}},
+		{MatchMark{Mask: set, Not: true}, Return{}},
 	}, t.follow()...)
 	return Chain{
 		Name: "output", Type: "route", Hook: "output", Priority: priorityMangle,

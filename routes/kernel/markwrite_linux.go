@@ -41,6 +41,26 @@ func (k *Kernel) ReadMarkWrites(owner routes.Owner) ([]routes.MarkWrite, error) 
 	return list, nil
 }
 
+// ReadForwardDrops returns the chains of nftables, as "table ip filter, chain FORWARD", that drop
+// what is forwarded unless a rule of theirs accepts it.
+func (k *Kernel) ReadForwardDrops() ([]string, error) {
+	chains, err := k.nft.ListChains()
+	if err != nil {
+		return nil, fmt.Errorf("list the nft chains: %w", err)
+	}
+	var list []string
+	for _, c := range chains {
+		family, ours := map[nftables.TableFamily]string{
+			nftables.TableFamilyIPv4: "ip", nftables.TableFamilyINet: "inet",
+		}[c.Table.Family]
+		forwards := c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Type == nftables.ChainTypeFilter
+		if ours && forwards && c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
+			list = append(list, fmt.Sprintf("table %s %s, chain %s", family, c.Table.Name, c.Name))
+		}
+	}
+	return list, nil
+}
+
 // A register holds a value that may go into a mark: bits of the mark as it was, and bits
 // that the rule gives.
 type register struct {

@@ -41,6 +41,7 @@ type Host struct {
 	NoMPTCP         bool               // this kernel has none
 	NoDNS           string             // why no DNS server is known; "": one is
 	MarkWrites      []routes.MarkWrite // of others, in nftables
+	ForwardDrops    []string           // chains that drop what is forwarded unless a rule accepts it
 }
 
 // A Stanza is what ifupdown is to do with an interface for IPv4 (interfaces(5)).
@@ -72,6 +73,8 @@ func Inspect(c configs.Config, owner routes.Owner, have routes.State, host Host)
 	i.defaults()
 	i.rules()
 	i.marks()
+	i.forwarding()
+	i.tailscale()
 	i.mptcp()
 	for _, pair := range configs.Shadowed(c.Policies) {
 		i.add(Warning, "", fmt.Sprintf("policy %s can never match: policy %s before it takes all that it would",
@@ -206,6 +209,23 @@ func (i *inspector) defaults() {
 	}
 }
 
+// ruleOfMarks looks at a foreign rule that looks at bits of our marks. One for a mark that has
+// none of them set leads nothing of ours; that one is not that mark may.
+func (i *inspector) ruleOfMarks(r routes.Rule) {
+	mask := i.config.Routes.FwMarkMask
+	switch {
+	case r.Mask&mask == 0:
+	case r.Mark&mask != 0:
+		i.add(Problem, "", fmt.Sprintf("a foreign rule looks at bits of our marks: %s", r),
+			fmt.Sprintf("set routes.fwmark_mask (now %#x) to bits that nothing else uses", mask))
+	case r.Foreign && r.Priority < i.owner.RulePriority:
+		i.add(Warning, "", fmt.Sprintf("a foreign rule before ours may be about every other mark than its own, and so about "+
+			"ours: %s: answers to what comes in by an uplink, and what policies lead, would go where it leads", r),
+			fmt.Sprintf("give it a priority after ours, %d and more; with wg-quick `Table = off`, and rules of your own in PostUp",
+				i.owner.RulePriority+1000))
+	}
+}
+
 func (i *inspector) rules() {
 	for _, r := range i.have.Rules {
 		if i.owner.OwnsRule(r) {
@@ -215,11 +235,7 @@ func (i *inspector) rules() {
 			i.add(Warning, "", fmt.Sprintf("a foreign rule stands in our range of priorities: %s", r),
 				"move it, or set routes.rule_priority to another range")
 		}
-		if r.Mask&i.config.Routes.FwMarkMask != 0 {
-			i.add(Problem, "", fmt.Sprintf("a foreign rule looks at bits of our marks: %s", r),
-				fmt.Sprintf("set routes.fwmark_mask (now %#x) to bits that nothing else uses",
-					i.config.Routes.FwMarkMask))
-		}
+		i.ruleOfMarks(r)
 		for n := range i.config.Uplinks {
 			if u := &i.config.Uplinks[n]; u.Table == r.Table {
 				i.add(Problem, u.Name, fmt.Sprintf("a foreign rule leads to table %d: %s", u.Table, r),

@@ -203,3 +203,24 @@ func TestInspect(t *testing.T) {
 		})
 	}
 }
+
+// Docker drops what is forwarded: a NAT gateway has to know, another host not. Tailscale's own
+// packets look in main.
+func TestNeighbours(t *testing.T) {
+	c := config(t)
+	drops := preflight.Host{ForwardDrops: []string{"table ip filter, chain FORWARD"}}
+	have := routes.State{Links: []routes.Link{eth1}, Rules: []routes.Rule{{Priority: 5210, Mark: 0x80000, Mask: 0xff0000, Table: 254}}}
+	if got := preflight.Inspect(c, owner, have, drops); len(got) != 0 {
+		t.Errorf("found %+v on a host that is no gateway", got)
+	}
+	c.Uplinks[0].Masquerade = true
+	got := preflight.Inspect(c, owner, have, drops)
+	if len(got) != 1 || !strings.Contains(got[0].What, "chain FORWARD drops what is forwarded") || !strings.Contains(got[0].Remedy, "DOCKER-USER") {
+		t.Errorf("got %+v", got)
+	}
+	c.Routes.Table = 77
+	got = preflight.Inspect(c, owner, have, preflight.Host{})
+	if len(got) != 1 || !strings.Contains(got[0].What, "Tailscale's own packets") || !strings.Contains(got[0].Remedy, "main") {
+		t.Errorf("got %+v", got)
+	}
+}

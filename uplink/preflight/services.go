@@ -81,6 +81,35 @@ func (i *inspector) marks() {
 	}
 }
 
+// forwarding looks at who else decides about what is forwarded: Docker drops what is not its
+// own.
+func (i *inspector) forwarding() {
+	gateway := slices.ContainsFunc(i.config.Uplinks, func(u configs.Uplink) bool { return u.Masquerade })
+	for _, chain := range i.host.ForwardDrops {
+		if gateway {
+			i.add(Warning, "", chain+" drops what is forwarded unless a rule there accepts it",
+				"have it accept what comes from your LAN and what belongs to it: with Docker "+
+					"`iptables -I DOCKER-USER -i lan0 -j ACCEPT`, and `-o lan0 -m conntrack --ctstate RELATED,ESTABLISHED`")
+		}
+	}
+}
+
+// Tailscale's own packets bear this mark, and look for their way in main alone
+// (net/netns and wgengine/router of its source).
+const tailscaleMark = 0x80000
+
+// tailscale looks whether Tailscale finds the shared default route.
+func (i *inspector) tailscale() {
+	table := i.config.Routes.Table
+	if table == routes.TableMain {
+		return
+	}
+	if slices.ContainsFunc(i.have.Rules, func(r routes.Rule) bool { return r.Mark == tailscaleMark && r.Priority < mainRule }) {
+		i.add(Problem, "", fmt.Sprintf("routes.table is %d, and Tailscale's own packets look for their way in main alone", table),
+			"leave routes.table at main")
+	}
+}
+
 // networkdSettings are those by which systemd-networkd deletes what it did not make
 // (networkd.conf(5)).
 var networkdSettings = []string{"ManageForeignRoutes", "ManageForeignRoutingPolicyRules"}
