@@ -14,9 +14,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 PREFIX  ?= /usr
 # What the tests run against: a compiler for the race detector, ip and nft, real
 # DHCP servers, a real SOCKS server, systemd-analyze, a bus for systemd-resolved, UPnP's two
-# ends, and what makes one of two gateways.
+# ends, what makes one of two gateways, and who else writes rules.
 PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server mptcpize systemd dbus-daemon \
-           miniupnpd-nftables miniupnpc keepalived haproxy conntrackd
+           miniupnpd-nftables miniupnpc keepalived haproxy conntrackd \
+           docker.io firewalld isc-dhcp-client iptables
 # systemd-resolved is unpacked here and not installed: that would change whom this machine asks.
 RESOLVED = $(CURDIR)/bin/resolved
 LAB      = ./cmd/uplinkd

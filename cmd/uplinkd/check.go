@@ -98,7 +98,9 @@ func (c *common) inspect(ctx context.Context, config configs.Config) ([]prefligh
 
 // readAll reads the kernel as far as a configuration goes, and what foreign routes and
 // rules of nftables may have to do with it: of the host, what is in nftables.
-func (c *common) readAll(ctx context.Context, config configs.Config) (have routes.State, nft preflight.Host, err error) {
+func (c *common) readAll(
+	ctx context.Context, config configs.Config,
+) (have routes.State, nft preflight.Host, err error) {
 	k, err := kernel.Look(config.StateDir, quietLog())
 	if err != nil {
 		return have, nft, err

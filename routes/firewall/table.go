@@ -193,29 +193,6 @@ func (t Table) postrouting() Chain {
 	return Chain{Name: "postrouting", Type: "filter", Hook: "postrouting", Priority: priorityMangle, Rules: rules}
 }
 
-func (t Table) nat() Chain {
-	c := Chain{Name: chainNAT, Type: "nat", Hook: "postrouting", Priority: prioritySource}
-	for _, u := range t.Uplinks {
-		if u.Masquerade {
-			c.Rules = append(c.Rules, Rule{
-				MatchIPv4{}, MatchOut{u.Interface}, MatchOwn{Not: true}, Masquerade{},
-			})
-		}
-		// A program's source address was chosen before a policy led it elsewhere.
-		if t.Marks && len(t.Policies) > 0 {
-			c.Rules = append(c.Rules, Rule{
-				MatchIPv4{},
-				MatchOut{u.Interface},
-				MatchOwn{},
-				MatchMark{Mask: t.Mask, Value: u.Mark},
-				MatchForeignSource{},
-				Masquerade{},
-			})
-		}
-	}
-	return c
-}
-
 // policies returns the chain that asks them in order, and those that the sticky
 // ones need.
 func (t Table) policies() []Chain {

@@ -219,9 +219,11 @@ func (i *inspector) ruleOfMarks(r routes.Rule) {
 		i.add(Problem, "", fmt.Sprintf("a foreign rule looks at bits of our marks: %s", r),
 			fmt.Sprintf("set routes.fwmark_mask (now %#x) to bits that nothing else uses", mask))
 	case r.Foreign && r.Priority < i.owner.RulePriority:
-		i.add(Warning, "", fmt.Sprintf("a foreign rule before ours may be about every other mark than its own, and so about "+
-			"ours: %s: answers to what comes in by an uplink, and what policies lead, would go where it leads", r),
-			fmt.Sprintf("give it a priority after ours, %d and more; with wg-quick `Table = off`, and rules of your own in PostUp",
+		i.add(Warning, "", fmt.Sprintf("a foreign rule before ours may be about every other mark than its own, and "+
+			"so about ours: %s: answers to what comes in by an uplink, and what policies lead, would go where "+
+			"it leads", r),
+			fmt.Sprintf("give it a priority after ours, %d and more; with wg-quick `Table = off`, and rules of your "+
+				"own in PostUp",
 				i.owner.RulePriority+1000))
 	}
 }

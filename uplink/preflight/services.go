@@ -89,7 +89,8 @@ func (i *inspector) forwarding() {
 		if gateway {
 			i.add(Warning, "", chain+" drops what is forwarded unless a rule there accepts it",
 				"have it accept what comes from your LAN and what belongs to it: with Docker "+
-					"`iptables -I DOCKER-USER -i lan0 -j ACCEPT`, and `-o lan0 -m conntrack --ctstate RELATED,ESTABLISHED`")
+					"`iptables -I DOCKER-USER -i lan0 -j ACCEPT`, and the same with "+
+					"`-o lan0 -m conntrack --ctstate RELATED,ESTABLISHED`")
 		}
 	}
 }
@@ -104,8 +105,10 @@ func (i *inspector) tailscale() {
 	if table == routes.TableMain {
 		return
 	}
-	if slices.ContainsFunc(i.have.Rules, func(r routes.Rule) bool { return r.Mark == tailscaleMark && r.Priority < mainRule }) {
-		i.add(Problem, "", fmt.Sprintf("routes.table is %d, and Tailscale's own packets look for their way in main alone", table),
+	theirs := func(r routes.Rule) bool { return r.Mark == tailscaleMark && r.Priority < mainRule }
+	if slices.ContainsFunc(i.have.Rules, theirs) {
+		i.add(Problem, "",
+			fmt.Sprintf("routes.table is %d, and Tailscale's own packets look for their way in main alone", table),
 			"leave routes.table at main")
 	}
 }
