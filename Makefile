@@ -17,7 +17,7 @@ PREFIX  ?= /usr
 # ends, what makes one of two gateways, and who else writes rules.
 PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server mptcpize systemd dbus-daemon \
            miniupnpd-nftables miniupnpc keepalived haproxy conntrackd \
-           docker.io firewalld isc-dhcp-client iptables
+           docker.io firewalld isc-dhcp-client iptables bird2
 # systemd-resolved is unpacked here and not installed: that would change whom this machine asks.
 RESOLVED = $(CURDIR)/bin/resolved
 LAB      = ./cmd/uplinkd
@@ -125,7 +125,7 @@ install:
 	@test -x bin/uplinkd || { echo "bin/uplinkd is not there: run make build first, as whoever has Go"; exit 1; }
 	install -D -m 0755 bin/uplinkd $(DESTDIR)$(PREFIX)/sbin/uplinkd
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/uplinkd.service systemd/uplinkd-hooks.service \
-		systemd/uplinkd-upnp@.service
+		systemd/uplinkd-upnp@.service systemd/uplinkd-bgp@.service systemd/uplinkd-bgp@.timer
 	install -D -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/uplinkd.conf
 	test -n "$(DESTDIR)" || ! command -v systemd-sysusers >/dev/null || systemd-sysusers uplinkd.conf
 	install -D -m 0644 systemd/danted.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/danted.service.d/50-uplinkd.conf

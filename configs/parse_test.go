@@ -206,6 +206,7 @@ func TestBad(t *testing.T) {
 		"dhcp of a static":   {head + ", dhcp: {renew_after: 1s}}", "f.yaml:2:81: uplink a: dhcp: only with address: dhcp: remove it, or take the address by DHCP"},
 		"host name":          {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {host_name: ''}}]", "f.yaml:1:87: uplink a: dhcp.host_name: \"\": must be 1 to 63 bytes without control characters"},
 		"nothing to probe":   {"uplinks: [{name: a, interface: ppp0, address: external, gateway: none}]", "f.yaml:1:66: uplink a: gateway: none: there is no gateway to probe: name addresses under probe.targets of this uplink"},
+		"bgp, no name":       {head + "}\npolicies: [{name: p, to: 'bgp:../etc', via: a}]\n", "f.yaml:3:26: policies[0].to: \"bgp:../etc\": must be bgp: and a name of 1 to 32 letters, digits, '-' or '_'"},
 		"agent, no port":     {head + "}\nprobe: {targets: ['agent://192.0.2.9']}", "f.yaml:3:19: probe.targets[0]: \"agent://192.0.2.9\": must be agent://host:port"},
 		"agent on this host": {head + "}\nprobe: {targets: ['agent://127.0.0.1:9']}", "f.yaml:3:19: probe.targets[0]: 127.0.0.1: must be an address that one host can have"},
 		"socks5, no port":    {head + "}\nprobe: {targets: ['socks5://proxy/192.0.2.9:443']}", "f.yaml:3:19: probe.targets[0]: \"socks5://proxy/192.0.2.9:443\": must be socks5://host:port/IP:port"},

@@ -188,9 +188,17 @@ func (p *parser) readAddresses(v value, to *Addresses) {
 			to.Files = append(to.Files, filepath.Clean(file))
 			return
 		}
+		if name, ok := strings.CutPrefix(s, "bgp:"); ok {
+			if !uplinkName.MatchString(name) {
+				p.fail(v, "%q: must be bgp: and a name of 1 to 32 letters, digits, '-' or '_'", s)
+				return
+			}
+			to.Files = append(to.Files, BGPFile(name))
+			return
+		}
 		prefix, err := parsePrefix(s)
 		if err != nil {
-			p.fail(v, "%q: must be an IPv4 address, a prefix, or file:/path", s)
+			p.fail(v, "%q: must be an IPv4 address, a prefix, file:/path or bgp:name", s)
 			return
 		}
 		to.Prefixes = append(to.Prefixes, prefix)
@@ -199,6 +207,16 @@ func (p *parser) readAddresses(v value, to *Addresses) {
 		p.fail(v, "%d prefixes: at most %d; put more into a file", n, addressMost)
 	}
 }
+
+// bgpDir is where uplinkd-bgp@NAME.service puts what neighbours announce.
+const bgpDir = "/var/lib/uplinkd-bgp"
+
+// BGPFile returns the file of the prefixes that a BGP neighbour announces.
+func BGPFile(name string) string { return filepath.Join(bgpDir, name+".prefixes") }
+
+// IsBGPFile reports whether a file is one of those. Until a neighbour has announced anything
+// there is none, and no prefix in it.
+func IsBGPFile(path string) bool { return filepath.Dir(path) == bgpDir }
 
 func parsePrefix(s string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(s); err == nil && a.Is4() {

@@ -26,7 +26,8 @@ func unit(t *testing.T, name string) (path, text string) {
 		t.Fatal(err)
 	}
 	path = filepath.Join(t.TempDir(), name)
-	text = strings.NewReplacer("/usr/sbin/uplinkd", "/bin/true", "/usr/lib/uplinkd/hooks/upnp", "/bin/true").Replace(string(b))
+	text = strings.NewReplacer("/usr/sbin/uplinkd", "/bin/true", "/usr/lib/uplinkd/hooks/upnp", "/bin/true",
+		"/usr/lib/uplinkd/hooks/bgp-prefixes", "/bin/true").Replace(string(b))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func unit(t *testing.T, name string) (path, text string) {
 
 // TestUnit asks systemd itself. The program need not be installed for that.
 func TestUnit(t *testing.T) {
-	for _, name := range []string{"uplinkd.service", "uplinkd-hooks.service", "uplinkd-upnp@.service"} {
+	for _, name := range []string{"uplinkd.service", "uplinkd-hooks.service", "uplinkd-upnp@.service", "uplinkd-bgp@.service", "uplinkd-bgp@.timer"} {
 		path, _ := unit(t, name)
 		out, err := exec.Command("systemd-analyze", "verify", path).CombinedOutput()
 		if err != nil {

@@ -68,6 +68,9 @@ func loadLists(c *configs.Config) error {
 	c.Lists = map[string][]netip.Prefix{}
 	for _, path := range configs.Files(*c) {
 		f, err := statefile.Open(path) // what is no file can keep its reader waiting for ever
+		if errors.Is(err, fs.ErrNotExist) && configs.IsBGPFile(path) {
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("read the prefixes of a policy: %w; %s", err,
 				remedy(err, path, "name a file with a prefix on each line"))
