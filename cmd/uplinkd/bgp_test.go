@@ -114,3 +114,49 @@ protocol bgp uplinkd { local 192.168.77.2 as 65002; neighbor 192.168.77.1 as 650
 		t.Errorf("%d repairs beside BIRD", n)
 	}
 }
+
+// The same script and hook with FRR's real bgpd.
+func TestBGPByFRR(t *testing.T) {
+	const bgpd = "/usr/lib/frr/bgpd"
+	labtest.NeedRoot(t, "bird", "vtysh")
+	if _, err := os.Stat(bgpd); err != nil {
+		labtest.Skip(t, "needs "+bgpd)
+	}
+	b := newBench(t, 1)
+	b.kernel("ip addr add 100.64.1.10/24 dev eth1")
+	t.Cleanup(func() { b.kernel("ip addr del 100.64.1.10/24 dev eth1") })
+	b.bird(b.world.ISPs[0].Namespace(), "isp1", `log stderr all;
+router id 100.64.1.1;
+protocol device {}
+protocol static { ipv4; route 198.19.0.0/16 blackhole; route 20.0.1.0/24 blackhole; route 20.0.2.0/25 blackhole; }
+protocol bgp customer { local 100.64.1.1 as 65001; neighbor 100.64.1.10 as 65000; connect delay time 1; ipv4 { import none; export all; }; }
+`)
+	dir := filepath.Join(b.dir, "frr")
+	b.ok(os.Mkdir(dir, 0o700))
+	b.ok(os.Chmod(b.dir, 0o755)) // bgpd is not root
+	b.ok(os.WriteFile(filepath.Join(dir, "bgpd.conf"), []byte(
+		"router bgp 65000\n bgp router-id 100.64.1.10\n no bgp ebgp-requires-policy\n neighbor 100.64.1.1 remote-as 65001\n neighbor 100.64.1.1 timers connect 1\n"), 0o644))
+	b.kernel("chown -R frr " + dir)
+	b.in(b.world.Host(), "unshare", "--mount", "sh", "-euc", "mount -t tmpfs tmpfs /run; mkdir -m 777 /run/frr; exec "+bgpd+
+		" -n -Z -f "+dir+"/bgpd.conf -i "+dir+"/bgpd.pid --vty_socket "+dir)
+	b.ok(os.WriteFile(filepath.Join(b.dir, "bgp-isp1"), []byte("frr 100.64.1.1 --vty_socket "+dir+"\n"), 0o600))
+	hook := func(name string, args ...string) (string, error) {
+		cmd := exec.Command(filepath.Join("../../configs/hooks", name), args...)
+		cmd.Env = append(os.Environ(), "STATE_DIRECTORY="+b.dir, "CONFIGURATION_DIRECTORY="+b.dir, "UPLINKD_TO=isp2 1")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	want, got := "198.19.0.0/16\n20.0.1.0/24\n20.0.2.0/25\n", ""
+	b.until("what is announced is in the file", 20*time.Second, func() bool {
+		_, _ = hook("bgp-prefixes", "isp1") // fails until bgpd listens
+		text, _ := os.ReadFile(filepath.Join(b.dir, "isp1.prefixes"))
+		got = string(text)
+		return got == want
+	})
+	if out, err := hook("bgp-med", "3", "frr", "--vty_socket", dir); err != nil || !strings.Contains(out, "MED 67: 1 of 3") {
+		t.Errorf("bgp-med: %v\n%s", err, out)
+	}
+	if config := b.kernel("vtysh --vty_socket " + dir + " -c 'show running-config'"); !strings.Contains(config, "route-map uplinkd-med permit 10\n set metric 67") {
+		t.Errorf("bgpd has\n%s", config)
+	}
+}
