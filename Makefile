@@ -129,6 +129,7 @@ install:
 	install -D -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/uplinkd.conf
 	test -n "$(DESTDIR)" || ! command -v systemd-sysusers >/dev/null || systemd-sysusers uplinkd.conf
 	install -D -m 0644 systemd/danted.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/danted.service.d/50-uplinkd.conf
+	install -D -m 0644 systemd/keepalived.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/keepalived.service.d/50-uplinkd.conf
 	install -D -m 0644 systemd/polkit.rules $(DESTDIR)$(PREFIX)/share/polkit-1/rules.d/50-uplinkd.rules
 	install -D -m 0644 systemd/networkd-foreign.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/50-uplinkd.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd README.md configs/uplinkd.yaml

@@ -26,9 +26,32 @@ func Changes(before, after State, now time.Time) []api.Event {
 	list = append(list, conflictChanges(before.told, after.told, now)...)
 	list = append(list, fightChanges(before.Fights, after.Fights, now)...)
 	list = append(list, dnsChanges(&before, &after, now)...)
-	if before.Settled && !sameRoute(&before, &after) {
+	list = append(list, removals(&before, &after, now)...)
+	// What was told before this process is not known: the first is told when all are judged.
+	first := !before.Settled && after.Settled
+	if first || before.Settled && !sameRoute(&before, &after) {
+		e := api.Event{Time: now, Kind: api.EventRoute, To: routeText(&after), Evidence: []string{}}
+		if !first {
+			e.From = routeText(&before)
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// removals tells of each name that a new configuration no longer has: to whoever follows it by
+// that, the uplink is down.
+func removals(before, after *State, now time.Time) []api.Event {
+	var list []api.Event
+	for i := range before.Uplinks {
+		u := &before.Uplinks[i]
+		if after.Named(u.Config.Name) != nil {
+			continue
+		}
 		list = append(list, api.Event{
-			Time: now, Kind: api.EventRoute, From: routeText(&before), To: routeText(&after), Evidence: []string{},
+			Time: now, Uplink: u.Config.Name, Interface: u.Config.Interface, Kind: api.EventState,
+			From: string(u.OperState()), To: string(api.Down), Reason: "no longer in the configuration",
+			Evidence: []string{},
 		})
 	}
 	return list

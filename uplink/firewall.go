@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -93,9 +94,10 @@ func (d *desired) policy(i int, p configs.Policy) firewall.Policy {
 }
 
 // lead returns the uplink that a policy leads to now, nil when there is none: the first
-// that is up, or else the first that is doubtful.
+// that is up, or else the first that is and whose agent wants no new connections, or else the
+// first that is doubtful.
 func (s *State) lead(p configs.Policy) *Uplink {
-	var doubtful *Uplink
+	var drained, doubtful *Uplink
 	for _, name := range p.Via {
 		u := s.Named(name)
 		if u == nil || u.Load.Capped {
@@ -105,6 +107,10 @@ func (s *State) lead(p configs.Policy) *Uplink {
 		// At a start nobody has been judged, and what flows is not to be led elsewhere.
 		starting := path.OperState == api.Starting && !s.Settled && u.Admin.State == api.AdminUp &&
 			u.obstacle(path).reason == ""
+		if path.OperState == api.Up && path.Advice.Drains() {
+			drained = cmp.Or(drained, u)
+			continue
+		}
 		if path.OperState == api.Up || starting {
 			return u
 		}
@@ -112,7 +118,7 @@ func (s *State) lead(p configs.Policy) *Uplink {
 			doubtful = u
 		}
 	}
-	return doubtful
+	return cmp.Or(drained, doubtful)
 }
 
 // Leads says where a policy leads now, in words.

@@ -34,7 +34,7 @@ func TestAgent(t *testing.T) {
 	}()
 	lines := b.static(2, 2)
 	lines[0] += fmt.Sprintf(", probe: {targets: [gateway, 'agent://%s']}", at)
-	b.configure(lines, fastProbe+"routes: {balance_interval: 1s}\n")
+	b.configure(lines, fastProbe+"routes: {balance_interval: 1s}\npolicies: [{name: p, to: 203.0.113.0/24, via: [isp1, isp2]}]\n")
 	b.start()
 	b.untilStates(5*time.Second, "up", "up")
 	long := b.longConnections(20)
@@ -62,6 +62,9 @@ func TestAgent(t *testing.T) {
 	says("drain", "isp2 2")
 	if u := b.status().Uplinks[0]; u.State != "up" || !strings.Contains(u.Reason, "its agent wants no new connections") {
 		t.Errorf("a drained uplink is %s: %s", u.State, u.Reason)
+	}
+	if leads := b.status().Policies[0].Leads; leads != "isp2" {
+		t.Errorf("a policy leads to %s while the first of its uplinks is drained by its agent", leads)
 	}
 	if _, err := b.run("drain", "isp2", "-c", b.config); err != nil {
 		t.Fatal(err)

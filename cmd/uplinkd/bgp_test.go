@@ -54,13 +54,13 @@ func TestBGP(t *testing.T) {
 policies: [{name: learned, to: "bgp:isp1", via: isp1}]
 hooks: [{run: [%s/bgp-med, "3", bird, %s, -s, %s], on: [switch]}]
 `, hooks, med, ctl))
-	b.ok(os.WriteFile(med, []byte("define uplinkd_med = 0;\n"), 0o600))
+	b.ok(os.WriteFile(med, []byte("define uplinkd_med = 100;\n"), 0o600)) // as before a first start
 	b.launch(exec.Command("unshare", "--mount", "sh", "-euc", "mount -t tmpfs tmpfs /var/lib; mkdir /var/lib/uplinkd-bgp; mount --bind "+b.dir+
 		"/bgp /var/lib/uplinkd-bgp; exec "+b.build()+" run -c "+b.config))
 	b.untilStates(10*time.Second, "up", "up")
 
 	var provider strings.Builder
-	provider.WriteString("log stderr all;\nrouter id 100.64.1.1;\nprotocol device {}\nprotocol static {\n ipv4;\n route 198.19.0.0/16 blackhole;\n")
+	provider.WriteString("log stderr all;\nrouter id 100.64.1.1;\nprotocol device {}\nprotocol static {\n ipv4;\n route 198.19.0.0/16 blackhole;\n route 0.0.0.0/0 blackhole;\n")
 	for i := range announced - 1 {
 		fmt.Fprintf(&provider, " route %s blackhole;\n", publicNetwork(i))
 	}
@@ -68,14 +68,14 @@ hooks: [{run: [%s/bgp-med, "3", bird, %s, -s, %s], on: [switch]}]
 	b.bird(b.world.ISPs[0].Namespace(), "isp1", provider.String())
 	example, err := os.ReadFile("../../configs/examples/bird.conf")
 	b.ok(err)
-	gateway := b.bird(b.world.Host(), "gateway", strings.ReplaceAll(string(example), "/run/uplinkd-hooks/med.conf", med))
+	gateway := b.bird(b.world.Host(), "gateway", strings.ReplaceAll(string(example), "/var/lib/uplinkd-bgp/med.conf", med))
 	site := b.bird(b.world.Client, "site", `log stderr all;
 router id 192.168.77.2;
 protocol device {}
 protocol bgp uplinkd { local 192.168.77.2 as 65002; neighbor 192.168.77.1 as 65000; ipv4 { import all; export none; }; }
 `)
 	b.until("all prefixes are learned", 60*time.Second, func() bool {
-		return strings.Contains(gateway("show", "route", "protocol", "isp1", "count"), fmt.Sprintf("%d of ", announced))
+		return strings.Contains(gateway("show", "route", "protocol", "isp1", "count"), fmt.Sprintf("%d of ", announced+1))
 	})
 	b.ok(os.WriteFile(filepath.Join(b.dir, "bgp-isp1"), []byte("bird isp1 -s "+ctl+"\n"), 0o600))
 	export := exec.Command(filepath.Join(hooks, "bgp-prefixes"), "isp1")

@@ -34,6 +34,7 @@ func TestCleanupLeavesNoTrace(t *testing.T) {
 	b.kernel("ip route add 192.0.2.0/24 via 192.168.77.2", "ip route add 192.0.2.0/24 via 192.168.77.2 table 501",
 		"ip rule add pref 20050 from 192.0.2.77 lookup 99", "ip addr add 192.168.99.1/24 dev eth3",
 		"ip route add default via 192.168.77.2 metric 500")
+	t.Cleanup(func() { b.kernel("ip rule del pref 20050") })
 	time.Sleep(50 * time.Millisecond) // the carrier of eth2 takes its time
 	before := b.kernel(everything...)
 

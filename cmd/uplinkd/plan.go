@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -167,18 +168,23 @@ func (c *common) cleanup(ctx context.Context) error {
 			"this is what it says:\n  %s\n",
 			config.StateDir, strings.Join(list, "\n  "))
 	}
-	errs := []error{k.Unreadable(), takeBackDNS(ctx, config)}
+	errs := []error{k.Unreadable()}
 	for _, owner := range owners {
 		errs = append(errs, c.giveBack(ctx, k, owner))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return k.Forget()
+	return errors.Join(k.Forget(), takeBackDNS(ctx, config))
 }
+
+// resolverLimit is how long the host's resolver may take to give up what is ours.
+const resolverLimit = 5 * time.Second
 
 // takeBackDNS takes the DNS servers of the uplinks back from the host's resolver.
 func takeBackDNS(ctx context.Context, config configs.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, resolverLimit)
+	defer cancel()
 	d := uplink.DNS{Mode: config.DNS}
 	for _, u := range config.Uplinks {
 		if link, err := net.InterfaceByName(u.Interface); err == nil {

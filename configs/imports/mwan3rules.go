@@ -11,6 +11,9 @@ import (
 // everything reports whether a rule is about all that others are not.
 func everything(s *section) bool {
 	dest := cmp.Or(s.option("dest_ip"), "0.0.0.0/0")
+	if s.option("ipset")+s.option("src_iface") != "" {
+		return false
+	}
 	return dest == "0.0.0.0/0" && s.option("src_ip")+s.option("dest_port")+s.option("src_port") == "" &&
 		cmp.Or(s.option("proto"), "all") == "all"
 }
@@ -56,8 +59,14 @@ func (m *mwan3) matches(s *section) []string {
 		}
 	}
 	proto := cmp.Or(s.option("proto"), "all")
-	if proto == "tcp" || proto == "udp" || proto == "icmp" {
+	switch {
+	case slices.Contains([]string{"tcp", "udp", "icmp", "esp", "gre", "sctp"}, proto):
 		entries = append(entries, "protocol: "+proto)
+	case proto != "all":
+		entries = append(entries, "")
+	}
+	if s.option("ipset")+s.option("src_iface") != "" {
+		entries = append(entries, "")
 	}
 	for _, e := range []struct{ option, key string }{{"src_port", "sport"}, {"dest_port", "dport"}} {
 		if value := s.option(e.option); value != "" {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"uplinkd/configs"
@@ -78,6 +79,9 @@ func loadLists(c *configs.Config) error {
 		list, err := configs.ReadPrefixes(f)
 		if err = errors.Join(err, f.Close()); err != nil {
 			return fmt.Errorf("read the prefixes of a policy: %s: %w", path, err)
+		}
+		if configs.IsBGPFile(path) { // a default route is not what a neighbour's own prefixes are
+			list = slices.DeleteFunc(list, func(p netip.Prefix) bool { return p.Bits() == 0 })
 		}
 		c.Lists[path] = list
 	}

@@ -189,7 +189,7 @@ func TestShippedHooks(t *testing.T) {
 	dir := t.TempDir()
 	track := filepath.Join(dir, "track")
 	for code, want := range map[string]string{"1": "1\n", "0": "0\n"} {
-		if err := os.WriteFile(filepath.Join(dir, "uplinkd"), []byte("#!/bin/sh\n[ \"$*\" = 'status --quiet --socket /s' ] && exit "+code), 0o700); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "uplinkd"), []byte("#!/bin/sh\ncase \"$*\" in 'status --quiet --socket /s') exit "+code+";; 'status --socket /s') exit 0;; esac; exit 9"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		shipped(t, "keepalived-track", []string{"PATH=" + dir + ":/usr/bin:/bin"}, track, "/s")

@@ -36,8 +36,13 @@ func (h *Host) write(d uplink.DNS) error {
 	have, err := statefile.Read(h.path, fileMost)
 	info, statErr := os.Lstat(h.path)
 	if err == nil && statErr == nil && bytes.Equal(have, want) && info.Mode() == statefile.Public {
+		h.written = true
 		return nil
 	}
+	if statErr == nil && !h.written && !bytes.HasPrefix(have, []byte(header)) {
+		return fmt.Errorf("%s is not uplinkd's: remove it, or choose another dns than file", h.path)
+	}
+	h.written = true
 	if err := statefile.ReplacePublic(h.path, want); err != nil {
 		return fmt.Errorf("write %s: %w", h.path, err)
 	}

@@ -46,6 +46,7 @@ var absentNames = []string{
 // A resolved gives servers to systemd-resolved, link by link.
 type resolved struct {
 	given map[int]string // names of the links that have servers of ours, by index
+	clean map[int]bool   // links that have none: what an earlier process gave has been taken back
 }
 
 // give sets the servers of the links that are offered, and then takes away those of the
@@ -78,17 +79,19 @@ func (r *resolved) giveOver(ctx context.Context, links []uplink.DNSLink) error {
 		return fmt.Errorf("%w: %w: install and start it, or choose dns: file", errAbsent, err)
 	}
 	if r.given == nil {
-		r.given = map[int]string{}
+		r.given, r.clean = map[int]string{}, map[int]bool{}
 	}
 	rest := maps.Clone(r.given) // that is to be taken away
 	var errs []error
 	for _, l := range links {
 		switch {
 		case l.Index == 0: // the interface is away, and what was set of it
-		case !l.Offered:
+		case !l.Offered && !r.clean[l.Index]:
 			rest[l.Index] = l.Interface
+		case !l.Offered:
 		default:
 			delete(rest, l.Index)
+			delete(r.clean, l.Index)
 			r.given[l.Index] = l.Interface
 			errs = append(errs, explain(l.Interface, setLink(call, l)))
 		}
@@ -97,6 +100,7 @@ func (r *resolved) giveOver(ctx context.Context, links []uplink.DNSLink) error {
 		err := call(resolvedManager+"RevertLink", int32(index))
 		if err == nil || hasName(err, "org.freedesktop.resolve1.NoSuchLink") {
 			delete(r.given, index)
+			r.clean[index] = true
 			continue
 		}
 		errs = append(errs, explain(name, err))

@@ -17,6 +17,7 @@ const fileName = "resolv.conf"
 // A Host is what the servers are given to. One goroutine uses it.
 type Host struct {
 	path     string
+	written  bool // path is ours: what others put there is put right
 	resolved resolved
 }
 
