@@ -17,7 +17,7 @@ PREFIX  ?= /usr
 # ends, what makes one of two gateways, and who else writes rules.
 PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server dante-server mptcpize systemd dbus-daemon \
            miniupnpd-nftables miniupnpc keepalived haproxy conntrackd \
-           docker.io firewalld isc-dhcp-client iptables bird2 frr
+           docker.io firewalld isc-dhcp-client iptables bird2 frr network-manager
 # systemd-resolved is unpacked here and not installed: that would change whom this machine asks.
 RESOLVED = $(CURDIR)/bin/resolved
 LAB      = ./cmd/uplinkd

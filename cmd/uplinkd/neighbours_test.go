@@ -229,11 +229,7 @@ func (b *bench) lanConnects() error {
 func TestFirewalld(t *testing.T) {
 	labtest.NeedRoot(t, "firewalld", "firewall-cmd", "dbus-daemon")
 	b := besideBench(t)
-	bus := filepath.Join(b.dir, "bus")
-	b.ok(os.WriteFile(bus+".conf", []byte(`<busconfig><listen>unix:path=`+bus+`</listen><policy context="default">
-<allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>`), 0o600))
-	b.in(b.world.Host(), "dbus-daemon", "--nofork", "--config-file="+bus+".conf")
-	b.until("the bus", 2*time.Second, func() bool { _, err := os.Stat(bus); return err == nil })
+	bus := b.systemBus()
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+bus)
 	b.in(b.world.Host(), "unshare", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /etc/firewalld; exec firewalld --nofork --nopid")
 	b.until("firewalld", 20*time.Second, func() bool { return exec.Command("firewall-cmd", "--state").Run() == nil })
@@ -333,4 +329,67 @@ func (b *bench) talkMarked(mark string) {
 		}
 		b.ok(conn.Close())
 	}
+}
+
+// systemBus starts a bus in the place of the system's, and returns its address.
+func (b *bench) systemBus() string {
+	b.Helper()
+	bus := filepath.Join(b.dir, "bus")
+	b.ok(os.WriteFile(bus+".conf", []byte(`<busconfig><listen>unix:path=`+bus+`</listen><policy context="default">
+<allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>`), 0o600))
+	b.in(b.world.Host(), "dbus-daemon", "--nofork", "--config-file="+bus+".conf")
+	b.until("the bus", 2*time.Second, func() bool { _, err := os.Stat(bus); return err == nil })
+	return bus
+}
+
+// Real NetworkManager looks after the LAN, is started again and again, and is told to leave the
+// uplinks alone: nothing of ours is taken away. Told nothing, it manages them, and check says so.
+func TestNetworkManager(t *testing.T) {
+	labtest.NeedRoot(t, "NetworkManager", "nmcli", "dbus-daemon", "unshare")
+	b := besideBench(t)
+	bus := b.systemBus()
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+bus)
+	run := filepath.Join(b.dir, "run")
+	b.ok(os.Mkdir(run, 0o755))
+	conf := filepath.Join(b.dir, "nm.conf")
+	const own = "[main]\nplugins=keyfile\nno-auto-default=*\n"
+	const leave = "[keyfile]\nunmanaged-devices=interface-name:eth*\n"
+	start := func(text string) (stop func()) {
+		b.ok(os.WriteFile(conf, []byte(text), 0o600))
+		stop = b.in(b.world.Host(), "unshare", "--mount", "sh", "-euc", "mount --bind "+run+" /run; mount -t sysfs -o ro sysfs /sys; "+
+			"mount -t tmpfs tmpfs /etc/NetworkManager; mount -t tmpfs tmpfs /var/lib; exec NetworkManager --no-daemon --config "+conf)
+		b.until("NetworkManager runs", 15*time.Second, func() bool {
+			out, _ := exec.Command("nmcli", "-t", "-f", "STATE", "general").Output()
+			return len(out) > 0
+		})
+		return stop
+	}
+	check := func() string {
+		self, err := os.Executable()
+		b.ok(err)
+		inside := exec.Command("unshare", "--mount", "sh", "-euc", "mount --bind "+run+" /run; exec "+self+" check -c "+b.config)
+		inside.Env = b.program().Env
+		out, _ := inside.CombinedOutput()
+		return string(out)
+	}
+	for range 2 {
+		stop := start(own + leave)
+		b.kernel("nmcli connection add type ethernet ifname lan0 con-name lan ipv4.method manual ipv4.addresses 192.168.77.1/24,192.168.78.1/24 ipv6.method disabled ipv4.never-default yes >/dev/null",
+			"nmcli connection up lan >/dev/null || true")
+		b.until("NetworkManager has set the LAN's address", 10*time.Second, func() bool {
+			return strings.Contains(b.kernel("ip -4 addr show dev lan0"), "192.168.78.1/24")
+		})
+		if found := check(); strings.Contains(found, "NetworkManager") {
+			t.Errorf("check beside a NetworkManager that leaves the uplinks alone:\n%s", found)
+		}
+		stop()
+		b.kernel("ip addr del 192.168.78.1/24 dev lan0 || true")
+	}
+	if n := b.status().Kernel.Repairs; n > 0 {
+		t.Errorf("%d repairs beside a NetworkManager that leaves ours alone", n)
+	}
+	stop := start(own)
+	b.until("check says that it manages an uplink", 5*time.Second, func() bool { return strings.Contains(check(), "NetworkManager") })
+	stop()
+	b.unharmed(true, "ip -4 -o addr show dev lan0 | sed 's/valid.*//'")
 }
