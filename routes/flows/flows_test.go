@@ -112,7 +112,17 @@ func TestEndSockets(t *testing.T) {
 		closed := read(dial(t, "tcp4", one, internet))
 		must(t, closed.Close())
 	}
-	time.Sleep(50 * time.Millisecond)
+	// On an emulated machine their ends took longer than a pause, and one was still there to end.
+	const timeWait = " 06 " // proc_net_tcp(5)
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		table, err := os.ReadFile("/proc/thread-self/net/tcp")
+		must(t, err)
+		if n := strings.Count(string(table), timeWait); n >= 3 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("%d of three closed connections wait out their time:\n%s", n, table)
+		}
+	}
 
 	// One of the three is a socket of IPv6: it was ended, and never counted.
 	counts, err := flows.Connections(t.Context(), []netip.Addr{one, two})
