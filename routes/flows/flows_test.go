@@ -55,6 +55,14 @@ func dead(conn net.Conn) bool {
 	return errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.ECONNRESET)
 }
 
+// waiting returns how many sockets are in TIME_WAIT (proc_net_tcp(5)).
+func waiting(t *testing.T) int {
+	t.Helper()
+	table, err := os.ReadFile("/proc/thread-self/net/tcp")
+	must(t, err)
+	return strings.Count(string(table), " 06 ")
+}
+
 // What has the address is ended: TCP, TCP of a program that speaks IPv6, connected
 // UDP. What does not is left, and so is what a listener of this host has accepted,
 // the listener itself, and a UDP socket without a peer.
@@ -108,19 +116,15 @@ func TestEndSockets(t *testing.T) {
 	t.Cleanup(func() { _ = peerless.Close() })
 
 	// What is left of connections that this host has closed stands before the others in the list.
+	before := waiting(t)
 	for range 3 {
 		closed := read(dial(t, "tcp4", one, internet))
 		must(t, closed.Close())
 	}
 	// On an emulated machine their ends took longer than a pause, and one was still there to end.
-	const timeWait = " 06 " // proc_net_tcp(5)
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		table, err := os.ReadFile("/proc/thread-self/net/tcp")
-		must(t, err)
-		if n := strings.Count(string(table), timeWait); n >= 3 {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("%d of three closed connections wait out their time:\n%s", n, table)
+	for deadline := time.Now().Add(5 * time.Second); waiting(t) < before+3; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of three closed connections wait out their time", waiting(t)-before)
 		}
 	}
 
