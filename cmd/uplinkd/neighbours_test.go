@@ -229,7 +229,7 @@ func (b *bench) lanConnects() error {
 func TestFirewalld(t *testing.T) {
 	labtest.NeedRoot(t, "firewalld", "firewall-cmd", "dbus-daemon")
 	b := besideBench(t)
-	bus := b.systemBus()
+	bus := b.systemBus(inShell)
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+bus)
 	b.in(b.world.Host(), "unshare", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /etc/firewalld; exec firewalld --nofork --nopid")
 	b.until("firewalld", 20*time.Second, func() bool { return exec.Command("firewall-cmd", "--state").Run() == nil })
@@ -331,13 +331,18 @@ func (b *bench) talkMarked(mark string) {
 	}
 }
 
-// systemBus starts a bus in the place of the system's, and returns its address.
-func (b *bench) systemBus() string {
+// inShell is a script as a command.
+func inShell(script string) *exec.Cmd { return exec.Command("sh", "-euc", script) }
+
+// systemBus starts a bus in the place of the system's, as a script that is run in some way, and
+// returns its address.
+func (b *bench) systemBus(in func(script string) *exec.Cmd) string {
 	b.Helper()
 	bus := filepath.Join(b.dir, "bus")
 	b.ok(os.WriteFile(bus+".conf", []byte(`<busconfig><listen>unix:path=`+bus+`</listen><policy context="default">
 <allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>`), 0o600))
-	b.in(b.world.Host(), "dbus-daemon", "--nofork", "--config-file="+bus+".conf")
+	daemon := in("exec dbus-daemon --nofork --config-file=" + bus + ".conf")
+	b.in(b.world.Host(), daemon.Args[0], daemon.Args[1:]...)
 	b.until("the bus", 2*time.Second, func() bool { _, err := os.Stat(bus); return err == nil })
 	return bus
 }
@@ -347,7 +352,7 @@ func (b *bench) systemBus() string {
 func TestNetworkManager(t *testing.T) {
 	labtest.NeedRoot(t, "NetworkManager", "nmcli", "dbus-daemon", "unshare")
 	b := besideBench(t)
-	bus := b.systemBus()
+	bus := b.systemBus(inShell)
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+bus)
 	run := filepath.Join(b.dir, "run")
 	b.ok(os.Mkdir(run, 0o755))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"strings"
 )
 
@@ -19,6 +20,24 @@ func read(root fs.FS, name string) (string, error) {
 		err = fmt.Errorf("%s: more than %d bytes: this cannot be a configuration", name, most)
 	}
 	return string(text), err
+}
+
+// eachFile reads the files of a directory whose names match a pattern, in their order.
+func eachFile(root fs.FS, dir, pattern string, take func(name, text string) error) error {
+	names, err := fs.Glob(root, path.Join(dir, pattern))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		text, err := read(root, name)
+		if err == nil {
+			err = take("/"+name, text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A line is one of a file, without its comment.

@@ -3,7 +3,6 @@ package imports
 import (
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 
@@ -19,22 +18,18 @@ var netplanKinds = []string{
 // Netplan makes a configuration of the .yaml files in a directory. Those are uplinks that have a
 // gateway or ask for a lease.
 func Netplan(root fs.FS, dir string) (*Result, error) {
-	names, err := fs.Glob(root, path.Join(dir, "*.yaml"))
-	if err != nil {
-		return nil, err
-	}
 	r := &Result{}
-	for _, name := range names {
-		text, err := read(root, name)
-		if err != nil {
-			return nil, err
-		}
+	err := eachFile(root, dir, "*.yaml", func(name, text string) error {
 		var file yaml.Node
 		if err := yaml.Load([]byte(text), &file); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
-		n := netplan{r: r, file: "/" + name}
+		n := netplan{r: r, file: name}
 		n.network(child(document(&file), "network"))
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(r.uplinks) == 0 {
 		return nil, fmt.Errorf("%s: %w", dir, errNoUplink)

@@ -50,17 +50,13 @@ var errNoUplink = errors.New("no interface there has a default route, or asks fo
 // Networkd makes a configuration of the .network files in a directory. Those are uplinks that
 // have a gateway or ask for a lease.
 func Networkd(root fs.FS, dir string) (*Result, error) {
-	names, err := fs.Glob(root, path.Join(dir, "*.network"))
+	r := &Result{}
+	err := eachFile(root, dir, "*.network", func(name, text string) error {
+		r.networkFile(name, unitSections(name, text))
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	r := &Result{}
-	for _, name := range names {
-		text, err := read(root, name)
-		if err != nil {
-			return nil, err
-		}
-		r.networkFile("/"+name, unitSections("/"+name, text))
 	}
 	if len(r.uplinks) == 0 {
 		return nil, fmt.Errorf("%s: %w", dir, errNoUplink)
