@@ -15,15 +15,44 @@ func (p *parser) fillIn() {
 	}
 	p.fillMarks()
 	for i := range p.uplinks {
-		probe := &p.uplinks[i].Probe
-		probe.fillLimits()
-		switch probe.Quorum {
-		case quorumAny:
-			probe.Quorum = 1
-		case quorumAll:
-			probe.Quorum = len(probe.Targets)
+		u := &p.uplinks[i]
+		u.Probe = u.Probe.filled(false)
+		if u.IPv6.Present() {
+			u.IPv6.Probe = u.IPv6.Probe.filled(true)
+		} else {
+			u.IPv6 = IPv6{}
 		}
+		p.checkTargetsLeft(u)
 	}
+}
+
+// filled returns a probe as it is in one family, with everything in it a number.
+func (c Probe) filled(v6 bool) Probe {
+	c = c.inFamily(v6)
+	c.fillLimits()
+	switch c.Quorum {
+	case quorumAny:
+		c.Quorum = 1
+	case quorumAll:
+		c.Quorum = len(c.Targets)
+	}
+	c.Quorum = min(c.Quorum, max(len(c.Targets), 1))
+	return c
+}
+
+// checkTargetsLeft refuses a path of which nothing can be probed.
+func (p *parser) checkTargetsLeft(u *rawUplink) {
+	if len(p.problems) > 0 {
+		return
+	}
+	p.uplink = u.Name
+	if u.Present() && len(u.Probe.Targets) == 0 {
+		p.fail(u.where("probe"), "probe.targets: none can be asked over IPv4: name one")
+	}
+	if u.IPv6.Present() && len(u.IPv6.Probe.Targets) == 0 {
+		p.fail(u.where("ipv6"), "probe.targets: none can be asked over IPv6: name one, or gateway")
+	}
+	p.uplink = ""
 }
 
 // Where connection marks and fwmarks of ours stand when the file says nothing: in the
@@ -108,10 +137,10 @@ func (p *parser) clashes() {
 
 // ownTargets refuses addresses of this host as targets: it would answer itself.
 func (p *parser) ownTargets(u *rawUplink) {
-	for _, t := range u.Probe.Targets {
+	for _, t := range slices.Concat(u.Probe.Targets, u.IPv6.Probe.Targets) {
 		for i := range p.uplinks {
 			own := func(a netip.Prefix) bool { return a.Addr() == t.IP }
-			if slices.ContainsFunc(p.uplinks[i].Prefixes, own) {
+			if slices.ContainsFunc(slices.Concat(p.uplinks[i].Prefixes, p.uplinks[i].IPv6.Prefixes), own) {
 				place, ok := u.probeAt["targets"]
 				if !ok {
 					place = u.where("probe.targets")

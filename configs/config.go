@@ -21,6 +21,12 @@ type Config struct {
 	MPTCP    bool // the kernel's MPTCP endpoints follow the uplinks
 	DNS      DNS
 	Policies []Policy
+	LAN      []LAN // the interfaces whose hosts get IPv6
+
+	// LANPrefix says which prefix numbers the LAN: that of the first of these uplinks that has
+	// one, or else OwnPrefix.
+	LANPrefix []string
+	OwnPrefix netip.Prefix
 
 	// Lists are what the files hold that policies name, by path. Parse does not
 	// read files; who does adds them.
@@ -37,14 +43,16 @@ type AddressMode uint8
 
 // The ways to an address.
 const (
-	AddressDHCP     AddressMode = iota // our own DHCP client
+	AddressNone     AddressMode = iota // the uplink has no path in this family
+	AddressDHCP                        // our own DHCP client; of IPv4
 	AddressExternal                    // pppd, networkd, ModemManager, a person
 	AddressStatic                      // the configuration
+	AddressAuto                        // what the router advertises, and DHCPv6; of IPv6
 )
 
 // String returns the word used in the file, or "static".
 func (m AddressMode) String() string {
-	return [...]string{"dhcp", "external", "static"}[m]
+	return [...]string{"none", "dhcp", "external", "static", "auto"}[m]
 }
 
 // GatewayMode says where the next hop of an uplink comes from.
@@ -55,24 +63,54 @@ const (
 	GatewayFixed GatewayMode = iota // the configuration
 	GatewayLease                    // the router option of the DHCP lease
 	GatewayNone                     // none: point to point
+	GatewayRA                       // the router that advertises itself (RFC 4861); of IPv6
+)
+
+// A Path is an uplink in one address family: where its address and its next hop come
+// from, how much it carries, and how its verdict is reached.
+type Path struct {
+	Address   AddressMode
+	Prefixes  []netip.Prefix // of AddressStatic: each address with its prefix length
+	Gateway   GatewayMode
+	GatewayIP netip.Addr // of GatewayFixed
+	OnLink    bool       // the gateway lies outside the uplink's networks
+	Weight    int        // 1..256
+	Tier      int        // 1 and up; the lowest that has an uplink up carries traffic
+	Probe     Probe
+}
+
+// Present reports whether the uplink has a path in this family.
+func (p *Path) Present() bool { return p.Address != AddressNone }
+
+// An IPv6 is an uplink in IPv6, and what it gives to the LAN.
+type IPv6 struct {
+	Path
+	Delegation   Delegation
+	Routed       netip.Prefix // of DelegationStatic
+	PrefixLength int          // the wish, of DelegationAsk; 0: none
+	Translate    bool         // what is forwarded with an address of another prefix gets one of this uplink's
+}
+
+// Delegation says where a prefix for the LAN comes from.
+type Delegation uint8
+
+// The ways to a prefix.
+const (
+	DelegationAsk    Delegation = iota // DHCPv6 (RFC 8415 section 6.3), while there is a LAN
+	DelegationNone                     // none
+	DelegationStatic                   // the configuration: it is routed to us
 )
 
 // An Uplink is one way to the Internet.
 type Uplink struct {
 	Name          string
 	Interface     string
-	Address       AddressMode
-	Prefixes      []netip.Prefix // of AddressStatic: each address with its prefix length
-	Gateway       GatewayMode
-	GatewayIP     netip.Addr // of GatewayFixed
-	OnLink        bool       // the gateway lies outside the uplink's networks
-	Weight        int        // 1..256
-	Tier          int        // 1 and up; the lowest that has an uplink up carries traffic
-	Table         uint32
+	Path                 // in IPv4
+	IPv6          IPv6   // in IPv6
+	Table         uint32 // in both families
 	FwMark        uint32 // under Routes.FwMarkMask
 	Assigned      bool   // FwMark is not of the file
 	AssignedTable bool   // Table is not of the file
-	Probe         Probe
 	DHCP          DHCP
 	Nameservers   []netip.Addr // DNS servers of this ISP, instead of those of the lease; none: those
 	Options       RouteOptions
@@ -82,6 +120,12 @@ type Uplink struct {
 	Bandwidth      uint64        // bits a second, for Balance; 0: not told
 	AutoDisable    bool          // once down it stays out until `uplinkd enable`
 	SlowStart      time.Duration // after a fall the weight rises to its full over this time
+}
+
+// A LAN is an interface whose hosts get IPv6 addresses of a prefix that is ours.
+type LAN struct {
+	Interface string
+	Subnet    uint32 // the number of its /64 in the prefix
 }
 
 // A DHCP says how an uplink's lease is kept.
@@ -193,7 +237,7 @@ const (
 type Target struct {
 	Kind TargetKind
 	Text string     // as it stands in the file
-	IP   netip.Addr // of TargetIP, TargetTCP, TargetDNS and TargetSOCKS5
+	IP   netip.Addr // not valid: it goes by a name, or is the gateway or a program
 	Port uint16     // of TargetTCP and TargetSOCKS5
 	Rest string     // of HTTP the URL, of DNS the name, of Exec the program, of SOCKS5 and Agent the server
 }

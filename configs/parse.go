@@ -94,7 +94,7 @@ func glance(r io.Reader) (c Config, text []byte, ok bool) {
 		"control": p.readControl, "uplinks": ignore, "routes": ignore, "probe": ignore,
 		"state_dir": func(v value) { p.path(v, &p.whole.StateDir, pathMost) },
 		"marks":     ignore, "mptcp": ignore, "dns": ignore, "policies": ignore, "on_down": ignore, "on_return": ignore,
-		"hooks": ignore,
+		"hooks": ignore, "lan": ignore, "ipv6": ignore,
 	})
 	return p.whole, text, true
 }
@@ -137,6 +137,9 @@ type parser struct {
 	probe   Probe
 	probeAt map[string]value
 	uplinks []rawUplink
+	lanAt   []value // the places of lan
+
+	lanPrefixAt value
 
 	users    func(name string) (id uint32, known bool)
 	policies []rawPolicy
@@ -163,6 +166,8 @@ func (p *parser) config(root value) {
 		"on_down":   p.readOnDown,
 		"on_return": func(v value) { setWord(p, v, &p.whole.OnReturn, "keep", "move") },
 		"hooks":     func(v value) { p.list(v, p.readHook) },
+		"lan":       func(v value) { p.list(v, p.readLAN) },
+		"ipv6":      p.readGlobalIPv6,
 	})
 	if policies != nil {
 		p.list(*policies, p.readPolicy)
@@ -186,6 +191,7 @@ func (p *parser) config(root value) {
 	p.whole.Routes.Options = p.options
 	p.fillIn()
 	p.clashes()
+	p.checkLAN()
 	p.checkVia()
 	p.checkHooks()
 	if policies != nil && !p.whole.Marks {

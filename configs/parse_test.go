@@ -39,8 +39,8 @@ func TestShippedExample(t *testing.T) {
 	options := configs.RouteOptions{InitCwnd: 70, InitRwnd: 70, QuickAck: true}
 	want := configs.Config{
 		Uplinks: []configs.Uplink{
-			{Name: "isp1", Interface: "eth1", Gateway: configs.GatewayLease, Weight: 2, Tier: 1, Table: 501, FwMark: 0x97, Probe: probe, DHCP: configs.DHCP{RenewAfter: 10 * time.Second}, Options: options},
-			{Name: "isp2", Interface: "eth2", Gateway: configs.GatewayLease, Weight: 1, Tier: 1, Table: 502, FwMark: 0x98, Probe: probe, DHCP: configs.DHCP{RenewAfter: 10 * time.Second}, Options: options},
+			{Name: "isp1", Interface: "eth1", Path: configs.Path{Address: configs.AddressDHCP, Gateway: configs.GatewayLease, Weight: 2, Tier: 1, Probe: probe}, Table: 501, FwMark: 0x97, DHCP: configs.DHCP{RenewAfter: 10 * time.Second}, Options: options},
+			{Name: "isp2", Interface: "eth2", Path: configs.Path{Address: configs.AddressDHCP, Gateway: configs.GatewayLease, Weight: 1, Tier: 1, Probe: probe}, Table: 502, FwMark: 0x98, DHCP: configs.DHCP{RenewAfter: 10 * time.Second}, Options: options},
 		},
 		Routes: configs.Routes{
 			Table: 254, Protocol: 201, RulePriority: 20000, FwMarkMask: 0xff, Hash: configs.HashL4, Options: options,
@@ -174,7 +174,7 @@ func TestBad(t *testing.T) {
 		"a list":             {"- a\n", "f.yaml:1:1: must be a mapping with at least the key uplinks"},
 		"no uplinks":         {"state_dir: /x\n", "f.yaml: uplinks: missing: name at least one uplink"},
 		"empty uplinks":      {"uplinks: []\n", "f.yaml:1:10: uplinks: empty: name at least one uplink"},
-		"unknown key":        {head + "}\ncolour: red\n", "f.yaml:3:1: colour: unknown key: the keys here are control, dns, hooks, marks, mptcp, on_down, on_return, policies, probe, routes, state_dir, uplinks"},
+		"unknown key":        {head + "}\ncolour: red\n", "f.yaml:3:1: colour: unknown key: the keys here are control, dns, hooks, ipv6, lan, marks, mptcp, on_down, on_return, policies, probe, routes, state_dir, uplinks"},
 		"misspelt key":       {head + ", wieght: 3}\n", "f.yaml:2:75: uplink a: wieght: unknown key: did you mean weight?"},
 		"dns":                {head + "}\ndns: dnsmasq\n", "f.yaml:3:6: dns: \"dnsmasq\": must be none or route or resolved or file or hook"},
 		"nameserver":         {head + ", nameservers: [a.example]}\n", "f.yaml:2:89: uplink a: nameservers[0]: \"a.example\": must be the IP address of a DNS server"},
@@ -201,7 +201,7 @@ func TestBad(t *testing.T) {
 		"static, lease":      {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: lease}]", "f.yaml:1:70: uplink a: gateway: lease: only with address: dhcp; give the address of this ISP's router, or none"},
 		"network address":    {"uplinks: [{name: a, interface: eth1, address: 192.0.2.0/24, gateway: 192.0.2.1}]", "f.yaml:1:47: uplink a: address: 192.0.2.0/24: this is the network or its broadcast address: give the host's own"},
 		"no prefix length":   {"uplinks: [{name: a, interface: eth1, address: 192.0.2.5, gateway: 192.0.2.1}]", "f.yaml:1:47: uplink a: address: \"192.0.2.5\": must be dhcp, external, or an address with its prefix length such as 203.0.113.5/24"},
-		"IPv6":               {"uplinks: [{name: a, interface: eth1, address: '2001:db8::5/64', gateway: none, probe: {targets: [192.0.2.9]}}]", "f.yaml:1:47: uplink a: address: 2001:db8::5: this version routes IPv4 only: give an IPv4 address"},
+		"IPv6":               {"uplinks: [{name: a, interface: eth1, address: '2001:db8::5/64', gateway: none, probe: {targets: [192.0.2.9]}}]", "f.yaml:1:47: uplink a: address: 2001:db8::5: must be an IPv4 address: one of IPv6 belongs under ipv6"},
 		"loopback gateway":   {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: 127.0.0.1}]", "f.yaml:1:62: uplink a: gateway: 127.0.0.1: must be an address that one host can have"},
 		"dhcp of a static":   {head + ", dhcp: {renew_after: 1s}}", "f.yaml:2:81: uplink a: dhcp: only with address: dhcp: remove it, or take the address by DHCP"},
 		"host name":          {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {host_name: ''}}]", "f.yaml:1:87: uplink a: dhcp.host_name: \"\": must be 1 to 63 bytes without control characters"},

@@ -256,14 +256,26 @@ func (r *reader) address(v value, s, what string) (netip.Addr, bool) {
 
 func (r *reader) usable(v value, addr netip.Addr) bool {
 	switch {
-	case !addr.Is4():
-		r.fail(v, "%s: this version routes IPv4 only: give an IPv4 address", addr)
 	case addr.IsLoopback() && r.loopback:
 		return true
-	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLoopback(), addr.As4() == [4]byte{255, 255, 255, 255}:
+	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLoopback(), addr == broadcastAll, addr.Is4In6(),
+		addr.Zone() != "":
 		r.fail(v, "%s: must be an address that one host can have", addr)
 	default:
 		return true
 	}
 	return false
+}
+
+// broadcastAll is the address of all hosts on a link (RFC 919).
+var broadcastAll = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// usableIn reads an address of one family that a host can have. elsewhere says where one of
+// the other family belongs.
+func (r *reader) usableIn(v value, addr netip.Addr, v6 bool, elsewhere string) bool {
+	if addr.Is6() != v6 {
+		r.fail(v, "%s: must be an IPv%d address%s", addr, map[bool]int{false: 4, true: 6}[v6], elsewhere)
+		return false
+	}
+	return r.usable(v, addr)
 }

@@ -25,7 +25,7 @@ func (p *parser) readRoutes(v value) {
 	r := &p.whole.Routes
 	p.mapping(v, map[string]func(value){
 		"table":         func(v value) { p.routes["table"] = v; p.table(v, &r.Table) },
-		"metric":        func(v value) { setInteger(p, v, &r.Metric, 0, 1<<32-1) },
+		"metric":        func(v value) { p.routes["metric"] = v; setInteger(p, v, &r.Metric, 0, 1<<32-1) },
 		"protocol":      func(v value) { setInteger(p, v, &r.Protocol, protocolFirst, 255) },
 		"rule_priority": func(v value) { setInteger(p, v, &r.RulePriority, 1, rulePriorityLast) },
 		"fwmark_mask":   func(v value) { p.routes["fwmark_mask"] = v; setInteger(p, v, &r.FwMarkMask, 1, 1<<32-1) },

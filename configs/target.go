@@ -60,10 +60,12 @@ func (p *parser) tcpTarget(v value, t *Target, rest string) bool {
 
 func (p *parser) httpTarget(v value, t *Target, _ string) bool {
 	t.Kind, t.Rest = TargetHTTP, t.Text
-	if u, err := url.Parse(t.Text); err != nil || u.Hostname() == "" || u.User != nil {
+	u, err := url.Parse(t.Text)
+	if err != nil || u.Hostname() == "" || u.User != nil {
 		p.fail(v, "%q: must be http://host/path or https://host/path", t.Text)
 		return false
 	}
+	t.IP, _ = netip.ParseAddr(u.Hostname()) // not valid: it is a name
 	return true
 }
 
@@ -96,6 +98,8 @@ func (p *parser) agentTarget(v value, t *Target, server string) bool {
 		p.fail(v, "%q: must be agent://host:port", t.Text)
 		return false
 	}
+	host, _, _ := net.SplitHostPort(server)
+	t.IP, _ = netip.ParseAddr(host) // not valid: it is a name
 	return p.isElsewhere(v, server)
 }
 
@@ -116,8 +120,9 @@ func (p *parser) isElsewhere(v value, server string) bool {
 // isHostPort reports whether a text is a name or an address, and a port.
 func isHostPort(s string) bool {
 	host, port, err := net.SplitHostPort(s)
+	_, notIP := netip.ParseAddr(host)
 	n, notNumber := strconv.ParseUint(port, 10, 16)
-	return err == nil && notNumber == nil && n > 0 && hostName.MatchString(host)
+	return err == nil && notNumber == nil && n > 0 && (notIP == nil || hostName.MatchString(host))
 }
 
 func (p *parser) execTarget(v value, t *Target, path string) bool {

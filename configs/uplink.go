@@ -39,6 +39,7 @@ func (p *parser) readUplink(v value) {
 	u := rawUplink{self: v, at: map[string]value{}, probeAt: map[string]value{}}
 	u.Weight, u.Tier, u.DHCP = 1, 1, defaultDHCP
 	u.Probe, u.Options = p.probe, p.options
+	var ipv6 *value
 	p.uplink = p.nameOf(v)
 	defer func() { p.uplink = "" }()
 	noted := func(key string, read func(value)) func(value) {
@@ -71,6 +72,7 @@ func (p *parser) readUplink(v value) {
 		"probe":   func(v value) { p.readProbe(v, &u.Probe, u.probeAt) },
 		"dhcp":    func(v value) { p.readDHCP(v, &u.DHCP) },
 		"options": func(v value) { p.readOptions(v, &u.Options) },
+		"ipv6":    func(v value) { ipv6 = &v },
 
 		"nameservers": func(v value) { p.list(v, func(v value) { p.readNameserver(v, &u.Nameservers) }) },
 
@@ -84,6 +86,9 @@ func (p *parser) readUplink(v value) {
 		keys[key] = noted(key, read)
 	}
 	p.mapping(value{node: v.node}, keys)
+	if ipv6 != nil {
+		p.readIPv6(*ipv6, &u)
+	}
 	p.checkUplink(&u)
 	p.uplinks = append(p.uplinks, u)
 }
@@ -199,6 +204,8 @@ func (p *parser) readAddress(v value, u *rawUplink) {
 	case !ok:
 	case s == "dhcp":
 		u.Address = AddressDHCP
+	case s == "none":
+		u.Address = AddressNone
 	case s == "external":
 		u.Address = AddressExternal
 	default:
@@ -218,7 +225,7 @@ func (p *parser) readPrefix(v value, u *rawUplink) {
 		return
 	}
 	switch {
-	case !p.usable(v, prefix.Addr()):
+	case !p.usableIn(v, prefix.Addr(), false, ": one of IPv6 belongs under ipv6"):
 	case prefix.Bits() == 0:
 		p.fail(v, "%s: a network cannot be the whole Internet", s)
 	case prefix.Bits() < 31 && (prefix.Addr() == prefix.Masked().Addr() || prefix.Addr() == broadcast(prefix)):
@@ -248,7 +255,13 @@ func (p *parser) readGateway(v value, u *rawUplink) {
 		u.Gateway = GatewayNone
 	default:
 		u.Gateway = GatewayFixed
-		u.GatewayIP, _ = p.address(v, s, "an IP address, lease or none")
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			p.fail(v, "%q: must be an IP address, lease or none", s)
+			return
+		}
+		p.usableIn(v, addr, false, ": one of IPv6 belongs under ipv6")
+		u.GatewayIP = addr
 	}
 }
 
@@ -259,16 +272,31 @@ func (p *parser) checkUplink(u *rawUplink) {
 			p.fail(value{node: u.self.node, path: key}, "missing: %s", missing[key])
 		}
 	}
-	if _, ok := u.at["address"]; ok {
+	if _, ok := u.at["address"]; ok && u.Present() {
 		p.checkGateway(u)
+	}
+	if v, ok := u.at["address"]; ok && !u.Present() && !u.IPv6.Present() && len(p.problems) == 0 {
+		p.fail(v, "none: the uplink has no address in any family: give it one, or ipv6")
 	}
 	if v, ok := u.at["dhcp"]; ok && u.Address != AddressDHCP {
 		p.fail(v, "only with address: dhcp: remove it, or take the address by DHCP")
 	}
 	p.checkProbe(u.Probe, u.probeAt)
-	if u.Gateway == GatewayNone && u.routeSet && slices.Contains(u.Probe.Targets, Gateway) {
+	if !u.IPv6.Present() {
+		p.checkOtherTargets(u.probeAt, u.Probe, false, "an uplink that has ipv6")
+	}
+	p.checkGatewayTarget(u)
+}
+
+// checkGatewayTarget wants something to probe where there is no gateway.
+func (p *parser) checkGatewayTarget(u *rawUplink) {
+	if u.Present() && u.Gateway == GatewayNone && u.routeSet && slices.Contains(u.Probe.Targets, Gateway) {
 		p.fail(u.where("gateway"),
 			"none: there is no gateway to probe: name addresses under probe.targets of this uplink")
+	}
+	if u.IPv6.Present() && u.IPv6.Gateway == GatewayNone && slices.Contains(u.IPv6.Probe.Targets, Gateway) {
+		p.fail(u.where("ipv6"),
+			"gateway: none: there is no gateway to probe: name addresses under ipv6.probe.targets of this uplink")
 	}
 }
 
