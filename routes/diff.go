@@ -117,8 +117,10 @@ func (d *differ) addressPuts() (ops []Op) {
 		i := slices.IndexFunc(d.have.Addresses, w.same)
 		if i >= 0 {
 			h := d.have.Addresses[i]
-			// An address someone else put there serves as well and stays theirs.
-			if !d.want.Owner.OwnsAddress(h) || lifetimeFits(h.Until, w.Until, d.have.At) {
+			// An address someone else put there serves as well and stays theirs, unless it is one that
+			// the kernel has made of what a router said, and takes away when that is over.
+			serves := !d.want.Owner.OwnsAddress(h) && h.Until.IsZero()
+			if serves || w.lifetimesFit(h, d.have.At) {
 				continue
 			}
 		}

@@ -9,6 +9,7 @@ import (
 // Equal reports whether two Sets want the same, in the same order.
 func (s *Set) Equal(other *Set) bool {
 	return s.Owner == other.Owner && s.Prune == other.Prune && s.Leave == other.Leave &&
+		s.IPv6 == other.IPv6 &&
 		slices.Equal(s.Observe, other.Observe) && slices.Equal(s.Links, other.Links) &&
 		slices.Equal(s.Settings, other.Settings) && slices.EqualFunc(s.Addresses, other.Addresses, equalAddresses) &&
 		slices.EqualFunc(s.Tables, other.Tables, identical) && slices.Equal(s.Rules, other.Rules) &&
@@ -17,7 +18,8 @@ func (s *Set) Equal(other *Set) bool {
 }
 
 func equalAddresses(a, b Address) bool {
-	return a.same(b) && a.Protocol == b.Protocol && a.NoPrefixRoute == b.NoPrefixRoute && a.Until.Equal(b.Until)
+	return a.same(b) && a.Protocol == b.Protocol && a.NoPrefixRoute == b.NoPrefixRoute && a.Until.Equal(b.Until) &&
+		a.Preferred.Equal(b.Preferred)
 }
 
 // identical reports whether two routes are the same to the letter.

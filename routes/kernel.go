@@ -22,6 +22,7 @@ type Scope struct {
 	Shared   []uint32  // those that others fill, with a million routes maybe: foreign default routes in these too
 	Settings []Setting // their values do not matter
 	MPTCP    bool      // its endpoints; those that are ours are read also where they were found before
+	IPv6     bool      // both families; without it, of IPv6 only what is ours
 	Foreign  bool      // foreign routes of every destination in both, not only the defaults
 }
 
@@ -62,6 +63,7 @@ func ScopeOf(want Set) Scope {
 		}
 	}
 	scope.Settings = want.Settings
+	scope.IPv6 = want.IPv6
 	scope.MPTCP = len(want.Endpoints) > 0
 	return scope
 }

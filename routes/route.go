@@ -20,7 +20,7 @@ const (
 // RouteType says what a route does with a packet.
 type RouteType uint8
 
-// The types. Only Unicast and Prohibit are ours to set. Foreign routes of a type that
+// The types. Blackhole is not ours to set. Foreign routes of a type that
 // is not named here read as Other.
 const (
 	Unicast RouteType = iota

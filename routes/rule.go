@@ -17,6 +17,9 @@ type Rule struct {
 	Mask     uint32 // 0: the mark is not looked at
 	Table    uint32
 
+	// Unreachable ends the lookup of what matches: it can go nowhere (ip-rule(8)). Table is 0.
+	Unreachable bool
+
 	// SuppressDefault leaves the table's routes of prefix length 0 unseen, so
 	// that only more specific ones answer (suppress_prefixlength 0).
 	SuppressDefault bool
@@ -39,7 +42,7 @@ func (r Rule) same(other Rule) bool {
 // LeadsAllTo reports whether the rule sends every packet to a table that asks it.
 func (r Rule) LeadsAllTo(table uint32) bool {
 	matchesAll := !r.From.IsValid() && !r.To.IsValid() && r.Out == "" && r.Mask == 0
-	return r.Table == table && matchesAll && !r.SuppressDefault && !r.Foreign
+	return r.Table == table && matchesAll && !r.Unreachable && !r.SuppressDefault && !r.Foreign
 }
 
 // String returns the rule as arguments of `ip rule`.
@@ -63,7 +66,11 @@ func (r Rule) matchText() string {
 	if r.Mask != 0 {
 		fmt.Fprintf(&b, " fwmark %#x/%#x", r.Mark, r.Mask)
 	}
-	b.WriteString(" lookup " + tableName(r.Table))
+	if r.Unreachable {
+		b.WriteString(" unreachable")
+	} else {
+		b.WriteString(" lookup " + tableName(r.Table))
+	}
 	if r.SuppressDefault {
 		b.WriteString(" suppress_prefixlength 0")
 	}

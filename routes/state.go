@@ -54,6 +54,7 @@ type Set struct {
 	// come to rely on them.
 	Leave bool
 
+	IPv6      bool     // anything is wanted of that family
 	Observe   []string // interfaces whose state and addresses are to be read
 	Links     []string // interfaces that must be administratively up
 	Settings  []Setting
@@ -87,8 +88,9 @@ type State struct {
 	Elsewhere []Address      // on all other links, loopback aside
 	Routes    []Route        // ours in every table; foreign defaults of the tables asked for, in the kernel's order
 	Site      []netip.Prefix // private networks that foreign routes of main lead to, not by a link asked for
-	Rules     []Rule         // all but the kernel's own three
+	Rules     []Rule         // all but the kernel's own
 	MainRule  bool           // somebody's rule leads all packets to main, as the kernel's own does (32766)
+	MainRule6 bool           // likewise in IPv6
 	Firewall  string         // Version of our nft table; "": there is none; "?": one that says nothing
 	Endpoints []Endpoint     // of MPTCP, foreign ones too
 	MPTCP     bool           // they have been read: otherwise nothing is known of them

@@ -8,8 +8,15 @@ func Equal(a, b *Table) bool {
 		return a == b
 	}
 	return a.Name == b.Name && a.Mask == b.Mask && a.Marks == b.Marks && a.LeaveMarked == b.LeaveMarked &&
-		slices.Equal(a.Uplinks, b.Uplinks) &&
-		slices.EqualFunc(a.Policies, b.Policies, equalPolicies)
+		slices.EqualFunc(a.Uplinks, b.Uplinks, equalUplinks) &&
+		slices.EqualFunc(a.Uplinks6, b.Uplinks6, equalUplinks) &&
+		slices.EqualFunc(a.Policies, b.Policies, equalPolicies) &&
+		slices.EqualFunc(a.Policies6, b.Policies6, equalPolicies)
+}
+
+func equalUplinks(a, b Uplink) bool {
+	return a.Name == b.Name && a.Interface == b.Interface && a.Mark == b.Mark && a.Masquerade == b.Masquerade &&
+		a.Out == b.Out && slices.Equal(a.Translate, b.Translate)
 }
 
 func equalPolicies(a, b Policy) bool {

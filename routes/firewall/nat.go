@@ -4,16 +4,29 @@ package firewall
 // uplink masquerades, and what a policy has led there.
 func (t Table) nat() Chain {
 	c := Chain{Name: chainNAT, Type: "nat", Hook: "postrouting", Priority: prioritySource}
-	for _, u := range t.Uplinks {
+	for _, s := range t.sides() {
+		c.Rules = append(c.Rules, t.natOf(s)...)
+	}
+	return c
+}
+
+func (t Table) natOf(s side) []Rule {
+	var rules []Rule
+	for _, u := range s.uplinks {
+		for _, x := range u.Translate {
+			rules = append(rules, Rule{
+				MatchFamily{V6: s.v6}, MatchOut{u.Interface}, MatchPrefix{x.From}, TranslatePrefix{x.To},
+			})
+		}
 		if u.Masquerade {
-			c.Rules = append(c.Rules, Rule{
-				MatchIPv4{}, MatchOut{u.Interface}, MatchOwn{Not: true}, Masquerade{},
+			rules = append(rules, Rule{
+				MatchFamily{V6: s.v6}, MatchOut{u.Interface}, MatchOwn{Not: true}, Masquerade{},
 			})
 		}
 		// A program's source address was chosen before a policy led it elsewhere.
-		if t.Marks && len(t.Policies) > 0 {
-			c.Rules = append(c.Rules, Rule{
-				MatchIPv4{},
+		if t.Marks && len(s.policies) > 0 {
+			rules = append(rules, Rule{
+				MatchFamily{V6: s.v6},
 				MatchOut{u.Interface},
 				MatchOwn{},
 				MatchMark{Mask: t.Mask, Value: u.Mark},
@@ -22,5 +35,5 @@ func (t Table) nat() Chain {
 			})
 		}
 	}
-	return c
+	return rules
 }

@@ -18,7 +18,7 @@ type Prefixes struct {
 // An AddressRange is both ends included.
 type AddressRange struct{ First, Last netip.Addr }
 
-// NewPrefixes makes a set of IPv4 prefixes in any order, overlapping or not.
+// NewPrefixes makes a set of prefixes of one family in any order, overlapping or not.
 func NewPrefixes(list []netip.Prefix) *Prefixes {
 	ranges := make([]AddressRange, len(list))
 	for i, p := range list {
@@ -37,9 +37,8 @@ func NewPrefixes(list []netip.Prefix) *Prefixes {
 	}
 	h := sha256.New()
 	for _, r := range merged {
-		first, last := r.First.As4(), r.Last.As4()
-		h.Write(first[:])
-		h.Write(last[:])
+		h.Write(r.First.AsSlice())
+		h.Write(r.Last.AsSlice())
 	}
 	return &Prefixes{Ranges: slices.Clip(merged), sum: hex.EncodeToString(h.Sum(nil)[:6])}
 }
@@ -52,13 +51,32 @@ func (r AddressRange) touches(next AddressRange) bool {
 }
 
 func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Masked().Addr().As4()
-	for i := p.Bits(); i < 32; i++ {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
 		b[i/8] |= 0x80 >> (i % 8)
 	}
-	return netip.AddrFrom4(b)
+	last, _ := netip.AddrFromSlice(b) // of the length of an address
+	return last
 }
 
 // SetName returns the name of the nft set that holds the addresses. It follows
 // from them, so that a set of that name need not be looked into.
-func (p *Prefixes) SetName() string { return fmt.Sprintf("net_%s_%d", p.sum, len(p.Ranges)) }
+func (p *Prefixes) SetName() string {
+	if p.V6() {
+		return fmt.Sprintf("net6_%s_%d", p.sum, len(p.Ranges))
+	}
+	return fmt.Sprintf("net_%s_%d", p.sum, len(p.Ranges))
+}
+
+// V6 reports whether the addresses are of IPv6.
+func (p *Prefixes) V6() bool { return len(p.Ranges) > 0 && p.Ranges[0].First.Is6() }
+
+func (p *Prefixes) protocol() string { return protocol(p.V6()) }
+
+// addressType is what nft calls the type of the addresses.
+func (p *Prefixes) addressType() string {
+	if p.V6() {
+		return "ipv6_addr"
+	}
+	return "ipv4_addr"
+}

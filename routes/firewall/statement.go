@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -10,8 +11,8 @@ type Statement interface{ fmt.Stringer }
 
 // The statements there are.
 type (
-	// MatchIPv4 matches IPv4, or all else.
-	MatchIPv4 struct{ Not bool }
+	// MatchFamily matches IPv4 or IPv6, or all else.
+	MatchFamily struct{ V6, Not bool }
 	// MatchMark matches bits of the packet's mark, or of the connection's.
 	MatchMark struct {
 		Connection  bool
@@ -45,11 +46,17 @@ type (
 	}
 	// MatchUser matches the user of a local program.
 	MatchUser struct{ ID uint32 }
-	// MatchDSCP matches the differentiated services code point.
-	MatchDSCP struct{ Value uint8 }
+	// MatchDSCP matches the differentiated services code point (RFC 2474).
+	MatchDSCP struct {
+		V6    bool
+		Value uint8
+	}
+	// MatchPrefix matches an IPv6 source in one prefix.
+	MatchPrefix struct{ Source netip.Prefix }
 	// MatchStuck matches who is in a set of sticky sources.
 	MatchStuck struct {
 		Set         string
+		V6          bool
 		Destination bool
 	}
 	// SetMark sets bits of the packet's mark, or of the connection's.
@@ -67,6 +74,7 @@ type (
 	// Stick puts the source into a set for a time.
 	Stick struct {
 		Set         string
+		V6          bool
 		Destination bool
 		Seconds     uint32
 	}
@@ -81,6 +89,9 @@ type (
 	Reject struct{}
 	// Masquerade translates the source to the interface's address.
 	Masquerade struct{}
+	// TranslatePrefix puts another prefix in the place of that of the IPv6 source, and leaves the
+	// rest of the address as it is. What was translated once stays so.
+	TranslatePrefix struct{ To netip.Prefix }
 	// Count counts, under a name.
 	Count struct{ Name string }
 )
@@ -105,7 +116,12 @@ func markKey(connection bool) string {
 	return "meta mark"
 }
 
-func (m MatchIPv4) String() string { return "meta nfproto " + not(m.Not) + "ipv4" }
+func (m MatchFamily) String() string {
+	if m.V6 {
+		return "meta nfproto " + not(m.Not) + "ipv6"
+	}
+	return "meta nfproto " + not(m.Not) + "ipv4"
+}
 
 func (m MatchMark) String() string {
 	return fmt.Sprintf("%s & %#x %s%#x", markKey(m.Connection), m.Mask, not(m.Not), m.Value)
@@ -120,9 +136,9 @@ func (MatchForeignSource) String() string { return "fib saddr . oif type != loca
 
 func (m MatchAddress) String() string {
 	if m.Source {
-		return "ip saddr @" + m.Set.SetName()
+		return m.Set.protocol() + " saddr @" + m.Set.SetName()
 	}
-	return "ip daddr @" + m.Set.SetName()
+	return m.Set.protocol() + " daddr @" + m.Set.SetName()
 }
 
 func (m MatchProtocol) String() string {
@@ -146,16 +162,26 @@ func (m MatchPort) String() string {
 }
 
 func (m MatchUser) String() string { return fmt.Sprintf("meta skuid %d", m.ID) }
-func (m MatchDSCP) String() string { return fmt.Sprintf("ip dscp %d", m.Value) }
+func (m MatchDSCP) String() string { return fmt.Sprintf("%s dscp %d", protocol(m.V6), m.Value) }
 
-func stickyKey(destination bool) string {
-	if destination {
-		return "ip saddr . ip daddr"
+func (m MatchPrefix) String() string { return "ip6 saddr " + m.Source.String() }
+
+// protocol is the word that nft has for the header of a family.
+func protocol(v6 bool) string {
+	if v6 {
+		return "ip6"
 	}
-	return "ip saddr"
+	return "ip"
 }
 
-func (m MatchStuck) String() string { return stickyKey(m.Destination) + " @" + m.Set }
+func stickyKey(v6, destination bool) string {
+	if p := protocol(v6); destination {
+		return p + " saddr . " + p + " daddr"
+	}
+	return protocol(v6) + " saddr"
+}
+
+func (m MatchStuck) String() string { return stickyKey(m.V6, m.Destination) + " @" + m.Set }
 
 func (s SetMark) String() string {
 	key := markKey(s.Connection)
@@ -180,7 +206,7 @@ func (s Spread) String() string {
 }
 
 func (s Stick) String() string {
-	return fmt.Sprintf("update @%s { %s timeout %ds }", s.Set, stickyKey(s.Destination), s.Seconds)
+	return fmt.Sprintf("update @%s { %s timeout %ds }", s.Set, stickyKey(s.V6, s.Destination), s.Seconds)
 }
 
 func (g Goto) String() string {
@@ -193,4 +219,7 @@ func (g Goto) String() string {
 func (Return) String() string     { return "return" }
 func (Reject) String() string     { return "reject with icmpx admin-prohibited" }
 func (Masquerade) String() string { return "masquerade" }
-func (c Count) String() string    { return "counter name " + c.Name }
+
+func (t TranslatePrefix) String() string { return "snat ip6 prefix to " + t.To.String() }
+
+func (c Count) String() string { return "counter name " + c.Name }

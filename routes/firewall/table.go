@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -16,21 +17,49 @@ import (
 type Table struct {
 	Name     string // of family inet
 	Mask     uint32
-	Marks    bool // connections are marked, and follow their mark
-	Uplinks  []Uplink
-	Policies []Policy
+	Marks    bool     // connections are marked, and follow their mark
+	Uplinks  []Uplink // in IPv4
+	Policies []Policy // of IPv4
+
+	// Those of IPv6: with no uplink there, that family is left alone.
+	Uplinks6  []Uplink
+	Policies6 []Policy
 
 	// LeaveMarked leaves alone what a program of this host has marked, with whatever bits: rules
 	// of others look at the whole mark.
 	LeaveMarked bool
 }
 
-// A Uplink is an uplink as the nft table knows it.
+// A side is what the table holds of one family.
+type side struct {
+	v6       bool
+	suffix   string // of the names of its chains
+	uplinks  []Uplink
+	policies []Policy
+}
+
+// sides returns the families that there is something of.
+func (t Table) sides() []side {
+	list := make([]side, 0, 2)
+	if len(t.Uplinks) > 0 || len(t.Uplinks6) == 0 {
+		list = append(list, side{uplinks: t.Uplinks, policies: t.Policies})
+	}
+	if len(t.Uplinks6) > 0 {
+		list = append(list, side{v6: true, suffix: "6", uplinks: t.Uplinks6, policies: t.Policies6})
+	}
+	return list
+}
+
+// A Translation puts one prefix in the place of another, of the same length.
+type Translation struct{ From, To netip.Prefix }
+
+// A Uplink is an uplink as the nft table knows it, in one family.
 type Uplink struct {
 	Name       string
 	Interface  string
 	Mark       uint32
 	Masquerade bool // of forwarded traffic
+	Translate  []Translation
 	Out        bool // it can carry nothing: new connections must not follow its mark
 }
 
@@ -105,14 +134,21 @@ const (
 //	nat          forwarded and out by an uplink that masquerades
 func (t Table) Chains() []Chain {
 	var chains []Chain
-	if t.Marks {
-		chains = append(chains, t.prerouting(), t.output(), t.postrouting())
-		for _, u := range t.Uplinks {
-			mark := Rule{SetMark{Mask: t.Mask, Value: u.Mark}}
-			chains = append(chains, Chain{Name: u.Chain(), Rules: []Rule{mark}})
+	known := map[uint32]bool{}
+	for _, s := range t.sides() {
+		if !t.Marks {
+			break
 		}
-		if len(t.Policies) > 0 {
-			chains = append(chains, t.policies()...)
+		chains = append(chains, t.prerouting(s), t.output(s), t.postrouting(s))
+		for _, u := range s.uplinks {
+			if !known[u.Mark] {
+				known[u.Mark] = true
+				mark := Rule{SetMark{Mask: t.Mask, Value: u.Mark}}
+				chains = append(chains, Chain{Name: u.Chain(), Rules: []Rule{mark}})
+			}
+		}
+		if len(s.policies) > 0 {
+			chains = append(chains, s.chains()...)
 		}
 	}
 	if nat := t.nat(); len(nat.Rules) > 0 {
@@ -124,15 +160,15 @@ func (t Table) Chains() []Chain {
 // follow sends a packet of a known connection to its uplink. A new connection may have
 // a mark already, from the first of its packets or from somebody else's rules: that
 // counts as long as the uplink can carry anything, and is dropped when it cannot.
-func (t Table) follow() []Rule {
-	all := Rule{Follow{Mask: t.Mask, To: t.Uplinks}}
+func (t Table) follow(s side) []Rule {
+	all := Rule{Follow{Mask: t.Mask, To: s.uplinks}}
 	var live []Uplink
-	for _, u := range t.Uplinks {
+	for _, u := range s.uplinks {
 		if !u.Out {
 			live = append(live, u)
 		}
 	}
-	if len(live) == len(t.Uplinks) || len(live) == 0 {
+	if len(live) == len(s.uplinks) || len(live) == 0 {
 		return []Rule{all}
 	}
 	return []Rule{
@@ -143,149 +179,59 @@ func (t Table) follow() []Rule {
 }
 
 // askPolicies sends what is new to the policies, if there are any.
-func (t Table) askPolicies() []Rule {
-	if len(t.Policies) == 0 {
+func (s side) askPolicies() []Rule {
+	if len(s.policies) == 0 {
 		return nil
 	}
-	return []Rule{{MatchNew{}, Goto{Chain: chainPolicies}}}
+	return []Rule{{MatchNew{}, Goto{Chain: chainPolicies + s.suffix}}}
 }
 
-func (t Table) prerouting() Chain {
-	rules := append([]Rule{{MatchIPv4{Not: true}, Return{}}}, t.follow()...)
+// others leaves packets of the other family alone.
+func (s side) others() Rule { return Rule{MatchFamily{V6: s.v6, Not: true}, Return{}} }
+
+func (t Table) prerouting(s side) Chain {
+	rules := append([]Rule{s.others()}, t.follow(s)...)
 	unmarked := MatchMark{Connection: true, Mask: t.Mask}
-	for _, u := range t.Uplinks {
+	for _, u := range s.uplinks {
 		in := MatchIn{Interface: u.Interface}
 		rules = append(rules,
 			Rule{in, unmarked, SetMark{Connection: true, Mask: t.Mask, Value: u.Mark}},
 			Rule{in, Return{}})
 	}
 	return Chain{
-		Name: "prerouting", Type: "filter", Hook: "prerouting", Priority: priorityMangle,
-		Rules: append(rules, t.askPolicies()...),
+		Name: "prerouting" + s.suffix, Type: "filter", Hook: "prerouting", Priority: priorityMangle,
+		Rules: append(rules, s.askPolicies()...),
 	}
 }
 
-func (t Table) output() Chain {
+func (t Table) output(s side) Chain {
 	set := t.Mask
 	if t.LeaveMarked {
 		set = ^uint32(0)
 	}
 	rules := append([]Rule{
-		{MatchIPv4{Not: true}, Return{}},
+		s.others(),
 		{MatchMark{Mask: set, Not: true}, Return{}},
-	}, t.follow()...)
+	}, t.follow(s)...)
 	return Chain{
-		Name: "output", Type: "route", Hook: "output", Priority: priorityMangle,
-		Rules: append(rules, t.askPolicies()...),
+		Name: "output" + s.suffix, Type: "route", Hook: "output", Priority: priorityMangle,
+		Rules: append(rules, s.askPolicies()...),
 	}
 }
 
-func (t Table) postrouting() Chain {
+func (t Table) postrouting(s side) Chain {
 	rules := []Rule{
-		{MatchIPv4{Not: true}, Return{}},
+		s.others(),
 		{MatchMark{Connection: true, Mask: t.Mask, Not: true}, Return{}},
 	}
-	for _, u := range t.Uplinks {
+	for _, u := range s.uplinks {
 		rules = append(rules, Rule{
 			MatchOut{u.Interface}, SetMark{Connection: true, Mask: t.Mask, Value: u.Mark},
 		})
 	}
-	return Chain{Name: "postrouting", Type: "filter", Hook: "postrouting", Priority: priorityMangle, Rules: rules}
-}
-
-// policies returns the chain that asks them in order, and those that the sticky
-// ones need.
-func (t Table) policies() []Chain {
-	ask := Chain{Name: chainPolicies}
-	var more []Chain
-	for n, p := range t.Policies {
-		if p.Skip {
-			continue
-		}
-		rule := append(p.matches(), Count{p.Counter()})
-		switch {
-		case p.Prohibit:
-			rule = append(rule, Reject{})
-		case p.Mark != 0:
-			rule = append(rule, Goto{Chain: Uplink{Mark: p.Mark}.Chain()})
-		case p.Sticky != nil && len(p.Sticky.Ways) > 0:
-			name := fmt.Sprintf("sticky_%d", n)
-			rule = append(rule, Goto{Chain: name})
-			more = append(more, p.sticky(name)...)
-		default:
-			rule = append(rule, Return{})
-		}
-		ask.Rules = append(ask.Rules, rule)
+	return Chain{
+		Name: "postrouting" + s.suffix, Type: "filter", Hook: "postrouting", Priority: priorityMangle, Rules: rules,
 	}
-	return append(more, ask)
-}
-
-func (p Policy) matches() Rule {
-	var rule Rule
-	if p.From != nil {
-		rule = append(rule, MatchAddress{Source: true, Set: p.From})
-	}
-	if p.To != nil {
-		rule = append(rule, MatchAddress{Set: p.To})
-	}
-	if p.In != "" {
-		rule = append(rule, MatchIn{p.In})
-	}
-	protocols := p.Protocol
-	if len(protocols) == 0 && len(p.SPort)+len(p.DPort) > 0 {
-		protocols = []uint8{6, 17} // what has ports
-	}
-	if len(protocols) > 0 {
-		rule = append(rule, MatchProtocol{protocols})
-	}
-	if len(p.SPort) > 0 {
-		rule = append(rule, MatchPort{Source: true, Ranges: p.SPort})
-	}
-	if len(p.DPort) > 0 {
-		rule = append(rule, MatchPort{Ranges: p.DPort})
-	}
-	if p.User != nil {
-		rule = append(rule, MatchUser{*p.User})
-	}
-	if p.DSCP != nil {
-		rule = append(rule, MatchDSCP{*p.DSCP})
-	}
-	return rule
-}
-
-// StickySet returns the name of the set of sources that stick to an uplink. What kind
-// of set it is stands in its name: the kernel changes none into another.
-func (p Policy) StickySet(mark uint32) string {
-	kind := "s"
-	if p.Sticky.Destination {
-		kind = "sd"
-	}
-	return fmt.Sprintf("stuck_%s%d_%s_%x", kind, p.Sticky.Seconds, p.Name, mark)
-}
-
-// Counter returns the name of the policy's counter.
-func (p Policy) Counter() string { return "policy_" + p.Name }
-
-// sticky returns the chains that keep a source where it was, or else spread it by
-// weight and remember where.
-func (p Policy) sticky(name string) []Chain {
-	s := p.Sticky
-	c := Chain{Name: name}
-	var spread Spread
-	var ways []Chain
-	for _, way := range s.Ways {
-		chain := fmt.Sprintf("%s_%x", name, way.Mark)
-		c.Rules = append(c.Rules, Rule{
-			MatchStuck{Set: p.StickySet(way.Mark), Destination: s.Destination}, Goto{Chain: chain},
-		})
-		spread.To = append(spread.To, SpreadWay{chain, way.Weight})
-		ways = append(ways, Chain{Name: chain, Rules: []Rule{
-			{Stick{Set: p.StickySet(way.Mark), Destination: s.Destination, Seconds: s.Seconds}},
-			{Goto{Chain: Uplink{Mark: way.Mark}.Chain()}},
-		}})
-	}
-	c.Rules = append(c.Rules, Rule{spread})
-	return append(ways, c)
 }
 
 // Version returns the name of a chain without rules, by which the table in the
@@ -298,7 +244,7 @@ func (t Table) Version() string {
 // Sets returns the sets of addresses, each once.
 func (t Table) Sets() []*Prefixes {
 	var list []*Prefixes
-	for _, p := range t.Policies {
+	for _, p := range slices.Concat(t.Policies, t.Policies6) {
 		for _, set := range []*Prefixes{p.From, p.To} {
 			same := func(other *Prefixes) bool { return other.SetName() == set.SetName() }
 			if set != nil && !slices.ContainsFunc(list, same) {
@@ -314,7 +260,8 @@ func (t Table) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table inet %s {\n", t.Name)
 	for _, set := range t.Sets() {
-		fmt.Fprintf(&b, "  set %s { type ipv4_addr; flags interval; } # %d ranges\n", set.SetName(), len(set.Ranges))
+		fmt.Fprintf(&b, "  set %s { type %s; flags interval; } # %d ranges\n",
+			set.SetName(), set.addressType(), len(set.Ranges))
 	}
 	for _, c := range t.Chains() {
 		fmt.Fprintf(&b, "  chain %s {\n", c.Name)

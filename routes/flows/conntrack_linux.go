@@ -101,9 +101,9 @@ func alive(flow []byte) bool {
 var errUnfiltered = errors.New("the kernel does not tell flows by their marks (CONFIG_NF_CONNTRACK_MARK): " +
 	"they are left to end by themselves")
 
-// Forget makes connection tracking forget all flows of IPv4 with a mark, and returns
+// Forget makes connection tracking forget all flows of a family with a mark, and returns
 // how many these were, as far as its count tells: others come and go meanwhile.
-func Forget(ctx context.Context, mark, mask uint32) (int, error) {
+func Forget(ctx context.Context, v6 bool, mark, mask uint32) (int, error) {
 	before := flowCount()
 	if before == 0 {
 		return 0, nil
@@ -111,16 +111,23 @@ func Forget(ctx context.Context, mark, mask uint32) (int, error) {
 	if err := checkFilter(ctx); err != nil {
 		return 0, err
 	}
-	err := ask(ctx, unix.NETLINK_NETFILTER, ctDelete, unix.NLM_F_ACK, byMark(mark, mask), func([]byte) {})
+	err := ask(ctx, unix.NETLINK_NETFILTER, ctDelete, unix.NLM_F_ACK, byMark(familyOf(v6), mark, mask), func([]byte) {})
 	if err != nil {
 		return 0, ignore(err, unix.ENOENT, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT)
 	}
 	return max(before-flowCount(), 0), nil
 }
 
-// byMark is the body of a request about all flows with a mark.
-func byMark(mark, mask uint32) []byte {
-	b := nlmsg.AppendAttr(header(unix.AF_INET, 1), ctaMark, binary.BigEndian.AppendUint32(nil, mark))
+func familyOf(v6 bool) uint8 {
+	if v6 {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// byMark is the body of a request about all flows of a family with a mark.
+func byMark(family uint8, mark, mask uint32) []byte {
+	b := nlmsg.AppendAttr(header(family, 1), ctaMark, binary.BigEndian.AppendUint32(nil, mark))
 	return nlmsg.AppendAttr(b, ctaMarkMask, binary.BigEndian.AppendUint32(nil, mask))
 }
 
@@ -130,7 +137,7 @@ func checkFilter(ctx context.Context) error {
 	named := false
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	err := ask(ctx, unix.NETLINK_NETFILTER, ctGet, unix.NLM_F_DUMP, byMark(1, 0), func([]byte) {
+	err := ask(ctx, unix.NETLINK_NETFILTER, ctGet, unix.NLM_F_DUMP, byMark(unix.AF_INET, 1, 0), func([]byte) {
 		named = true
 		cancel() // the rest may be long
 	})

@@ -191,7 +191,7 @@ func TestForgetFlows(t *testing.T) {
 	if err != nil || counts[w.ISPs[0].Static.Addr()] != 0 {
 		t.Errorf("counted %v, %v; want none: nothing was answered", counts, err)
 	}
-	n, err := flows.Forget(t.Context(), 0x97, 0xff)
+	n, err := flows.Forget(t.Context(), false, 0x97, 0xff)
 	if err != nil || n != 2 {
 		t.Errorf("forgot %d, %v; want 2", n, err)
 	}

@@ -22,10 +22,8 @@ func (k *Kernel) putAddress(a routes.Address, now time.Time) error {
 	if a.NoPrefixRoute {
 		request.Flags = unix.IFA_F_NOPREFIXROUTE
 	}
-	if !a.Until.IsZero() {
-		seconds := int(routes.LifetimeSeconds(a.Until, now))
-		request.ValidLft, request.PreferedLft = seconds, seconds
-	}
+	valid, preferred := a.Lifetimes(now)
+	request.ValidLft, request.PreferedLft = int(valid), int(preferred)
 	return k.handle.AddrReplace(linkWithIndex(index), &request)
 }
 

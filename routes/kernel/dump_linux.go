@@ -18,9 +18,6 @@ import (
 // last try's error is returned: half a dump must never pass for the whole.
 const dumpTries = 10
 
-// families are those whose routing state is ours to read.
-var families = []int{unix.AF_INET}
-
 func retried[T any](dump func() (T, error)) (T, error) {
 	for try := 1; ; try++ {
 		result, err := dump()

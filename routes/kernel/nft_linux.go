@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"io/fs"
 	"slices"
 	"strings"
@@ -150,7 +151,7 @@ const elementsMost = 10_000
 // addSets adds the sets that have names: addresses, sticky sources, counters.
 func (w *nftWriter) addSets(f firewall.Table, present map[string]bool) error {
 	for _, p := range f.Sets() {
-		set := &nftables.Set{Table: w.table, Name: p.SetName(), KeyType: nftables.TypeIPAddr, Interval: true}
+		set := &nftables.Set{Table: w.table, Name: p.SetName(), KeyType: addressType(p.V6()), Interval: true}
 		w.sets[set.Name] = set
 		if present[set.Name] {
 			continue // its name says what it holds
@@ -164,15 +165,25 @@ func (w *nftWriter) addSets(f firewall.Table, present map[string]bool) error {
 			}
 		}
 	}
-	for _, p := range f.Policies {
-		w.conn.AddObj(&nftables.NamedObj{
-			Table: w.table, Name: p.Counter(), Type: nftables.ObjTypeCounter, Obj: &expr.Counter{},
-		})
+	counted := map[string]bool{}
+	for _, p := range slices.Concat(f.Policies, f.Policies6) {
+		if !counted[p.Counter()] {
+			counted[p.Counter()] = true
+			w.conn.AddObj(&nftables.NamedObj{
+				Table: w.table, Name: p.Counter(), Type: nftables.ObjTypeCounter, Obj: &expr.Counter{},
+			})
+		}
+	}
+	return errors.Join(w.addStickySets(f.Policies, f.Uplinks, false), w.addStickySets(f.Policies6, f.Uplinks6, true))
+}
+
+func (w *nftWriter) addStickySets(policies []firewall.Policy, uplinks []firewall.Uplink, v6 bool) error {
+	for _, p := range policies {
 		if p.Sticky == nil {
 			continue
 		}
-		for _, u := range f.Uplinks {
-			if err := w.addSticky(p, u.Mark); err != nil {
+		for _, u := range uplinks {
+			if err := w.addSticky(p, v6, u.Mark); err != nil {
 				return err
 			}
 		}
@@ -180,13 +191,21 @@ func (w *nftWriter) addSets(f firewall.Table, present map[string]bool) error {
 	return nil
 }
 
-func (w *nftWriter) addSticky(p firewall.Policy, mark uint32) error {
+// addressType is the type of the elements of a set of addresses.
+func addressType(v6 bool) nftables.SetDatatype {
+	if v6 {
+		return nftables.TypeIP6Addr
+	}
+	return nftables.TypeIPAddr
+}
+
+func (w *nftWriter) addSticky(p firewall.Policy, v6 bool, mark uint32) error {
 	set := &nftables.Set{
-		Table: w.table, Name: p.StickySet(mark), KeyType: nftables.TypeIPAddr, Dynamic: true, HasTimeout: true,
+		Table: w.table, Name: p.StickySet(v6, mark), KeyType: addressType(v6), Dynamic: true, HasTimeout: true,
 		Timeout: time.Duration(p.Sticky.Seconds) * time.Second, Size: stickyMost,
 	}
 	if p.Sticky.Destination {
-		set.KeyType = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr)
+		set.KeyType = nftables.MustConcatSetType(addressType(v6), addressType(v6))
 		set.Concatenation = true
 	}
 	w.sets[set.Name] = set
@@ -199,12 +218,10 @@ const stickyMost = 65536
 func rangeElements(ranges []firewall.AddressRange) []nftables.SetElement {
 	list := make([]nftables.SetElement, 0, 2*len(ranges))
 	for _, r := range ranges {
-		first := r.First.As4()
 		after := r.Last.Next()
-		list = append(list, nftables.SetElement{Key: first[:], IntervalOpen: !after.IsValid()})
+		list = append(list, nftables.SetElement{Key: r.First.AsSlice(), IntervalOpen: !after.IsValid()})
 		if after.IsValid() {
-			end := after.As4()
-			list = append(list, nftables.SetElement{Key: end[:], IntervalEnd: true})
+			list = append(list, nftables.SetElement{Key: after.AsSlice(), IntervalEnd: true})
 		}
 	}
 	return list

@@ -36,11 +36,14 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 	if err := k.readIPv6Use(&state); err != nil {
 		return routes.State{}, fmt.Errorf("read IPv6 addresses: %w", err)
 	}
-	for _, family := range families {
+	if scope.IPv6 {
+		k.surveyor.lookAtIPv6()
+	}
+	for _, family := range k.surveyor.families() {
 		if err := k.readAddresses(&state, scope, family, names); err != nil {
 			return routes.State{}, fmt.Errorf("read addresses: %w", err)
 		}
-		if err := k.readRules(&state, scope.Owner, family); err != nil {
+		if err := k.readRules(&state, scope, family); err != nil {
 			return routes.State{}, fmt.Errorf("read rules: %w", err)
 		}
 	}
@@ -51,7 +54,19 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 		return routes.State{}, fmt.Errorf("read the nft table: %w", err)
 	}
 	k.readEndpoints(ctx, &state, scope, names)
+	if !scope.IPv6 && !ownsIPv6(&state, scope.Owner) {
+		k.surveyor.ipv6.Store(false)
+	}
 	return state, k.readSettings(ctx, &state, scope)
+}
+
+// ownsIPv6 reports whether anything of ours in a State is of IPv6.
+func ownsIPv6(s *routes.State, owner routes.Owner) bool {
+	rule := func(r routes.Rule) bool { return r.V6 && owner.OwnsRule(r) }
+	address := func(a routes.Address) bool { return a.Prefix.Addr().Is6() && owner.OwnsAddress(a) }
+	route := func(r routes.Route) bool { return r.Dst.Addr().Is6() && owner.OwnsRoute(r) }
+	return slices.ContainsFunc(s.Rules, rule) || slices.ContainsFunc(s.Addresses, address) ||
+		slices.ContainsFunc(s.Routes, route)
 }
 
 // noteSeen says which links were up under our care, now or before this process,
@@ -145,14 +160,18 @@ func (k *Kernel) readAddresses(state *routes.State, scope routes.Scope, family i
 		ones, _ := a.Mask.Size()
 		address := routes.Address{
 			Interface: names[a.LinkIndex], Prefix: netip.PrefixFrom(ip.Unmap(), ones), Protocol: uint8(a.Protocol),
-			NoPrefixRoute: a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
+			NoPrefixRoute: a.Flags&unix.IFA_F_NOPREFIXROUTE != 0, Condition: conditionOf(a.Flags),
+			Until: endOf(state.At, a.ValidLft),
 		}
-		if a.ValidLft > 0 && uint32(a.ValidLft) != forever {
-			address.Until = state.At.Add(time.Duration(a.ValidLft) * time.Second)
+		if family == unix.AF_INET6 {
+			address.Preferred = endOf(state.At, a.PreferedLft)
 		}
 		// Before Linux 5.18 an address carries no tag; then the record tells.
 		if !k.tags && address.Protocol == 0 && k.restore.hasAddress(a.LinkIndex, address.Prefix) {
 			address.Protocol = scope.Owner.Protocol
+		}
+		if family == unix.AF_INET6 && !scope.IPv6 && !scope.Owner.OwnsAddress(address) {
+			continue
 		}
 		if slices.Contains(scope.Links, address.Interface) || scope.Owner.OwnsAddress(address) ||
 			slices.Contains(state.RaisedUp, address.Interface) {
@@ -166,6 +185,27 @@ func (k *Kernel) readAddresses(state *routes.State, scope routes.Scope, family i
 
 // forever is the lifetime of an address that has none (INFINITY_LIFE_TIME).
 const forever = 1<<32 - 1
+
+// endOf returns when a lifetime in seconds ends; zero is never.
+func endOf(now time.Time, seconds int) time.Time {
+	if seconds <= 0 || uint32(seconds) == forever {
+		return time.Time{}
+	}
+	return now.Add(time.Duration(seconds) * time.Second)
+}
+
+// conditionOf reads the flags of an address (linux/if_addr.h).
+func conditionOf(flags int) routes.Condition {
+	switch {
+	case flags&unix.IFA_F_DADFAILED != 0:
+		return routes.Duplicate
+	case flags&unix.IFA_F_TENTATIVE != 0:
+		return routes.Tentative
+	case flags&unix.IFA_F_DEPRECATED != 0:
+		return routes.Deprecated
+	}
+	return routes.Serves
+}
 
 // readRoutes reads the tables in scope, and those where else routes of ours are or were.
 // What it costs follows from what is ours: of tables that others fill, it asks for the
@@ -186,7 +226,7 @@ func (k *Kernel) readRoutes(ctx context.Context, state *routes.State, scope rout
 		}
 	}
 	k.surveyor.look(scope.Tables, scope.Shared)
-	for _, family := range families {
+	for _, family := range k.surveyor.families() {
 		for _, t := range scope.Tables {
 			k.beside[t] = true // until it is found empty, when it is in scope no more
 			if err := k.readTable(ctx, state, scope, routeFilter{family: family, table: t}, names); err != nil {
@@ -212,21 +252,24 @@ func (k *Kernel) readTable(
 ) error {
 	list, err := k.dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
 		ours := r.protocol == scope.Owner.Protocol
-		return ours || (scope.Foreign || r.dst.Bits() == 0) && r.tos == 0, true
+		foreign := f.family == unix.AF_INET || scope.IPv6
+		return ours || foreign && (scope.Foreign || r.dst.Bits() == 0) && r.tos == 0, true
 	})
 	state.Routes = append(state.Routes, list...)
 	return err
 }
 
-// readDefaults reads the default routes of a table. The kernel lists a table by
+// readDefaults reads the default routes of a table. Of IPv4 the kernel lists a table by
 // destination, 0.0.0.0 first (leaf_walk_rcu in net/ipv4/fib_trie.c), so the rest of it,
-// which may be a million routes, is not asked for.
+// which may be a million routes, is not asked for. Of IPv6 it lists the default route last
+// (fib6_walk_continue in net/ipv6/ip6_fib.c).
 func (k *Kernel) readDefaults(
 	ctx context.Context, state *routes.State, scope routes.Scope, f routeFilter, names map[int]string,
 ) error {
 	list, err := k.dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
 		ours := r.protocol == scope.Owner.Protocol
-		return r.dst.Bits() == 0 && (ours || r.tos == 0), r.dst.Addr().IsUnspecified()
+		foreign := f.family == unix.AF_INET || scope.IPv6
+		return r.dst.Bits() == 0 && (ours || foreign && r.tos == 0), r.dst.Addr().IsUnspecified() || r.dst.Addr().Is6()
 	})
 	state.Routes = append(state.Routes, list...)
 	return err
@@ -242,7 +285,7 @@ func (k *Kernel) readBeside(ctx context.Context, state *routes.State, scope rout
 		}
 		shared := slices.Contains(scope.Shared, t)
 		found := 0
-		for _, family := range families {
+		for _, family := range k.surveyor.families() {
 			f := routeFilter{family: family, table: t, protocol: scope.Owner.Protocol}
 			list, err := k.dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
 				return r.protocol == scope.Owner.Protocol && (!shared || r.dst.Bits() != 0), true
@@ -260,8 +303,11 @@ func (k *Kernel) readBeside(ctx context.Context, state *routes.State, scope rout
 	return nil
 }
 
-func (k *Kernel) readRules(state *routes.State, owner routes.Owner, family int) error {
+func (k *Kernel) readRules(state *routes.State, scope routes.Scope, family int) error {
 	messages, err := k.dumpRules(family)
+	if family == unix.AF_INET6 {
+		err = ignore(err, unix.EAFNOSUPPORT, unix.EOPNOTSUPP) // a kernel without IPv6 has no rules of it
+	}
 	if err != nil {
 		return err
 	}
@@ -270,9 +316,11 @@ func (k *Kernel) readRules(state *routes.State, owner routes.Owner, family int) 
 		if err != nil {
 			return err
 		}
-		ours := owner.OwnsRule(rule)
-		state.MainRule = state.MainRule || !ours && rule.LeadsAllTo(routes.TableMain)
-		if rule.Protocol != unix.RTPROT_KERNEL {
+		ours := scope.Owner.OwnsRule(rule)
+		if !ours && rule.LeadsAllTo(routes.TableMain) {
+			state.MainRule, state.MainRule6 = state.MainRule || !rule.V6, state.MainRule6 || rule.V6 && scope.IPv6
+		}
+		if rule.Protocol != unix.RTPROT_KERNEL && (ours || !rule.V6 || scope.IPv6) {
 			state.Rules = append(state.Rules, rule)
 		}
 	}

@@ -43,7 +43,9 @@ func (k *Kernel) deleteRoute(r routes.Route) error {
 	return ignore(k.handle.RouteDel(request), unix.ESRCH)
 }
 
-var toKernelType = map[routes.RouteType]int{routes.Unicast: unix.RTN_UNICAST, routes.Prohibit: unix.RTN_PROHIBIT}
+var toKernelType = map[routes.RouteType]int{
+	routes.Unicast: unix.RTN_UNICAST, routes.Prohibit: unix.RTN_PROHIBIT, routes.Unreachable: unix.RTN_UNREACHABLE,
+}
 
 func (k *Kernel) toNetlink(r routes.Route) (*netlink.Route, error) {
 	kind, ok := toKernelType[r.Type]

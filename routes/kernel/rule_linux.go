@@ -37,6 +37,7 @@ const (
 	fraLast              = 30 // those from fraIPProto on are all further matches
 
 	actionToTable = 1         // FR_ACT_TO_TBL
+	actionNowhere = 7         // FR_ACT_UNREACHABLE
 	ruleInvert    = 2         // FIB_RULE_INVERT
 	unset         = 1<<32 - 1 // -1: no suppression
 
@@ -75,7 +76,11 @@ func encodeRule(r routes.Rule) []byte {
 		b[4] = uint8(r.Table)
 	}
 	b[7] = actionToTable
-	b = putUint32(b, fraTable, r.Table)
+	if r.Unreachable {
+		b[7] = actionNowhere
+	} else {
+		b = putUint32(b, fraTable, r.Table)
+	}
 	b = putUint32(b, fraPriority, r.Priority)
 	b = nlmsg.AppendAttr(b, fraProtocol, []byte{r.Protocol})
 	if r.From.IsValid() {
@@ -109,8 +114,7 @@ func parseRule(m []byte) (routes.Rule, error) {
 	if len(m) < ruleHeader {
 		return routes.Rule{}, fmt.Errorf("kernel: rule message of %d bytes: shorter than its header", len(m))
 	}
-	r := routes.Rule{V6: m[0] == unix.AF_INET6, Table: uint32(m[4])}
-	r.Foreign = m[3] != 0 || m[7] != actionToTable || native.Uint32(m[8:])&ruleInvert != 0
+	r := ruleOfHeader(m)
 	for rest := m[ruleHeader:]; len(rest) >= unix.SizeofRtAttr; {
 		length := int(native.Uint16(rest))
 		if length < unix.SizeofRtAttr || length > len(rest) {
@@ -137,6 +141,13 @@ func parseRule(m []byte) (routes.Rule, error) {
 	}
 	r.Foreign = r.Foreign || m[1] != 0 && !r.To.IsValid()
 	return r, nil
+}
+
+// ruleOfHeader reads what stands in struct fib_rule_hdr.
+func ruleOfHeader(m []byte) routes.Rule {
+	r := routes.Rule{V6: m[0] == unix.AF_INET6, Table: uint32(m[4]), Unreachable: m[7] == actionNowhere}
+	r.Foreign = m[3] != 0 || m[7] != actionToTable && !r.Unreachable || native.Uint32(m[8:])&ruleInvert != 0
+	return r
 }
 
 func setRuleField(r *routes.Rule, kind uint16, value []byte) {

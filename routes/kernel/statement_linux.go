@@ -3,6 +3,8 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/google/nftables"
@@ -29,8 +31,12 @@ func (w *nftWriter) rule(r firewall.Rule) ([]expr.Any, error) {
 // where it does not hold.
 func (w *nftWriter) statement(s firewall.Statement) ([]expr.Any, error) {
 	switch s := s.(type) {
-	case firewall.MatchIPv4:
-		return compare(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, s.Not, []byte{unix.NFPROTO_IPV4}), nil
+	case firewall.MatchFamily:
+		family := byte(unix.NFPROTO_IPV4)
+		if s.V6 {
+			family = unix.NFPROTO_IPV6
+		}
+		return compare(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, s.Not, []byte{family}), nil
 	case firewall.MatchMark:
 		return append(loadMark(s.Connection), bits(s.Mask, 0), cmp(s.Not, native32(s.Value))), nil
 	case firewall.MatchIn:
@@ -50,11 +56,17 @@ func (w *nftWriter) statement(s firewall.Statement) ([]expr.Any, error) {
 	case firewall.MatchUser:
 		return compare(&expr.Meta{Key: expr.MetaKeySKUID, Register: 1}, false, native32(s.ID)), nil
 	case firewall.MatchDSCP:
+		if s.V6 {
+			return dscp6(s.Value), nil
+		}
 		return []expr.Any{
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 1, Len: 1},
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{0xfc}, Xor: []byte{0}},
 			cmp(false, []byte{s.Value << 2}),
 		}, nil
+	case firewall.MatchPrefix:
+		network := s.Source.Masked().Addr().AsSlice()
+		return []expr.Any{loadAddress(true, true, 1), prefixMask(s.Source), cmp(false, network)}, nil
 	case firewall.MatchAddress, firewall.MatchProtocol, firewall.MatchPort, firewall.MatchStuck:
 		return w.membership(s)
 	}
@@ -66,7 +78,7 @@ func (w *nftWriter) membership(s firewall.Statement) ([]expr.Any, error) {
 	switch s := s.(type) {
 	case firewall.MatchAddress:
 		set := w.sets[s.Set.SetName()]
-		return []expr.Any{loadAddress(s.Source, 1), lookup(set, 1)}, nil
+		return []expr.Any{loadAddress(s.Set.V6(), s.Source, 1), lookup(set, 1)}, nil
 	case firewall.MatchProtocol:
 		list := make([]nftables.SetElement, len(s.Protocols))
 		for i, p := range s.Protocols {
@@ -92,7 +104,7 @@ func (w *nftWriter) membership(s firewall.Statement) ([]expr.Any, error) {
 			lookup(set, 1),
 		}, err
 	case firewall.MatchStuck:
-		exprs, register := loadSticky(s.Destination)
+		exprs, register := loadSticky(s.V6, s.Destination)
 		return append(exprs, lookup(w.sets[s.Set], register)), nil
 	}
 	return nil, errUnknownStatement
@@ -115,7 +127,7 @@ func (w *nftWriter) action(s firewall.Statement) ([]expr.Any, error) {
 	case firewall.Spread:
 		return w.spread(s)
 	case firewall.Stick:
-		exprs, register := loadSticky(s.Destination)
+		exprs, register := loadSticky(s.V6, s.Destination)
 		return append(exprs, &expr.Dynset{
 			SrcRegKey: register, SetName: s.Set, SetID: w.sets[s.Set].ID,
 			Operation: uint32(unix.NFT_DYNSET_OP_UPDATE), Timeout: time.Duration(s.Seconds) * time.Second,
@@ -134,6 +146,14 @@ func (w *nftWriter) action(s firewall.Statement) ([]expr.Any, error) {
 		}}, nil
 	case firewall.Masquerade:
 		return []expr.Any{&expr.Masq{}}, nil
+	case firewall.TranslatePrefix:
+		return []expr.Any{
+			&expr.Immediate{Register: 1, Data: s.To.Masked().Addr().AsSlice()},
+			&expr.Immediate{Register: 2, Data: lastAddress(s.To)},
+			&expr.NAT{
+				Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV6, RegAddrMin: 1, RegAddrMax: 2, Prefix: true,
+			},
+		}, nil
 	case firewall.Count:
 		return []expr.Any{&expr.Objref{Type: int(nftables.ObjTypeCounter), Name: s.Name}}, nil
 	}
@@ -207,22 +227,58 @@ func bits(mask, value uint32) expr.Any {
 	return &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native32(mask), Xor: native32(value)}
 }
 
-// loadAddress loads the source or destination address (RFC 791).
-func loadAddress(source bool, register uint32) expr.Any {
-	offset := uint32(16)
-	if source {
+// loadAddress loads the source or destination address (RFC 791, RFC 8200 section 3).
+func loadAddress(v6, source bool, register uint32) expr.Any {
+	offset, size := uint32(16), uint32(4)
+	switch {
+	case v6 && source:
+		offset, size = 8, 16
+	case v6:
+		offset, size = 24, 16
+	case source:
 		offset = 12
 	}
-	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4}
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size}
 }
 
 // loadSticky loads the key of a sticky set, and returns where it is. Two values
 // beside each other need the small registers.
-func loadSticky(destination bool) ([]expr.Any, uint32) {
+func loadSticky(v6, destination bool) ([]expr.Any, uint32) {
 	if !destination {
-		return []expr.Any{loadAddress(true, 1)}, 1
+		return []expr.Any{loadAddress(v6, true, 1)}, 1
 	}
-	return []expr.Any{loadAddress(true, unix.NFT_REG32_00), loadAddress(false, unix.NFT_REG32_00+1)}, unix.NFT_REG32_00
+	second := uint32(unix.NFT_REG32_00 + 1)
+	if v6 {
+		second = unix.NFT_REG32_00 + 4
+	}
+	return []expr.Any{loadAddress(v6, true, unix.NFT_REG32_00), loadAddress(v6, false, second)}, unix.NFT_REG32_00
+}
+
+// prefixMask keeps the bits of an address that are those of a prefix.
+func prefixMask(p netip.Prefix) expr.Any {
+	bits := p.Addr().BitLen()
+	size := uint32(bits / 8)
+	return &expr.Bitwise{
+		SourceRegister: 1, DestRegister: 1, Len: size, Mask: net.CIDRMask(p.Bits(), bits), Xor: make([]byte, size),
+	}
+}
+
+// lastAddress returns the last address of a prefix.
+func lastAddress(p netip.Prefix) []byte {
+	b := p.Masked().Addr().AsSlice()
+	for i, m := range net.CIDRMask(p.Bits(), p.Addr().BitLen()) {
+		b[i] |= ^m
+	}
+	return b
+}
+
+// dscp6 compares the six bits that follow the version (RFC 8200 section 3).
+func dscp6(value uint8) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 0, Len: 2},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 2, Mask: []byte{0x0f, 0xc0}, Xor: []byte{0, 0}},
+		cmp(false, big16(uint16(value)<<6)),
+	}
 }
 
 func lookup(set *nftables.Set, register uint32) expr.Any {

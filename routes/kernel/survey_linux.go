@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +43,7 @@ type siteRoute struct {
 // A surveyor makes surveys, when an event says that the last one is no longer true.
 type surveyor struct {
 	stale latest.Wake
+	ipv6  atomic.Bool // IPv6 is looked at too
 
 	mu       sync.Mutex      // guards what follows
 	attached bool            // somebody hands us events, and runs us
@@ -51,7 +53,30 @@ type surveyor struct {
 	fresh    bool            // last has not been taken
 }
 
-func newSurveyor() *surveyor { return &surveyor{stale: latest.NewWake()} }
+// newSurveyor returns a surveyor that looks at both families: a process before us may have
+// left something in either.
+func newSurveyor() *surveyor {
+	s := &surveyor{stale: latest.NewWake()}
+	s.ipv6.Store(true)
+	return s
+}
+
+// families returns the families that are looked at.
+func (s *surveyor) families() []int {
+	if s.ipv6.Load() {
+		return []int{unix.AF_INET, unix.AF_INET6}
+	}
+	return []int{unix.AF_INET}
+}
+
+// lookAtIPv6 has IPv6 looked at too, from the next survey on.
+func (s *surveyor) lookAtIPv6() {
+	if !s.ipv6.Swap(true) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.last = nil
+	}
+}
 
 // attach says that events will be handed on from now on.
 func (s *surveyor) attach() {
@@ -103,7 +128,8 @@ func (s *surveyor) make(ctx context.Context) error {
 		shared[t] = !whole
 	}
 	s.mu.Unlock()
-	made, err := retried(func() (*survey, error) { return makeSurvey(ctx, protocol, shared) })
+	families := s.families()
+	made, err := retried(func() (*survey, error) { return makeSurvey(ctx, families, protocol, shared) })
 	if err != nil {
 		return err
 	}
@@ -113,7 +139,7 @@ func (s *surveyor) make(ctx context.Context) error {
 	return nil
 }
 
-func makeSurvey(ctx context.Context, protocol uint8, shared map[uint32]bool) (*survey, error) {
+func makeSurvey(ctx context.Context, families []int, protocol uint8, shared map[uint32]bool) (*survey, error) {
 	made := &survey{}
 	for _, family := range families {
 		seen := map[uint32]bool{}
@@ -168,6 +194,9 @@ func (s *surveyor) run(ctx context.Context, wake func()) error {
 // event takes in a change that the kernel tells, and reports whether what is read each
 // time may have changed by it.
 func (s *surveyor) event(m nlmsg.Message) bool {
+	if len(m.Body) > 0 && m.Body[0] == unix.AF_INET6 && !s.ipv6.Load() {
+		return false // the family is the first byte of addresses, routes and rules alike
+	}
 	if m.Type != unix.RTM_NEWROUTE && m.Type != unix.RTM_DELROUTE {
 		// Routes vanish with a link or an address, and nothing tells of each.
 		if m.Type != unix.RTM_NEWRULE && m.Type != unix.RTM_DELRULE {
@@ -176,9 +205,11 @@ func (s *surveyor) event(m nlmsg.Message) bool {
 		return true
 	}
 	r, ok := parseRoute(m.Body)
-	if !ok {
-		return true
-	}
+	return !ok || s.routeEvent(r)
+}
+
+// routeEvent is event for a route.
+func (s *surveyor) routeEvent(r routeMessage) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.looked == nil {

@@ -16,6 +16,7 @@ import (
 // watched are the kernel's groups of events that can change what is ours.
 var watched = []uint32{
 	unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
+	unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE,
 }
 
 // A Watcher listens for changes of links, addresses, routes, rules and nft tables, and
