@@ -209,7 +209,7 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 	}
 	if _, notIP := netip.ParseAddr(host); notIP != nil {
 		var ips []netip.Addr
-		if ips, err = w.resolver().LookupNetIP(ctx, "ip4", host); err != nil {
+		if ips, err = w.resolver().LookupNetIP(ctx, "ip"+w.version(), host); err != nil {
 			return nil, err
 		}
 		address = net.JoinHostPort(ips[0].Unmap().String(), port)
@@ -240,24 +240,41 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 	return nil, err
 }
 
+// version is that of IP, as package net names it.
+func (w *wire) version() string {
+	if w.spec.isIPv6() {
+		return "6"
+	}
+	return "4"
+}
+
+// header is the size of the IP header.
+func (w *wire) header() int64 {
+	if w.spec.isIPv6() {
+		return ipv6Header
+	}
+	return ipv4Header
+}
+
 // resolver looks names up at the lease's servers, or else the system's, by the
 // uplink.
 func (w *wire) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		if i := slices.IndexFunc(w.spec.DNS, netip.Addr.Is4); i >= 0 {
+		sameFamily := func(a netip.Addr) bool { return a.Is6() == w.spec.isIPv6() && !a.IsLinkLocalUnicast() }
+		if i := slices.IndexFunc(w.spec.DNS, sameFamily); i >= 0 {
 			address = netip.AddrPortFrom(w.spec.DNS[i], 53).String()
 		} else if at, err := netip.ParseAddrPort(address); err == nil && at.Addr().IsLoopback() {
 			return nil, errors.New("this host's own resolver does not ask by one uplink: " +
 				"give an address instead of a name, or take the address by DHCP with its DNS servers")
 		}
-		return w.dial(ctx, network[:3]+"4", address)
+		return w.dial(ctx, network[:3]+w.version(), address)
 	}}
 }
 
-// Sizes of IPv4 with UDP, and of IPv4 with TCP and its time stamps.
+// Sizes of the header of UDP, and of TCP with its time stamps.
 const (
-	udpOverhead = 20 + 8
-	tcpOverhead = 20 + 32
+	udpOverhead = 8
+	tcpOverhead = 32
 	tcpFarewell = 3 // segments sent and received after the close
 )
 
@@ -279,7 +296,8 @@ func (s *stream) Close() error {
 			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 			if err == nil {
 				segments := int64(info.Segs_in) + int64(info.Segs_out) + tcpFarewell
-				s.wire.bytes.Add(segments*tcpOverhead + int64(info.Bytes_sent) + int64(info.Bytes_received))
+				data := int64(info.Bytes_sent) + int64(info.Bytes_received)
+				s.wire.bytes.Add(segments*(s.wire.header()+tcpOverhead) + data)
 			}
 		})
 	})
@@ -300,7 +318,7 @@ func (d *datagrams) Write(b []byte) (int, error) { return d.count(d.UDPConn.Writ
 
 func (d *datagrams) count(n int, err error) (int, error) {
 	if err == nil {
-		d.wire.bytes.Add(int64(n) + udpOverhead)
+		d.wire.bytes.Add(int64(n) + d.wire.header() + udpOverhead)
 	}
 	return n, err
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -27,20 +26,20 @@ const stampMost = 10 * time.Second
 type icmpConn struct {
 	echo    echo
 	targets []Target
-	peers   []unix.RawSockaddrInet4 // of targets, ready for the kernel
+	peers   []sockaddr // of targets, ready for the kernel
 	file    *os.File
 	raw     syscall.RawConn
 
 	// Of the sender.
 	out     [echoSize]byte
 	sending func(fd uintptr) bool
-	peer    *unix.RawSockaddrInet4
+	peer    *sockaddr
 	sendErr unix.Errno
 
 	// Of the receiver.
 	in       [256]byte // a reply is echoSize and an IP header of at most 60
 	control  [128]byte
-	name     unix.RawSockaddrInet4
+	name     sockaddr
 	vector   unix.Iovec
 	message  unix.Msghdr
 	size     int
@@ -51,28 +50,28 @@ type icmpConn struct {
 	readable func(fd uintptr) bool
 }
 
-// OpenICMP opens a Conn that sends ICMP echo requests (RFC 792) to the targets
-// of spec, by its interface, with its source address and its mark. It needs
+// OpenICMP opens a Conn that sends ICMP echo requests (RFC 792, RFC 4443), of the family of its
+// source address, to the targets of spec, by its interface, with that address and its mark. It needs
 // CAP_NET_RAW, and CAP_NET_ADMIN for the mark. In the steady state neither
 // Send nor Receive allocates. Targets of another kind are left alone.
 func OpenICMP(spec Spec) (Conn, error) {
-	c := &icmpConn{targets: spec.Targets}
+	c := &icmpConn{targets: spec.Targets, echo: echo{dialect: &icmp4}}
+	family, protocol := unix.AF_INET, unix.IPPROTO_ICMP
+	if spec.isIPv6() {
+		c.echo.dialect, family, protocol = &icmp6, unix.AF_INET6, unix.IPPROTO_ICMPV6
+	}
 	var id, first [2]byte
 	_, _ = rand.Read(id[:]) // never fails
 	_, _ = rand.Read(first[:])
 	_, _ = rand.Read(c.echo.nonce[:])
 	c.echo.id, c.echo.first = binary.BigEndian.Uint16(id[:]), binary.BigEndian.Uint16(first[:])
 	for _, t := range spec.Targets {
-		peer := unix.RawSockaddrInet4{Family: unix.AF_INET}
-		if t.Kind == ICMP {
-			if !t.IP.Is4() {
-				return nil, fmt.Errorf("probe target %s: this version probes IPv4 only", t.Name)
-			}
-			peer.Addr = t.IP.As4()
+		if t.Kind == ICMP && t.IP.Is6() != spec.isIPv6() {
+			return nil, fmt.Errorf("probe target %s: not of the family of %s, which asks it", t.Name, spec.Source)
 		}
-		c.peers = append(c.peers, peer)
+		c.peers = append(c.peers, newSockaddr(t.IP, spec.Index))
 	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("open an ICMP socket: %w", err)
 	}
@@ -105,22 +104,38 @@ func (c *icmpConn) prepare(fd int, spec Spec) error {
 		return fmt.Errorf("socket option SO_TIMESTAMPNS: %w", err)
 	}
 	// What routers say of our probes is queued for us (ip(7), IP_RECVERR).
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1); err != nil {
+	if err := c.hearErrors(fd, 1); err != nil {
 		return fmt.Errorf("socket option IP_RECVERR: %w", err)
 	}
 	if spec.Unbound {
 		return nil
 	}
+	if c.echo.dialect == &icmp6 {
+		return unix.Bind(fd, &unix.SockaddrInet6{Addr: spec.Source.As16()})
+	}
 	return unix.Bind(fd, &unix.SockaddrInet4{Addr: spec.Source.As4()})
 }
 
+// hearErrors has errors queued, or not; not empties the queue too (net/ipv4/ip_sockglue.c).
+func (c *icmpConn) hearErrors(fd, on int) error {
+	if c.echo.dialect == &icmp6 {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, on)
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, on)
+}
+
 // filter lets only echo replies with our id through, so that other pings on
-// this host cost nothing. A raw socket's packets begin with the IP header.
+// this host cost nothing. A raw socket's packets begin with the IP header; those of ICMPv6 do
+// not.
 func (c *icmpConn) filter() (*unix.SockFprog, error) {
+	var begin bpf.Instruction = bpf.LoadMemShift{Off: 0} // x = length of the IP header
+	if c.echo.dialect == &icmp6 {
+		begin = bpf.LoadConstant{Dst: bpf.RegX, Val: 0}
+	}
 	program, err := bpf.Assemble([]bpf.Instruction{
-		bpf.LoadMemShift{Off: 0}, // x = length of the IP header
+		begin,
 		bpf.LoadIndirect{Off: 0, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: echoReply, SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(c.echo.dialect.reply), SkipTrue: 3},
 		bpf.LoadIndirect{Off: 4, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(c.echo.id), SkipTrue: 1},
 		bpf.RetConstant{Val: uint32(len(c.in))},
@@ -146,7 +161,7 @@ func (c *icmpConn) ready() {
 	c.message.Name = (*byte)(unsafe.Pointer(&c.name))
 	receive := func(fd uintptr, flags uintptr) {
 		c.message.SetControllen(len(c.control))
-		c.message.Namelen = unix.SizeofSockaddrInet4
+		c.message.Namelen = unix.SizeofSockaddrInet6
 		n, _, errno := unix.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&c.message)), flags)
 		c.size, c.readErr = int(n), errno
 	}
@@ -161,7 +176,7 @@ func (c *icmpConn) ready() {
 	}
 	c.sending = func(fd uintptr) bool {
 		_, _, c.sendErr = unix.Syscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(&c.out[0])), echoSize,
-			unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(c.peer)), unix.SizeofSockaddrInet4)
+			unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(c.peer)), uintptr(c.peer.size()))
 		return true
 	}
 }
@@ -209,19 +224,28 @@ func (c *icmpConn) Receive() (Answer, error) {
 			}
 			continue
 		}
-		r, ok := c.echo.decode(c.in[:c.size])
+		r, ok := c.decode()
 		if !ok || r.target >= len(c.targets) || r.from != c.targets[r.target].IP {
 			continue
 		}
+		size := c.echo.dialect.header + echoSize
 		arrived, ok := c.arrival()
 		if age := now.Sub(arrived); ok && age > 0 && age < stampMost {
 			// When it came counts, not when this busy host got round to reading it.
 			return Answer{
-				Target: r.target, Seq: r.seq, At: now.Add(-age), RTT: arrived.Sub(r.sent), Bytes: ipv4Header + echoSize,
+				Target: r.target, Seq: r.seq, At: now.Add(-age), RTT: arrived.Sub(r.sent), Bytes: size,
 			}, nil
 		}
-		return Answer{Target: r.target, Seq: r.seq, At: now, RTT: now.Sub(r.sent), Bytes: ipv4Header + echoSize}, nil
+		return Answer{Target: r.target, Seq: r.seq, At: now, RTT: now.Sub(r.sent), Bytes: size}, nil
 	}
+}
+
+// decode reads what was just read.
+func (c *icmpConn) decode() (reply, bool) {
+	if c.echo.dialect == &icmp6 {
+		return c.echo.decodeMessage(c.in[:c.size], c.name.address())
+	}
+	return c.echo.decode(c.in[:c.size])
 }
 
 // find returns the data of a control message of the packet just read, nil when
@@ -257,23 +281,28 @@ func (c *icmpConn) arrival() (time.Time, bool) {
 // on the way, or from this host's own kernel, when nobody answers ARP for the
 // next hop.
 func (c *icmpConn) refusal(now time.Time) (Answer, bool) {
-	b := c.find(unix.IPPROTO_IP, unix.IP_RECVERR, extendedErrSize)
+	level, kind, origin := int32(unix.IPPROTO_IP), int32(unix.IP_RECVERR), uint8(unix.SO_EE_ORIGIN_ICMP)
+	if c.echo.dialect == &icmp6 {
+		level, kind, origin = unix.IPPROTO_IPV6, unix.IPV6_RECVERR, unix.SO_EE_ORIGIN_ICMP6
+	}
+	b := c.find(level, kind, extendedErrSize)
 	if b == nil {
 		return Answer{}, false
 	}
 	e := (*unix.SockExtendedErr)(unsafe.Pointer(&b[0]))
-	if e.Origin != unix.SO_EE_ORIGIN_ICMP || e.Type != unreachable || !final(e.Code) {
+	d := c.echo.dialect
+	if e.Origin != origin || e.Type != d.unreachable || e.Code > 31 || d.final>>e.Code&1 == 0 {
 		return Answer{}, false
 	}
 	seq, proven, ok := c.echo.quoted(c.in[:c.size])
 	if !ok {
 		return Answer{}, false
 	}
-	for i, peer := range c.peers {
-		if c.targets[i].Kind == ICMP && peer.Addr == c.name.Addr {
+	for i := range c.peers {
+		if c.targets[i].Kind == ICMP && c.peers[i].address() == c.name.address() {
 			text := unix.Errno(e.Errno).Error()
-			if by := b[extendedErrSize:]; len(by) >= unix.SizeofSockaddrInet4 {
-				text += ", says " + netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&by[0])).Addr).String()
+			if by := addressOf(b[extendedErrSize:]); by.IsValid() {
+				text += ", says " + by.String()
 			}
 			return Answer{Target: i, Seq: seq, At: now, Err: text, Hard: proven, Doubt: !proven}, true
 		}
@@ -296,30 +325,14 @@ func (c *icmpConn) unproven(now time.Time) {
 		return
 	}
 	hear := func(on int) {
-		_ = c.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVERR, on) })
+		_ = c.raw.Control(func(fd uintptr) { _ = c.hearErrors(int(fd), on) })
 	}
-	hear(0) // empties the queue too (net/ipv4/ip_sockglue.c)
+	hear(0)
 	time.AfterFunc(time.Second, func() { hear(1) })
 }
 
 // extendedErrSize is that of struct sock_extended_err (linux/errqueue.h).
 const extendedErrSize = 16
-
-// unreachable is ICMP type 3.
-const unreachable = 3
-
-// final reports whether a code of "destination unreachable" says that the
-// target's network or host cannot be reached (RFC 1812 section 5.2.7.1): net, host,
-// both prohibited, communication prohibited. Others are about a protocol, a port,
-// a size or a type of service.
-func final(code uint8) bool {
-	switch code {
-	case 0, 1, 6, 7, 9, 10, 13:
-		return true
-	default:
-		return false
-	}
-}
 
 // Close implements Conn.
 func (c *icmpConn) Close() error { return c.file.Close() }

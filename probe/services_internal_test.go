@@ -21,11 +21,11 @@ func FuzzAnswers(f *testing.F) {
 
 // What a router quotes of our probes.
 func FuzzQuoted(f *testing.F) {
-	e := echo{id: 7, nonce: [nonceSize]byte{1, 2, 3}}
-	f.Add([]byte{echoRequest, 0, 0, 0, 0, 7, 0, 42})
+	e := echo{dialect: &icmp4, id: 7, nonce: [nonceSize]byte{1, 2, 3}}
+	f.Add([]byte{icmp4.request, 0, 0, 0, 0, 7, 0, 42})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, proven, ok := e.quoted(b)
-		if ok && (b[0] != echoRequest || b[4] != 0 || b[5] != 7) {
+		if ok && (b[0] != icmp4.request || b[4] != 0 || b[5] != 7) {
 			t.Errorf("%x is ours", b)
 		}
 		if proven && ok && !bytes.Equal(b[echoHeader:stampOffset], e.nonce[:]) {

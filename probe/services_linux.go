@@ -23,7 +23,7 @@ import (
 
 // accepts connects to a TCP port.
 func (w *wire) accepts(ctx context.Context, to netip.AddrPort) error {
-	conn, err := w.dial(ctx, "tcp4", to.String())
+	conn, err := w.dial(ctx, "tcp"+w.version(), to.String())
 	if err != nil {
 		return err
 	}
@@ -32,11 +32,11 @@ func (w *wire) accepts(ctx context.Context, to netip.AddrPort) error {
 
 // connects has a SOCKS server make a connection.
 func (w *wire) connects(ctx context.Context, t *Target) error {
-	dialer, err := proxy.SOCKS5("tcp4", t.Server, nil, dialerOf(w.dial))
+	dialer, err := proxy.SOCKS5("tcp"+w.version(), t.Server, nil, dialerOf(w.dial))
 	if err != nil {
 		return err
 	}
-	conn, err := dialer.(proxy.ContextDialer).DialContext(ctx, "tcp4", netip.AddrPortFrom(t.IP, t.Port).String())
+	conn, err := dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", netip.AddrPortFrom(t.IP, t.Port).String())
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (w *wire) connects(ctx context.Context, t *Target) error {
 
 // advises asks an agent how much is to be sent its way.
 func (w *wire) advises(ctx context.Context, server string) (Advice, error) {
-	conn, err := w.dial(ctx, "tcp4", server)
+	conn, err := w.dial(ctx, "tcp"+w.version(), server)
 	if err != nil {
 		return Advice{}, err
 	}
@@ -115,7 +115,7 @@ func (w *wire) serves(ctx context.Context, t *Target) error {
 // resolves asks a DNS server for the IPv4 address of a name, by UDP, and wants
 // one (RFC 1035).
 func (w *wire) resolves(ctx context.Context, server netip.Addr, name string) error {
-	conn, err := w.dial(ctx, "udp4", netip.AddrPortFrom(server, 53).String())
+	conn, err := w.dial(ctx, "udp"+w.version(), netip.AddrPortFrom(server, 53).String())
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func execute(ctx context.Context, spec *Spec, program string) error {
 		Args: []string{program}, OutputMost: outputMost,
 		Env: []string{
 			"UPLINK=" + spec.Uplink, "INTERFACE=" + spec.Interface, "ADDRESS=" + addressText(spec.Source),
-			"FWMARK=" + markText(spec.Mark), "GATEWAY=" + addressText(spec.Gateway),
+			"FWMARK=" + markText(spec.Mark), "GATEWAY=" + addressText(spec.Gateway), "FAMILY=" + spec.family(),
 		},
 	}.Run(ctx)
 	if said := firstLine(output); err != nil && said != "" && !errors.Is(err, run.ErrTimeLimit) {

@@ -92,6 +92,22 @@ type Spec struct {
 	Void uint64
 }
 
+// isIPv6 reports whether the probes go by IPv6: of what is bound to nothing the targets tell.
+func (s *Spec) isIPv6() bool {
+	if s.Source.IsValid() {
+		return s.Source.Is6()
+	}
+	return slices.ContainsFunc(s.Targets, func(t Target) bool { return t.IP.Is6() })
+}
+
+// family is that of the probes, as status and hooks name it.
+func (s *Spec) family() string {
+	if s.isIPv6() {
+		return "ipv6"
+	}
+	return "ipv4"
+}
+
 // Equal reports whether two Specs ask for the same.
 func (s *Spec) Equal(other *Spec) bool {
 	if !slices.Equal(s.Targets, other.Targets) || !slices.Equal(s.DNS, other.DNS) {

@@ -241,14 +241,14 @@ func packet(e *echo, from netip.Addr, now time.Time) []byte {
 	copy(p[12:], source[:])
 	b := p[ipv4Header:]
 	e.encode(b, 3, 77, now)
-	b[0], b[2], b[3] = echoReply, 0, 0
+	b[0], b[2], b[3] = icmp4.reply, 0, 0
 	sum := ^sock.Sum(b, 0)
 	b[2], b[3] = byte(sum>>8), byte(sum)
 	return p
 }
 
 func TestEchoOnlyItsOwn(t *testing.T) {
-	e := echo{id: 0x1234, nonce: [nonceSize]byte{1, 2, 3}}
+	e := echo{dialect: &icmp4, id: 0x1234, nonce: [nonceSize]byte{1, 2, 3}}
 	from := netip.MustParseAddr("192.0.2.1")
 	now := time.Unix(1700000000, 5)
 	good := packet(&e, from, now)
@@ -256,7 +256,7 @@ func TestEchoOnlyItsOwn(t *testing.T) {
 	if !ok || got.seq != 77 || got.target != 3 || got.from != from || !got.sent.Equal(now) {
 		t.Fatalf("got %+v, %v", got, ok)
 	}
-	other := echo{id: 0x1234, nonce: [nonceSize]byte{9}}
+	other := echo{dialect: &icmp4, id: 0x1234, nonce: [nonceSize]byte{9}}
 	if _, ok := other.decode(good); ok {
 		t.Error("a reply with another nonce counted")
 	}
@@ -276,14 +276,14 @@ func TestEchoOnlyItsOwn(t *testing.T) {
 }
 
 func FuzzEchoDecode(f *testing.F) {
-	e := echo{id: 1}
+	e := echo{dialect: &icmp4, id: 1}
 	f.Add(packet(&e, netip.MustParseAddr("192.0.2.1"), time.Now()))
 	f.Fuzz(func(_ *testing.T, b []byte) { e.decode(b) })
 }
 
 func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	pace := Pace{Interval: time.Second, Timeout: time.Second / 2, Confirm: time.Second, DownAfter: 3, UpAfter: 5}
-	e := echo{id: 7}
+	e := echo{dialect: &icmp4, id: 7}
 	now := time.Now()
 	reply := packet(&e, netip.MustParseAddr("192.0.2.1"), now)
 	var out [echoSize]byte
