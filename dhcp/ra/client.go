@@ -1,0 +1,313 @@
+package ra
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/ndp"
+
+	"uplinkd/internal/latest"
+)
+
+// A Spec says on what interface routers are to be heard.
+type Spec struct {
+	Uplink    string // for logs
+	Interface string
+	Index     int
+	MAC       string
+	Carrier   bool       // without it nothing is sent
+	Only      netip.Addr // the one router that is read; not valid: all are
+
+	// SuspendedFor is how long the machine has been suspended in all: the link may be another.
+	SuspendedFor time.Duration
+}
+
+// A Received is an advertisement as it came in.
+type Received struct {
+	From     netip.Addr
+	HopLimit int
+	Message  []byte // of ICMPv6
+}
+
+// A Conn sends and hears on one interface. Receive is called by one goroutine, the rest by another.
+type Conn interface {
+	// Solicit sends a router solicitation to all routers (RFC 4861 section 4.1).
+	Solicit(message []byte) error
+	// Receive blocks until an advertisement comes, or the Conn is closed or broken. What it
+	// returns is good until it is called again.
+	Receive() (Received, error)
+	// Close ends Receive.
+	Close() error
+}
+
+// Outside is what clients need of the world.
+type Outside struct {
+	Open   func(Spec) (Conn, error)
+	Random func() uint32
+	Log    *slog.Logger
+}
+
+const (
+	// reopenAfter is the pause after a Conn could not be opened or broke, or could not send.
+	reopenAfter = time.Second
+	// resendAfter is the pause after a solicitation could not be sent: an interface that has just
+	// come up has no address to send from for a second.
+	resendAfter = 200 * time.Millisecond
+	// tellEvery bounds how often changes are told: whoever is on the link may send thousands of
+	// advertisements a second, each another.
+	tellEvery = 100 * time.Millisecond
+)
+
+// A Client hears the routers of one link. Its methods may be called from any goroutine.
+type Client struct {
+	out     Outside
+	changed func(Change)
+	specs   *latest.Box[*Spec]
+
+	// Owned by Run.
+	spec    *Spec
+	machine *Machine
+	conn    Conn
+	told    Change
+	tellAt  time.Time // not before
+	untold  bool
+	retry   time.Time // when to try to open again
+}
+
+// New returns a Client that starts nothing. changed is called from Run's goroutine on each change
+// and must not block.
+func New(out Outside, changed func(Change)) *Client {
+	return &Client{out: out, changed: changed, specs: latest.New[*Spec]()}
+}
+
+// Set says where routers are to be heard from now on; nil: nowhere. It does not block. An equal
+// call changes nothing.
+func (c *Client) Set(spec *Spec) { c.specs.Put(spec) }
+
+type received struct {
+	conn    Conn
+	from    netip.Addr
+	hops    int
+	message *ndp.RouterAdvertisement
+	err     error
+}
+
+// Run hears until ctx ends, and returns when the goroutines it started have ended.
+func (c *Client) Run(ctx context.Context) error {
+	messages := make(chan received, 16)
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer func() { c.close() }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.specs.Ready():
+			if spec, ok := c.specs.Take(); ok {
+				c.adopt(spec)
+			}
+		case r := <-messages:
+			c.receive(r)
+		case <-timer.C:
+		}
+		if conn := c.reopen(); conn != nil {
+			readers.Go(func() { pump(ctx, conn, messages) })
+		}
+		c.tick(time.Now())
+		c.tell(time.Now())
+		timer.Reset(c.untilWake())
+	}
+}
+
+// pump hands on what can be parsed, until the Conn is closed.
+func pump(ctx context.Context, conn Conn, to chan<- received) {
+	for {
+		in, err := conn.Receive()
+		r := received{conn: conn, from: in.From, hops: in.HopLimit, err: err}
+		if err == nil {
+			message, parseErr := ndp.ParseMessage(in.Message)
+			a, ok := message.(*ndp.RouterAdvertisement)
+			if parseErr != nil || !ok {
+				continue
+			}
+			r.message = a
+		}
+		select {
+		case to <- r:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// adopt takes the newest Spec over.
+func (c *Client) adopt(spec *Spec) {
+	old := c.spec
+	c.spec = spec
+	if spec == nil {
+		c.close()
+		c.machine, c.retry = nil, time.Time{}
+		return
+	}
+	if c.machine == nil || old != nil && old.Interface != spec.Interface {
+		c.machine = NewMachine(c.out.Random)
+	}
+	if old != nil && old.Only != spec.Only {
+		c.machine = NewMachine(c.out.Random)
+	}
+	c.machine.Only = spec.Only
+	if old != nil && spec.SuspendedFor > old.SuspendedFor {
+		c.machine.Suspended(spec.SuspendedFor - old.SuspendedFor)
+	}
+	if old == nil || *old != *spec {
+		c.close()
+		c.retry = time.Time{}
+	}
+	if !spec.Carrier {
+		c.machine.Stop()
+	}
+}
+
+func (c *Client) close() {
+	if c.conn != nil {
+		_ = c.conn.Close() // it holds nothing
+		c.conn = nil
+	}
+}
+
+// reopen opens the Conn where one is needed and missing, and returns a new one.
+func (c *Client) reopen() Conn {
+	if c.spec == nil || c.conn != nil || !c.spec.Carrier || time.Now().Before(c.retry) {
+		return nil
+	}
+	conn, err := c.out.Open(*c.spec)
+	if err != nil {
+		if c.retry.IsZero() {
+			c.out.Log.Error("routers cannot be heard",
+				"uplink", c.spec.Uplink, "interface", c.spec.Interface, "err", err)
+		}
+		c.retry = time.Now().Add(reopenAfter)
+		return nil
+	}
+	c.conn, c.retry = conn, time.Time{}
+	c.machine.Start(time.Now())
+	return conn
+}
+
+func (c *Client) receive(r received) {
+	if r.conn != c.conn || c.machine == nil {
+		return
+	}
+	if r.err != nil {
+		c.close()
+		c.machine.Stop()
+		c.retry = time.Now().Add(reopenAfter)
+		return
+	}
+	c.machine.Receive(time.Now(), r.from, r.hops, r.message)
+	c.untold = true
+}
+
+// tick does what is due.
+func (c *Client) tick(now time.Time) {
+	if c.machine == nil {
+		return
+	}
+	wake := c.machine.Wake()
+	if wake.IsZero() || now.Before(wake) {
+		return
+	}
+	c.untold = true
+	if !c.machine.Tick(now) || c.conn == nil {
+		return
+	}
+	message, err := solicitation(c.spec.MAC)
+	if err == nil {
+		err = c.conn.Solicit(message)
+	}
+	if err != nil {
+		c.machine.Retry(now.Add(resendAfter))
+	}
+}
+
+// tell reports what has changed since it was last told.
+func (c *Client) tell(now time.Time) {
+	if c.machine == nil {
+		if !c.told.equal(&Change{}, now) {
+			c.told = Change{}
+			c.changed(c.told)
+		}
+		return
+	}
+	if now.Before(c.tellAt) {
+		return
+	}
+	c.untold = false
+	next := c.machine.Change(now)
+	if c.told.equal(&next, now) {
+		return
+	}
+	if next.Reason != c.told.Reason {
+		c.out.Log.Info("router", "uplink", c.spec.Uplink, "reason", next.Reason)
+	}
+	c.told, c.tellAt = next, now.Add(tellEvery)
+	c.changed(next)
+}
+
+func (c *Client) untilWake() time.Duration {
+	next := c.retry
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	if c.machine != nil {
+		sooner(c.machine.Wake())
+	}
+	if c.untold {
+		sooner(c.tellAt)
+	}
+	if next.IsZero() {
+		return time.Hour
+	}
+	return time.Until(next)
+}
+
+// equal reports whether two changes mean the same: times may differ by what does not matter
+// for as long as is left of them.
+func (c *Change) equal(other *Change, now time.Time) bool {
+	return c.Heard == other.Heard && c.Silent == other.Silent && c.Reason == other.Reason && c.Router == other.Router &&
+		c.MTU == other.MTU && c.Managed == other.Managed && slices.Equal(c.DNS, other.DNS) &&
+		slices.EqualFunc(c.Prefixes, other.Prefixes, func(a, b Prefix) bool {
+			return a.Prefix == b.Prefix && a.OnLink == b.OnLink && near(a.Preferred, b.Preferred, now) &&
+				near(a.Valid, b.Valid, now)
+		})
+}
+
+// near reports whether two ends differ by no more than a fortieth of what is left, or a second.
+func near(a, b, now time.Time) bool {
+	if a.IsZero() || b.IsZero() {
+		return a.IsZero() == b.IsZero()
+	}
+	return b.Sub(a).Abs() <= max(time.Second, min(a.Sub(now), b.Sub(now))/40)
+}
+
+// solicitation returns a router solicitation, with the sender's address on the link where it is
+// known (RFC 4861 section 4.1).
+func solicitation(mac string) ([]byte, error) {
+	message := &ndp.RouterSolicitation{}
+	if hardware, err := net.ParseMAC(mac); err == nil && len(hardware) == 6 {
+		message.Options = []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: hardware}}
+	}
+	return ndp.MarshalMessage(message)
+}
