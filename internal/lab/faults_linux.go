@@ -14,6 +14,9 @@ type faults struct {
 	silent   bool // drop all from and to the customer: the gateway is gone
 	upstream bool // drop all that is forwarded: the gateway answers, the internet is gone
 	loss     int  // percent of the customer's packets
+
+	// Of one family alone.
+	silent4, silent6, upstream4, upstream6 bool
 }
 
 // Silence makes the gateway fall silent, with the carrier still there, or ends that.
@@ -61,18 +64,9 @@ func (isp *ISP) apply() error {
 		exprs := slices.Concat(match, []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})
 		conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: exprs})
 	}
-	if isp.faults.silent {
-		drop(in, fromCustomer()...)
-		drop(forward, interfaceIs(expr.MetaKeyOIFNAME, customerSide)...)
-	}
-	if isp.faults.loss > 0 {
-		drop(in, append(fromCustomer(),
-			&expr.Numgen{Register: 1, Modulus: 100, Type: unix.NFT_NG_RANDOM},
-			&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: binaryutil.NativeEndian.PutUint32(uint32(isp.faults.loss))},
-		)...)
-	}
-	if isp.faults.upstream {
-		drop(forward)
+	isp.drops(in, forward, drop)
+	if isp.v6 {
+		isp.countSpoofed(conn, table, forward)
 	}
 	if isp.world.twins {
 		nat := conn.AddChain(&nftables.Chain{
@@ -83,6 +77,35 @@ func (isp *ISP) apply() error {
 		conn.AddRule(&nftables.Rule{Table: table, Chain: nat, Exprs: masquerade})
 	}
 	return conn.Flush()
+}
+
+// drops has packets dropped as the faults say.
+func (isp *ISP) drops(in, forward *nftables.Chain, drop func(*nftables.Chain, ...expr.Any)) {
+	if isp.faults.silent {
+		drop(in, fromCustomer()...)
+		drop(forward, interfaceIs(expr.MetaKeyOIFNAME, customerSide)...)
+	}
+	for family, fault := range map[byte]struct{ silent, upstream bool }{
+		unix.NFPROTO_IPV4: {isp.faults.silent4, isp.faults.upstream4},
+		unix.NFPROTO_IPV6: {isp.faults.silent6, isp.faults.upstream6},
+	} {
+		if fault.silent {
+			drop(in, append(fromCustomer(), familyIs(family)...)...)
+			drop(forward, append(interfaceIs(expr.MetaKeyOIFNAME, customerSide), familyIs(family)...)...)
+		}
+		if fault.upstream {
+			drop(forward, familyIs(family)...)
+		}
+	}
+	if isp.faults.loss > 0 {
+		drop(in, append(fromCustomer(),
+			&expr.Numgen{Register: 1, Modulus: 100, Type: unix.NFT_NG_RANDOM},
+			&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: binaryutil.NativeEndian.PutUint32(uint32(isp.faults.loss))},
+		)...)
+	}
+	if isp.faults.upstream {
+		drop(forward)
+	}
 }
 
 func fromCustomer() []expr.Any { return interfaceIs(expr.MetaKeyIIFNAME, customerSide) }

@@ -19,6 +19,10 @@ const Port = 7000
 type Server struct {
 	tcp net.Listener
 	udp net.PacketConn
+
+	tcp6 net.Listener // nil without IPv6
+	udp6 net.PacketConn
+
 	all sync.WaitGroup
 }
 
@@ -35,15 +39,15 @@ func serve(ns *Namespace) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.all.Go(s.serveTCP)
+	s.all.Go(func() { s.serveTCP(s.tcp) })
 	s.all.Go(s.serveUDP)
 	return s, nil
 }
 
 // serveTCP tells each caller its address and then echoes what it says.
-func (s *Server) serveTCP() {
+func (s *Server) serveTCP(listener net.Listener) {
 	for {
-		conn, err := s.tcp.Accept()
+		conn, err := listener.Accept()
 		if err != nil {
 			return
 		}
@@ -88,24 +92,32 @@ func (s *Server) serveUDP() {
 func (s *Server) close() {
 	_ = s.tcp.Close()
 	_ = s.udp.Close()
+	if s.tcp6 != nil {
+		_ = s.tcp6.Close()
+		_ = s.udp6.Close()
+	}
 	s.all.Wait()
 }
 
 // ISPOf returns the ISP whose network an address is in, nil for none.
 func (w *World) ISPOf(a netip.Addr) *ISP {
 	for _, isp := range w.ISPs {
-		if !w.twins && isp.Network.Contains(a) || w.twins && a == isp.outside() {
+		own := !w.twins && isp.Network.Contains(a) || w.twins && a == isp.outside()
+		if own || isp.v6 && isp.Network6().Contains(a) {
 			return isp
 		}
 	}
 	return nil
 }
 
+// callerMost is the longest text of an address and a port.
+const callerMost = 64
+
 // ReadCaller reads the line in which the internet tells a caller its address.
 func ReadCaller(conn net.Conn) (netip.Addr, error) {
-	line := make([]byte, 0, 32)
+	line := make([]byte, 0, callerMost)
 	one := make([]byte, 1)
-	for len(line) < 32 {
+	for len(line) < callerMost {
 		if _, err := conn.Read(one); err != nil {
 			return netip.Addr{}, err
 		}

@@ -18,11 +18,13 @@ type ISP struct {
 	Network   netip.Prefix // 100.64.i.0/24
 	Static    netip.Prefix // what the host may be given: 100.64.i.10/24
 	DHCP      *DHCPServer
+	Router    *Router // of IPv6
 
 	world  *World
 	ns     *Namespace
 	faults faults
 	wire   *slowWire // of a slow world
+	v6     bool
 	nft    *nftables.Conn
 }
 
@@ -86,14 +88,17 @@ func (isp *ISP) Attach() error {
 	} else {
 		err = isp.world.host.Wire(isp.Interface, isp.ns, customerSide)
 	}
-	return errors.Join(err, isp.ns.Address(customerSide, netip.PrefixFrom(isp.Gateway, 24)))
+	err = errors.Join(err, isp.ns.Address(customerSide, netip.PrefixFrom(isp.Gateway, 24)))
+	if isp.v6 {
+		err = errors.Join(err, isp.attach6())
+	}
+	return err
 }
 
 // Detach takes the host's interface away, as pulling a modem out does.
 func (isp *ISP) Detach() error {
-	if isp.DHCP != nil {
-		isp.StopDHCP()
-	}
+	isp.StopDHCP()
+	isp.StopRouter()
 	return isp.unplug()
 }
 
@@ -134,8 +139,17 @@ func (isp *ISP) StopDHCP() {
 	}
 }
 
+// StopRouter ends advertising.
+func (isp *ISP) StopRouter() {
+	if isp.Router != nil {
+		isp.Router.close()
+		isp.Router = nil
+	}
+}
+
 func (isp *ISP) close() {
 	isp.StopDHCP()
+	isp.StopRouter()
 	_ = isp.unplug() // may be detached
 	if isp.nft != nil {
 		_ = isp.nft.CloseLasting()
