@@ -101,7 +101,7 @@ func AutoDisabled(before, after State) []Commanded {
 		}
 		// The last one is not taken out: who would enable it could not get in.
 		fell := (old.OperState() == api.Up || old.OperState() == api.Doubtful) && u.OperState() == api.Down
-		if fell && after.AnyUp(u.Config.Name) {
+		if fell && after.AnyUp(u.First().Family, u.Config.Name) {
 			list = append(list, Commanded{u.Config.Name, api.Command{Action: api.Disable, By: AutoDisable}})
 		}
 	}
@@ -117,8 +117,10 @@ func (s *State) Refuse(c Commanded) error {
 	switch {
 	case u == nil:
 		return fmt.Errorf("%w: %q: see uplinkd status", ErrNoUplink, c.Uplink)
-	case c.Action == api.Renew && u.Config.Address != configs.AddressDHCP:
-		return fmt.Errorf("uplink %s has no lease to renew: its address is %s", c.Uplink, u.Config.Address)
+	case c.Action == api.Renew && u.Config.Address != configs.AddressDHCP &&
+		u.Config.IPv6.Address != configs.AddressAuto:
+		return fmt.Errorf("uplink %s has no lease to renew: its address is %s",
+			c.Uplink, u.In(u.First().Family).Address)
 	}
 	return nil
 }

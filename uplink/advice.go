@@ -17,7 +17,7 @@ func (u *Uplink) takeAdvice(p *Path, now time.Time, interval time.Duration) {
 		return
 	}
 	for i, e := range evidence {
-		if u.Config.Probe.Targets[i].Kind == configs.TargetAgent && e.Verdict == probe.Unknown && p.Advice.Given {
+		if u.In(p.Family).Probe.Targets[i].Kind == configs.TargetAgent && e.Verdict == probe.Unknown && p.Advice.Given {
 			return
 		}
 		if e.Advice.Given && (!least.Given || e.Advice.Percent < least.Percent) {

@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"slices"
+
 	"uplinkd/configs"
 	"uplinkd/probe"
 	"uplinkd/uplink/api"
@@ -25,7 +27,7 @@ func (s *State) decideCarriers() {
 // has been judged a path that carried under the process before us still does. What the
 // operator has taken out stays out.
 func (s *State) chooseCarriers(f Family) []int {
-	free := func(u *Uplink) bool { return u.Admin.State == api.AdminUp }
+	free := func(u *Uplink) bool { return u.Has(f) && u.Admin.State == api.AdminUp }
 	up := func(u *Uplink) bool {
 		p := &u.Paths[f]
 		adopted := p.OperState == api.Starting && p.Adopted.Carried
@@ -33,44 +35,52 @@ func (s *State) chooseCarriers(f Family) []int {
 	}
 	doubtful := func(u *Uplink) bool { return free(u) && u.Paths[f].OperState == api.Doubtful }
 	spare := func(u *Uplink) bool { return !u.Load.Capped && !u.Paths[f].Advice.Drains() }
-	active := lowestTier(s.Uplinks, func(u *Uplink) bool { return up(u) && spare(u) })
+	active := lowestTier(s.Uplinks, f, func(u *Uplink) bool { return up(u) && spare(u) })
 	if len(active) == 0 {
-		active = lowestTier(s.Uplinks, up)
+		active = lowestTier(s.Uplinks, f, up)
 	}
 	if len(active) == 0 {
-		active = lowestTier(s.Uplinks, doubtful)
+		active = lowestTier(s.Uplinks, f, doubtful)
 	}
-	if len(active) > 0 || !s.Settled || s.Config.Routes.LastResort == configs.LastResortNone {
+	if len(active) > 0 || !s.Settled || s.Config.Routes.LastResort == configs.LastResortNone || s.fallsBack(f) {
 		return active
 	}
 	return s.lastResort(f, free)
+}
+
+// fallsBack reports whether what cannot go by a family goes by another one: who finds IPv6
+// unreachable takes IPv4 at once (RFC 8305), and who waits for a dead uplink does not.
+func (s *State) fallsBack(f Family) bool {
+	return f == IPv6 && slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
+		return u.Has(IPv4) && u.Paths[IPv4].OperState == api.Up && u.Admin.State == api.AdminUp
+	})
 }
 
 // lastResort returns what carries when all have been judged and none is up: those that are
 // only held down for having fallen often, or else those whose link and address still
 // stand: perhaps only the probes fail.
 func (s *State) lastResort(f Family, free func(*Uplink) bool) []int {
-	held := lowestTier(s.Uplinks, func(u *Uplink) bool {
+	held := lowestTier(s.Uplinks, f, func(u *Uplink) bool {
 		p := &u.Paths[f]
 		return free(u) && p.Health.Verdict == probe.Up && u.obstacle(p).reason == ""
 	})
 	if len(held) > 0 {
 		return held
 	}
-	return lowestTier(s.Uplinks, func(u *Uplink) bool { return free(u) && u.obstacle(&u.Paths[f]).reason == "" })
+	return lowestTier(s.Uplinks, f, func(u *Uplink) bool { return free(u) && u.obstacle(&u.Paths[f]).reason == "" })
 }
 
-func lowestTier(uplinks []Uplink, fit func(*Uplink) bool) []int {
+func lowestTier(uplinks []Uplink, f Family, fit func(*Uplink) bool) []int {
 	var list []int
+	tierOf := func(i int) int { return uplinks[i].In(f).Tier }
 	for i := range uplinks {
 		if !fit(&uplinks[i]) {
 			continue
 		}
-		tier := uplinks[i].Config.Tier
-		if len(list) > 0 && tier < uplinks[list[0]].Config.Tier {
+		if len(list) > 0 && tierOf(i) < tierOf(list[0]) {
 			list = list[:0]
 		}
-		if len(list) == 0 || tier == uplinks[list[0]].Config.Tier {
+		if len(list) == 0 || tierOf(i) == tierOf(list[0]) {
 			list = append(list, i)
 		}
 	}

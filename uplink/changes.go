@@ -19,8 +19,8 @@ func Changes(before, after State, now time.Time) []api.Event {
 		if old == nil {
 			continue
 		}
-		for f := range u.Paths {
-			list = append(list, u.changes(old, &old.Paths[f], &u.Paths[f], now)...)
+		for p := range u.Present() {
+			list = append(list, u.changes(old, &old.Paths[p.Family], p, now)...)
 		}
 	}
 	list = append(list, conflictChanges(before.told, after.told, now)...)
@@ -29,10 +29,15 @@ func Changes(before, after State, now time.Time) []api.Event {
 	list = append(list, removals(&before, &after, now)...)
 	// What was told before this process is not known: the first is told when all are judged.
 	first := !before.Settled && after.Settled
-	if first || before.Settled && !sameRoute(&before, &after) {
-		e := api.Event{Time: now, Kind: api.EventRoute, To: routeText(&after), Evidence: []string{}}
+	for f := range families {
+		if !after.Has(f) || !first && (!before.Settled || sameRoute(&before, &after, f)) {
+			continue
+		}
+		e := api.Event{
+			Time: now, Family: f.String(), Kind: api.EventRoute, To: routeText(&after, f), Evidence: []string{},
+		}
 		if !first {
-			e.From = routeText(&before)
+			e.From = routeText(&before, f)
 		}
 		list = append(list, e)
 	}
@@ -62,19 +67,23 @@ func (u *Uplink) changes(old *Uplink, was, p *Path, now time.Time) []api.Event {
 	var list []api.Event
 	add := func(kind api.EventKind, from, to, reason string) {
 		e := api.Event{
-			Time: now, Uplink: u.Config.Name, Interface: u.Config.Interface, Address: u.assignedText(p),
-			Kind: kind, From: from, To: to, Reason: reason, Evidence: u.facts(p),
+			Time: now, Uplink: u.Config.Name, Interface: u.Config.Interface, Family: p.Family.String(),
+			Address: u.assignedText(p),
+			Kind:    kind, From: from, To: to, Reason: reason, Evidence: u.facts(p),
 		}
 		if l := p.Report.Lease; l != nil {
 			e.DNS, e.Domain = l.DNS, l.Domain
 		}
 		list = append(list, e)
 	}
-	if old.Admin != u.Admin && p.Family == 0 {
+	if old.Admin != u.Admin && p == u.First() {
 		add(api.EventOrder, old.Admin.text(), u.Admin.text(), adminReason(old.Admin, u.Admin))
 	}
 	if from, to := was.Report.prefix(), p.Report.prefix(); from != to || !was.Report.sameDNS(&p.Report) {
 		add(api.EventLease, prefixText(from), prefixText(to), p.Report.Reason)
+	}
+	if from, to := was.delegatedText(), p.delegatedText(); from != to {
+		add(api.EventPrefix, from, to, p.Report.Reason)
 	}
 	if old.Device.Read && !sameAssigned(old, was, u, p) {
 		if from, to := old.assignedText(was), u.assignedText(p); from != to {
@@ -94,7 +103,7 @@ func (u *Uplink) facts(p *Path) []string {
 		list = append(list, o.reason)
 	}
 	for n, e := range u.Evidence(p) {
-		text := fmt.Sprintf("%s: %s", u.Config.Probe.Targets[n], e.Verdict)
+		text := fmt.Sprintf("%s: %s", u.In(p.Family).Probe.Targets[n], e.Verdict)
 		if e.Reason != "" {
 			text += ", " + e.Reason
 		}
@@ -166,6 +175,18 @@ func (r *LeaseReport) prefix() netip.Prefix {
 	return r.Lease.Prefix
 }
 
+// delegatedText names the prefixes that the path has for the LAN.
+func (p *Path) delegatedText() string {
+	if p.Report.Lease == nil {
+		return ""
+	}
+	list := make([]string, len(p.Report.Lease.Delegated))
+	for i, d := range p.Report.Lease.Delegated {
+		list[i] = d.Prefix.String()
+	}
+	return strings.Join(list, " ")
+}
+
 func prefixText(p netip.Prefix) string {
 	if !p.IsValid() {
 		return ""
@@ -174,20 +195,20 @@ func prefixText(p netip.Prefix) string {
 }
 
 // sameRoute reports whether the same uplinks carry, with the same weights.
-func sameRoute(a, b *State) bool {
-	from, to := a.carriers(IPv4), b.carriers(IPv4)
+func sameRoute(a, b *State, f Family) bool {
+	from, to := a.carriers(f), b.carriers(f)
 	return slices.EqualFunc(from, to, func(i, j int) bool {
 		u, v := &a.Uplinks[i], &b.Uplinks[j]
-		return u.Config.Name == v.Config.Name && u.Paths[IPv4].Weight == v.Paths[IPv4].Weight
+		return u.Config.Name == v.Config.Name && u.Paths[f].Weight == v.Paths[f].Weight
 	})
 }
 
 // routeText says who carries new connections, and with what weight.
-func routeText(s *State) string {
+func routeText(s *State, f Family) string {
 	var ways []string
-	for _, i := range s.carriers(IPv4) {
+	for _, i := range s.carriers(f) {
 		u := &s.Uplinks[i]
-		ways = append(ways, fmt.Sprintf("%s %d", u.Config.Name, u.Paths[IPv4].Weight))
+		ways = append(ways, fmt.Sprintf("%s %d", u.Config.Name, u.Paths[f].Weight))
 	}
 	return strings.Join(ways, ", ")
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"uplinkd/configs"
 )
@@ -11,23 +12,24 @@ import (
 // decideLeases decides of each path by which lease it goes, and notes which
 // addresses it has had. Networks that are given from elsewhere count first, then the
 // leases in use, then the rest, each in the order of the file.
-func (s *State) decideLeases() {
+func (s *State) decideLeases(now time.Time) {
 	var leased, before []where
 	for u, p := range s.paths() {
 		p.Clash, p.Lease = "", nil
-		if u.Config.Address != configs.AddressDHCP {
-			before = append(before, where{u, p})
+		mode := u.In(p.Family).Address
+		if mode != configs.AddressDHCP && mode != configs.AddressAuto {
+			before = append(before, where{u, p, nil})
 			continue
 		}
-		leased = append(leased, where{u, p})
+		leased = append(leased, where{u, p, u.offered(p, now)})
 	}
 	for _, used := range []bool{true, false} {
 		for _, w := range leased {
-			if w.path.inUse() != used {
+			if w.inUse() != used {
 				continue
 			}
 			w.path.Clash = s.clash(w, before)
-			w.path.Lease = w.path.inForce()
+			w.path.Lease = w.path.inForce(w.offered)
 			before = append(before, w)
 		}
 	}
@@ -35,15 +37,18 @@ func (s *State) decideLeases() {
 	for u, p := range s.paths() {
 		u.noteAssigned(p)
 		hop, _ := u.NextHop(p)
-		p.GatewayIsOurs = local[hop.Gateway]
+		p.GatewayIsOurs = local[hop.Gateway] || hop.Gateway.IsValid() && hop.Gateway == u.Device.LinkLocal
 	}
 }
 
-// localAddresses returns the addresses that this host has.
+// localAddresses returns the addresses that this host has. What is of one link alone
+// (RFC 4007) another link may have too.
 func (s *State) localAddresses() map[netip.Addr]bool {
 	local := make(map[netip.Addr]bool, len(s.LAN)+len(s.Uplinks))
 	for _, a := range s.LAN {
-		local[a.Prefix.Addr()] = true
+		if !a.Prefix.Addr().IsLinkLocalUnicast() {
+			local[a.Prefix.Addr()] = true
+		}
 	}
 	for _, p := range s.paths() {
 		for _, a := range p.Assigned {
@@ -53,16 +58,18 @@ func (s *State) localAddresses() map[netip.Addr]bool {
 	return local
 }
 
-// A where is a path and the uplink it is of.
+// A where is a path, the uplink it is of, and the lease it could go by.
 type where struct {
-	uplink *Uplink
-	path   *Path
+	uplink  *Uplink
+	path    *Path
+	offered *Lease // nil: none
 }
 
 // inUse reports whether the address of the path's lease, or the one adopted, is on
 // the interface.
-func (p *Path) inUse() bool {
-	return p.Report.Lease != nil && slices.Contains(p.Assigned, p.Report.Lease.Prefix) ||
+func (w where) inUse() bool {
+	p := w.path
+	return w.offered != nil && slices.Contains(p.Assigned, w.offered.Prefix) ||
 		p.Adopted.Prefix.IsValid() && slices.Contains(p.Assigned, p.Adopted.Prefix)
 }
 
@@ -93,15 +100,15 @@ func (s *State) siteClash(lease netip.Prefix) string {
 // own probes, "" when it would not.
 func (s *State) answersItself(address netip.Addr) string {
 	for i := range s.Uplinks {
-		c := &s.Uplinks[i].Config
+		name, c := s.Uplinks[i].Config.Name, s.Uplinks[i].In(familyOf(address))
 		if c.Gateway == configs.GatewayFixed && c.GatewayIP == address {
 			return fmt.Sprintf("the lease's address %s is the gateway of %s: have the provider give another",
-				address, c.Name)
+				address, name)
 		}
 		for _, t := range c.Probe.Targets {
 			if t.IP == address {
 				return fmt.Sprintf("the lease's address %s is a probe target of %s: have the provider give another, "+
-					"or probe something else", address, c.Name)
+					"or probe something else", address, name)
 			}
 		}
 	}
@@ -113,10 +120,10 @@ func (s *State) answersItself(address netip.Addr) string {
 // network of another provider would draw the traffic for that one to itself; a
 // network that is wholly the same is what carrier-grade NAT gives, and taken.
 func (s *State) clash(w where, before []where) string {
-	if w.path.Report.Lease == nil {
+	if w.offered == nil || !w.offered.Prefix.IsValid() {
 		return ""
 	}
-	lease := w.path.Report.Lease.Prefix
+	lease := w.offered.Prefix
 	if reason := s.siteClash(lease); reason != "" {
 		return reason
 	}

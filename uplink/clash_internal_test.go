@@ -16,7 +16,7 @@ import (
 func leasedUplink(name, prefix, router string) Uplink {
 	return Uplink{
 		Config: configs.Uplink{
-			Name: name, Interface: name, Address: configs.AddressDHCP, Gateway: configs.GatewayLease, Weight: 1, Tier: 1,
+			Name: name, Interface: name, Path: configs.Path{Address: configs.AddressDHCP, Gateway: configs.GatewayLease, Weight: 1, Tier: 1},
 		},
 		Device: Device{
 			Read: true, MAC: "02:00:00:00:00:01", Link: routes.Link{Name: name, Index: 2, Up: true, Carrier: true},
@@ -31,10 +31,12 @@ func leasedUplink(name, prefix, router string) Uplink {
 // of the very same network is, as carrier-grade NAT gives such.
 func TestClash(t *testing.T) {
 	static := Uplink{Device: Device{Read: true}, Config: configs.Uplink{
-		Name: "fixed", Interface: "fixed", Address: configs.AddressStatic,
-		Prefixes:  []netip.Prefix{netip.MustParsePrefix("203.0.113.5/24")},
-		Gateway:   configs.GatewayFixed,
-		GatewayIP: netip.MustParseAddr("203.0.113.1"),
+		Name: "fixed", Interface: "fixed", Path: configs.Path{
+			Address:   configs.AddressStatic,
+			Prefixes:  []netip.Prefix{netip.MustParsePrefix("203.0.113.5/24")},
+			Gateway:   configs.GatewayFixed,
+			GatewayIP: netip.MustParseAddr("203.0.113.1"),
+		},
 	}}
 	inUse := leasedUplink("b", "100.64.0.5/16", "100.64.0.1")
 	inUse.Paths[IPv4].Assigned = []netip.Prefix{inUse.Paths[IPv4].Report.Lease.Prefix}

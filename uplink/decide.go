@@ -17,7 +17,7 @@ const carrierTime = 4 * time.Second
 func (u *Uplink) decideState(p *Path, now time.Time, startOver bool) {
 	state, reason := u.withAdmin(p, now, startOver)
 	if state != p.OperState {
-		p.Health.noteChange(p.OperState, state, now, &u.Config.Probe)
+		p.Health.noteChange(p.OperState, state, now, &u.In(p.Family).Probe)
 		p.OperState, p.Since = state, now
 	}
 	p.Reason = reason
@@ -86,7 +86,7 @@ func (u *Uplink) withoutAdmin(p *Path, now time.Time, startOver bool) (api.OperS
 // for anything else.
 func (u *Uplink) unproven(p *Path, now time.Time) (api.OperState, string) {
 	switch {
-	case p.OperState.Works() && p.Health.ProvenIndex == u.Device.Link.Index && now.Sub(p.SeriesStart) < u.proofTime():
+	case p.OperState.Works() && p.Health.ProvenIndex == u.Device.Link.Index && now.Sub(p.SeriesStart) < u.proofTime(p):
 		return api.Up, "was up; its new gateway or targets are not judged yet"
 	case p.EverDecided && p.OperState == api.Down:
 		return api.Down, "not proved yet"
@@ -95,8 +95,8 @@ func (u *Uplink) unproven(p *Path, now time.Time) (api.OperState, string) {
 }
 
 // proofTime is how long probes may take to a verdict, one way or the other.
-func (u *Uplink) proofTime() time.Duration {
-	c := &u.Config.Probe
+func (u *Uplink) proofTime(p *Path) time.Duration {
+	c := &u.In(p.Family).Probe
 	return max(startLimit, c.Timeout+time.Duration(c.UpAfter+c.DownAfter)*c.Confirm)
 }
 

@@ -13,6 +13,7 @@ import (
 // no longer take, or those that began while nothing translated them.
 type Disconnect struct {
 	Uplink     string         // "": of several
+	Family     Family         // of its flows
 	Mark, Mask uint32         // of its flows; no mask: flows are not looked at
 	Addresses  []netip.Prefix // of its connections; none: connections are not looked at
 
@@ -24,24 +25,22 @@ type Disconnect struct {
 // Disconnected is what came of a Disconnect.
 type Disconnected struct{ Flows, Sockets int }
 
-// disconnect returns what is to end of the uplink on an interface, which may be there
+// disconnect returns what is to end in a family of the uplink on an interface, which may be there
 // no longer; nil when nothing is. Addresses are those it had before, for it may have
 // lost them. One that another uplink has too tells nothing.
-func (s *State) disconnect(before *State, name string) *Disconnect {
+func (s *State) disconnect(before *State, name string, f Family) *Disconnect {
 	old := before.On(name)
-	if old == nil {
+	if old == nil || !old.Has(f) {
 		return nil
 	}
-	d := &Disconnect{Uplink: old.Config.Name}
+	d := &Disconnect{Uplink: old.Config.Name, Family: f}
 	if s.Config.OnDown.Conntrack && before.Config.Marks {
 		d.Mark, d.Mask = old.Config.FwMark, before.Config.Routes.FwMarkMask
 	}
 	if s.Config.OnDown.Sockets {
-		for f := range old.Paths {
-			for _, a := range old.Addresses(&old.Paths[f]) {
-				if !s.othersHave(name, a.Addr()) {
-					d.Addresses = append(d.Addresses, a)
-				}
+		for _, a := range old.Addresses(&old.Paths[f]) {
+			if !s.othersHave(name, a.Addr()) {
+				d.Addresses = append(d.Addresses, a)
 			}
 		}
 	}
@@ -59,9 +58,9 @@ func (s *State) othersHave(name string, address netip.Addr) bool {
 		if u.Config.Interface == name {
 			continue
 		}
-		for f := range u.Paths {
+		for p := range u.Present() {
 			same := func(a netip.Prefix) bool { return a.Addr() == address }
-			if slices.ContainsFunc(u.Addresses(&u.Paths[f]), same) {
+			if slices.ContainsFunc(u.Addresses(p), same) {
 				return true
 			}
 		}
@@ -91,19 +90,21 @@ func failbackDisconnects(before, after *State) []Disconnect {
 	if after.Config.OnReturn != configs.OnReturnMove || !before.Settled {
 		return nil
 	}
-	active := after.carriers(IPv4)
-	if len(active) == 0 {
-		return nil
-	}
-	best := after.Uplinks[active[0]].Config.Tier
 	var list []Disconnect
-	for _, i := range before.carriers(IPv4) {
-		u := after.at(i, before.Uplinks[i].Config.Interface)
-		if u == nil || u.OperState() != api.Up || u.Config.Tier <= best {
+	for f := range families {
+		active := after.carriers(f)
+		if len(active) == 0 {
 			continue
 		}
-		if d := after.disconnect(before, u.Config.Interface); d != nil {
-			list = append(list, *d)
+		best := after.Uplinks[active[0]].In(f).Tier
+		for _, i := range before.carriers(f) {
+			u := after.at(i, before.Uplinks[i].Config.Interface)
+			if u == nil || u.Paths[f].OperState != api.Up || u.In(f).Tier <= best {
+				continue
+			}
+			if d := after.disconnect(before, u.Config.Interface, f); d != nil {
+				list = append(list, *d)
+			}
 		}
 	}
 	return list
@@ -117,14 +118,16 @@ func removedDisconnects(before, after *State) []Disconnect {
 	for i := range before.Uplinks {
 		old := &before.Uplinks[i]
 		u := after.at(i, old.Config.Interface)
-		if u != nil && u.Config.FwMark == old.Config.FwMark {
-			continue
-		}
-		if d := after.disconnect(before, old.Config.Interface); d != nil {
-			if u != nil {
-				d.Addresses = nil // what has its address stays where it is
+		for p := range old.Present() {
+			if u != nil && u.Config.FwMark == old.Config.FwMark && u.Has(p.Family) {
+				continue
 			}
-			list = append(list, *d)
+			if d := after.disconnect(before, old.Config.Interface, p.Family); d != nil {
+				if u != nil && u.Has(p.Family) {
+					d.Addresses = nil // what has its address stays where it is
+				}
+				list = append(list, *d)
+			}
 		}
 	}
 	return list
@@ -143,16 +146,19 @@ func addressDisconnects(before, after *State) []Disconnect {
 	for i := range before.Uplinks {
 		old := &before.Uplinks[i]
 		u := after.at(i, old.Config.Interface)
-		if u == nil || u.Config.Address == configs.AddressExternal || old.Config.Address == configs.AddressExternal {
+		if u == nil {
 			continue
 		}
-		for f := range u.Paths {
-			was := old.Addresses(&old.Paths[f])
-			if len(u.Addresses(&u.Paths[f])) == 0 {
+		for p := range u.Present() {
+			f := p.Family
+			if u.In(f).Address == configs.AddressExternal || old.In(f).Address == configs.AddressExternal {
+				continue
+			}
+			if len(u.Addresses(p)) == 0 {
 				continue // it goes down, or keeps what it has until there is another
 			}
-			if left := after.Left(u.Config.Interface, was); len(left) > 0 {
-				list = append(list, Disconnect{Uplink: u.Config.Name, Addresses: left})
+			if left := after.Left(u.Config.Interface, old.Addresses(&old.Paths[f])); len(left) > 0 {
+				list = append(list, Disconnect{Uplink: u.Config.Name, Family: f, Addresses: left})
 			}
 		}
 	}
@@ -167,9 +173,7 @@ func (s *State) Left(name string, addresses []netip.Prefix) (left []netip.Prefix
 		same := func(other netip.Prefix) bool { return a.Addr() == other.Addr() }
 		kept := s.othersHave(name, a.Addr()) ||
 			slices.ContainsFunc(s.LAN, func(other routes.Address) bool { return same(other.Prefix) })
-		for f := 0; u != nil && f < len(u.Paths); f++ {
-			kept = kept || slices.ContainsFunc(u.Addresses(&u.Paths[f]), same)
-		}
+		kept = kept || u != nil && slices.ContainsFunc(u.Addresses(&u.Paths[familyOf(a.Addr())]), same)
 		if !kept {
 			left = append(left, a)
 		}
@@ -177,9 +181,9 @@ func (s *State) Left(name string, addresses []netip.Prefix) (left []netip.Prefix
 	return left
 }
 
-// AnyUp reports whether an uplink but that of a name is up.
-func (s *State) AnyUp(but string) bool {
+// AnyUp reports whether an uplink but that of a name is up in a family.
+func (s *State) AnyUp(f Family, but string) bool {
 	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
-		return u.OperState() == api.Up && u.Config.Name != but
+		return u.Has(f) && u.Paths[f].OperState == api.Up && u.Config.Name != but
 	})
 }

@@ -63,16 +63,30 @@ func (d DNS) Servers() []api.DNSServer {
 // nameservers returns the DNS servers of a path: those of the configuration, or else of the
 // lease, as far as another host can have such an address.
 func (u *Uplink) nameservers(p *Path) []netip.Addr {
-	if len(u.Config.Nameservers) > 0 || p.Lease == nil {
-		return u.Config.Nameservers
-	}
 	var list []netip.Addr
+	if len(u.Config.Nameservers) > 0 {
+		for _, a := range u.Config.Nameservers {
+			if familyOf(a) == p.Family {
+				list = append(list, a)
+			}
+		}
+		return list
+	}
+	if p.Lease == nil {
+		return nil
+	}
 	for _, a := range p.Lease.DNS {
-		if (a.IsGlobalUnicast() || a.IsLinkLocalUnicast()) && !slices.Contains(list, a) && len(list) < nameserversMost {
+		if !slices.Contains(list, a) && len(list) < nameserversMost && usableServer(a, p.Family) {
 			list = append(list, a)
 		}
 	}
 	return list
+}
+
+// usableServer reports whether a resolver can ask an address over a path. One of the link alone
+// (fe80::/10) needs the link's name, which resolv.conf(5) and our rules have no place for.
+func usableServer(a netip.Addr, f Family) bool {
+	return familyOf(a) == f && (a.IsGlobalUnicast() || a.Is4() && a.IsLinkLocalUnicast())
 }
 
 // toNameservers leads what this host asks an uplink's DNS servers out by it, while it works.
@@ -96,23 +110,33 @@ func (s *State) DNS() DNS {
 	best := dnsOut
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
-		p := &u.Paths[IPv4]
-		servers := u.nameservers(p)
-		if len(servers) == 0 {
-			continue
+		if l := u.dnsLink(); len(l.Servers) > 0 {
+			best = max(best, l.rank)
+			d.Links = append(d.Links, l)
 		}
-		rank := p.dnsRank()
-		best = max(best, rank)
-		d.Links = append(d.Links, DNSLink{
-			Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Device.Link.Index, Servers: servers,
-			Carries: p.Carries, rank: rank,
-		})
 	}
 	for i := range d.Links {
 		d.Links[i].Offered = d.Links[i].rank >= min(best, dnsUp)
 	}
 	slices.SortStableFunc(d.Links, func(a, b DNSLink) int { return cmp.Compare(b.rank, a.rank) })
 	return d
+}
+
+// dnsLink returns the DNS servers of an uplink, in the family, or both, that is best for them.
+func (u *Uplink) dnsLink() DNSLink {
+	l := DNSLink{Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Device.Link.Index}
+	for p := range u.Present() {
+		servers, rank := u.nameservers(p), p.dnsRank()
+		if len(servers) == 0 || len(l.Servers) > 0 && rank < l.rank {
+			continue
+		}
+		if rank > l.rank {
+			l.Servers = nil
+		}
+		l.rank, l.Carries = rank, p.Carries
+		l.Servers = append(l.Servers, servers...)
+	}
+	return l
 }
 
 // How good a path is for DNS: what is dnsUp and better is asked.

@@ -23,8 +23,8 @@ func Effects(before, after *State) []Effect {
 	for i := range before.Uplinks {
 		old := &before.Uplinks[i]
 		u := after.On(old.Config.Interface)
-		for f := range old.Paths {
-			addresses := old.Addresses(&old.Paths[f])
+		for p := range old.Present() {
+			addresses := old.Addresses(p)
 			left := after.Left(old.Config.Interface, addresses)
 			switch {
 			case len(left) > 0 && u == nil:
@@ -33,7 +33,7 @@ func Effects(before, after *State) []Effect {
 				list = append(list, Effect{old.Config.Name, left, true, "the uplink leaves the address"})
 			case u == nil && len(addresses) > 0:
 				list = append(list, Effect{old.Config.Name, addresses, true, "the address goes to another interface"})
-			case u != nil && otherGateway(old, u, f):
+			case u != nil && otherGateway(old, u, p.Family):
 				list = append(list, Effect{old.Config.Name, addresses, false, "the uplink has another gateway"})
 			}
 		}
@@ -41,7 +41,7 @@ func Effects(before, after *State) []Effect {
 	return list
 }
 
-func otherGateway(old, u *Uplink, family int) bool {
+func otherGateway(old, u *Uplink, family Family) bool {
 	was, known := old.NextHop(&old.Paths[family])
 	is, ok := u.NextHop(&u.Paths[family])
 	return known && ok && was.Gateway != is.Gateway
@@ -59,8 +59,8 @@ func Concerned(before, after *State, effects []Effect, own netip.Addr, way route
 	}
 	for i := range before.Uplinks {
 		u := &before.Uplinks[i]
-		for f := range u.Paths {
-			if slices.ContainsFunc(u.Addresses(&u.Paths[f]), has) {
+		for p := range u.Present() {
+			if slices.ContainsFunc(u.Addresses(p), has) {
 				return u.Config.Name, "" // its `from` rule leads it by that uplink, before and after
 			}
 		}
@@ -68,12 +68,12 @@ func Concerned(before, after *State, effects []Effect, own netip.Addr, way route
 	if way.Table != before.Config.Routes.Table && way.Table != routes.TableMain || !way.Gateway.IsValid() {
 		return "", "" // the site's own network
 	}
-	return byDefault(before, after, way.Interface)
+	return byDefault(before, after, familyOf(own), way.Interface)
 }
 
 // byDefault returns what becomes of a connection that goes by the shared default route over
 // an interface, with an address that no uplink has: any uplink may have it afterwards.
-func byDefault(before, after *State, over string) (uplink, why string) {
+func byDefault(before, after *State, f Family, over string) (uplink, why string) {
 	if before.Config.Routes.Table != after.Config.Routes.Table {
 		return "", "it goes by the default route, which is in another table then"
 	}
@@ -89,9 +89,9 @@ func byDefault(before, after *State, over string) (uplink, why string) {
 		return "", ""
 	case u == nil:
 		return old.Config.Name, "it goes by the default route of an uplink that is removed"
-	case otherGateway(old, u, int(IPv4)):
+	case otherGateway(old, u, f):
 		return old.Config.Name, "it goes by the default route, which has another gateway then"
-	case old.Config.Tier != u.Config.Tier:
+	case old.In(f).Tier != u.In(f).Tier:
 		return old.Config.Name, "it goes by the default route of an uplink that has another tier then"
 	}
 	return old.Config.Name, ""

@@ -22,8 +22,7 @@ func (d *desired) endpoints() {
 	d.set.Settings = append(d.set.Settings, routes.NewMPTCPSubflows(subflowsMost))
 	for i := range d.state.Uplinks {
 		u := &d.state.Uplinks[i]
-		for f := range u.Paths {
-			p := &u.Paths[f]
+		for p := range u.Present() {
 			backup, serves := p.servesMPTCP()
 			for _, a := range u.Addresses(p) {
 				if serves && slices.Contains(p.Assigned, a) {

@@ -29,6 +29,11 @@ type (
 		Family    Family
 		Report    LeaseReport
 	}
+	// AdvertChanged is a change of what routers advertise to a path of IPv6.
+	AdvertChanged struct {
+		Interface string
+		Advert    Advert
+	}
 	// Commanded is what the operator wants of an uplink.
 	Commanded struct {
 		Uplink string
@@ -54,6 +59,7 @@ type (
 func (Observed) isEvent()        {}
 func (ProbeChanged) isEvent()    {}
 func (LeaseChanged) isEvent()    {}
+func (AdvertChanged) isEvent()   {}
 func (Commanded) isEvent()       {}
 func (Restored) isEvent()        {}
 func (Sampled) isEvent()         {}

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -10,27 +11,46 @@ import (
 	"uplinkd/uplink/api"
 )
 
-// A policySet is the addresses of one policy, made once for a configuration.
-type policySet struct{ from, to *firewall.Prefixes }
+// A policySet is the addresses of one policy in one family, made once for a configuration.
+type policySet struct {
+	from, to *firewall.Prefixes // nil: any
+	never    bool               // it names addresses, and none of this family
+}
 
 // policySets makes the sets of all policies, of what the file and the files it
 // names say.
-func policySets(c configs.Config) []policySet {
-	set := func(a configs.Addresses) *firewall.Prefixes {
-		if a.Any() {
-			return nil
+func policySets(c configs.Config) [families][]policySet {
+	var all [families][]policySet
+	for f := range families {
+		all[f] = make([]policySet, len(c.Policies))
+		for i, p := range c.Policies {
+			from, someFrom := prefixSet(c, p.From, f)
+			to, someTo := prefixSet(c, p.To, f)
+			all[f][i] = policySet{from, to, !someFrom || !someTo}
 		}
-		list := slices.Clone(a.Prefixes)
-		for _, file := range a.Files {
-			list = append(list, c.Lists[file]...)
+	}
+	return all
+}
+
+// prefixSet returns the addresses of a family that a policy names, nil when it names none at all,
+// and whether it can match any. A list that is empty for now is one of IPv4.
+func prefixSet(c configs.Config, a configs.Addresses, f Family) (set *firewall.Prefixes, some bool) {
+	if a.Any() {
+		return nil, true
+	}
+	var list []netip.Prefix
+	add := func(prefixes []netip.Prefix) {
+		for _, p := range prefixes {
+			if familyOf(p.Addr()) == f {
+				list = append(list, p)
+			}
 		}
-		return firewall.NewPrefixes(list)
 	}
-	sets := make([]policySet, len(c.Policies))
-	for i, p := range c.Policies {
-		sets[i] = policySet{set(p.From), set(p.To)}
+	add(a.Prefixes)
+	for _, file := range a.Files {
+		add(c.Lists[file])
 	}
-	return sets
+	return firewall.NewPrefixes(list), f == IPv4 || len(list) > 0
 }
 
 // firewall adds our nft table, if there is anything to stand in it.
@@ -40,31 +60,50 @@ func (d *desired) firewall() {
 		Name: d.set.Owner.Table(), Mask: c.Routes.FwMarkMask, Marks: c.Marks,
 		LeaveMarked: d.state.OthersMarks&c.Routes.FwMarkMask != 0,
 	}
-	masquerade := false
 	f.Uplinks = make([]firewall.Uplink, 0, len(d.state.Uplinks))
 	for i := range d.state.Uplinks {
-		u := &d.state.Uplinks[i].Config
-		path := &d.state.Uplinks[i].Paths[IPv4]
-		masquerade = masquerade || u.Masquerade
-		f.Uplinks = append(f.Uplinks, firewall.Uplink{
-			Name: u.Name, Interface: u.Interface, Mark: u.FwMark, Masquerade: u.Masquerade,
-			// What is kept as a last resort is followed: perhaps only the probes fail.
-			Out: !path.Carries && (path.OperState == api.Down || path.OperState == api.Disabled),
-		})
+		for p := range d.state.Uplinks[i].Present() {
+			d.firewallUplink(f, &d.state.Uplinks[i], p)
+		}
 	}
-	if !c.Marks && !masquerade {
+	translates := func(u firewall.Uplink) bool { return u.Masquerade || len(u.Translate) > 0 }
+	if !c.Marks && !slices.ContainsFunc(f.Uplinks, translates) && !slices.ContainsFunc(f.Uplinks6, translates) {
 		return
 	}
 	for i, p := range c.Policies {
-		f.Policies = append(f.Policies, d.policy(i, p))
+		f.Policies = append(f.Policies, d.policy(IPv4, i, p))
+		if len(f.Uplinks6) > 0 {
+			f.Policies6 = append(f.Policies6, d.policy(IPv6, i, p))
+		}
 	}
 	d.set.Firewall = f
 }
 
-func (d *desired) policy(i int, p configs.Policy) firewall.Policy {
+// firewallUplink adds one path of an uplink to our nft table.
+func (d *desired) firewallUplink(f *firewall.Table, u *Uplink, p *Path) {
+	c := &u.Config
+	way := firewall.Uplink{
+		Name: c.Name, Interface: c.Interface, Mark: c.FwMark, Masquerade: c.Masquerade,
+		// What is kept as a last resort is followed: perhaps only the probes fail.
+		Out: !p.Carries && (p.OperState == api.Down || p.OperState == api.Disabled),
+	}
+	if p.Family == IPv4 {
+		f.Uplinks = append(f.Uplinks, way)
+		return
+	}
+	// Without an address of its own, what leaves by it would get another uplink's.
+	way.Masquerade = way.Masquerade && len(p.Preferred) > 0
+	f.Uplinks6 = append(f.Uplinks6, way)
+}
+
+func (d *desired) policy(f Family, i int, p configs.Policy) firewall.Policy {
+	set := d.state.sets[f][i]
 	r := firewall.Policy{
-		Name: p.Name, From: d.state.sets[i].from, To: d.state.sets[i].to, In: p.In, Protocol: p.Protocol,
-		User: p.User, DSCP: p.DSCP,
+		Name: p.Name, From: set.from, To: set.to, In: p.In, Protocol: p.Protocol, User: p.User, DSCP: p.DSCP,
+		Skip: set.never,
+	}
+	if set.never {
+		return r
 	}
 	for _, port := range p.SPort {
 		r.SPort = append(r.SPort, firewall.PortRange(port))
@@ -72,7 +111,7 @@ func (d *desired) policy(i int, p configs.Policy) firewall.Policy {
 	for _, port := range p.DPort {
 		r.DPort = append(r.DPort, firewall.PortRange(port))
 	}
-	if u := d.state.lead(p); u != nil {
+	if u := d.state.lead(p, f); u != nil {
 		r.Mark = u.Config.FwMark
 		return r
 	}
@@ -84,26 +123,26 @@ func (d *desired) policy(i int, p configs.Policy) firewall.Policy {
 		r.Sticky = &firewall.Sticky{
 			Destination: p.Sticky == configs.StickySourceDestination, Seconds: uint32(p.For / time.Second),
 		}
-		for _, n := range d.state.carriers(IPv4) {
+		for _, n := range d.state.carriers(f) {
 			u := &d.state.Uplinks[n]
-			way := firewall.StickyWay{Mark: u.Config.FwMark, Weight: max(u.Paths[IPv4].Weight, 1)}
+			way := firewall.StickyWay{Mark: u.Config.FwMark, Weight: max(u.Paths[f].Weight, 1)}
 			r.Sticky.Ways = append(r.Sticky.Ways, way)
 		}
 	}
 	return r
 }
 
-// lead returns the uplink that a policy leads to now, nil when there is none: the first
+// lead returns the uplink that a policy leads to now in a family, nil when there is none: the first
 // that is up, or else the first that is and whose agent wants no new connections, or else the
 // first that is doubtful.
-func (s *State) lead(p configs.Policy) *Uplink {
+func (s *State) lead(p configs.Policy, f Family) *Uplink {
 	var drained, doubtful *Uplink
 	for _, name := range p.Via {
 		u := s.Named(name)
-		if u == nil || u.Load.Capped {
+		if u == nil || u.Load.Capped || !u.Has(f) {
 			continue
 		}
-		path := &u.Paths[IPv4]
+		path := &u.Paths[f]
 		// At a start nobody has been judged, and what flows is not to be led elsewhere.
 		starting := path.OperState == api.Starting && !s.Settled && u.Admin.State == api.AdminUp &&
 			u.obstacle(path).reason == ""
@@ -123,8 +162,10 @@ func (s *State) lead(p configs.Policy) *Uplink {
 
 // Leads says where a policy leads now, in words.
 func (s *State) Leads(p configs.Policy) string {
-	if u := s.lead(p); u != nil {
-		return u.Config.Name
+	for f := range families {
+		if u := s.lead(p, f); u != nil {
+			return u.Config.Name
+		}
 	}
 	if len(p.Via) == 0 {
 		return "balance"

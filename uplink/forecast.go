@@ -23,7 +23,7 @@ func Watched(c configs.Config) routes.Set {
 func Forecast(c configs.Config, have routes.State) routes.Set {
 	s := New(c, have.At)
 	s.takeObserved(routes.Applied{State: have, Observed: Watched(c).Observe})
-	s.decideLeases()
+	s.decideLeases(have.At)
 	for u, p := range s.paths() {
 		p.OperState = api.Up
 		if o := u.obstacle(p); o.reason != "" && !o.passing || len(u.Addresses(p)) == 0 {

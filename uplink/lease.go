@@ -12,8 +12,13 @@ import (
 // A Lease is an address lent for a time, and what came with it, whatever protocol
 // it came by.
 type Lease struct {
-	Prefix netip.Prefix // the address with its network's prefix length
-	Router netip.Addr   // not valid: none was told
+	Prefix     netip.Prefix // the address with its network's prefix length
+	Preferred  time.Time    // new connections take it until then; zero: as long as it is lent
+	Deprecated bool         // new connections may not take it, or not for much longer
+	Others     []Lent       // further addresses, of IPv6: most often of networks before
+	Delegated  []Lent       // prefixes for the LAN (RFC 8415 section 6.3)
+
+	Router netip.Addr // not valid: none was told
 	Server netip.Addr
 	DNS    []netip.Addr
 	Domain string
@@ -57,17 +62,21 @@ type Rival struct {
 // Adopted is what was found of ours in the kernel at the start. It keeps
 // traffic on the same routes until the path has been judged anew.
 type Adopted struct {
-	Carried bool         // it was in the shared default route
-	Prefix  netip.Prefix // its address, of a lease that we know no more of
-	Until   time.Time    // when the kernel takes that address away; zero: never
-	Gateway netip.Addr   // the next hop in its table
-	OnLink  bool
+	Carried   bool         // it was in the shared default route
+	Prefix    netip.Prefix // its address, of a lease that we know no more of
+	Preferred time.Time    // until when it is preferred; zero: never ends
+	Until     time.Time    // when the kernel takes that address away; zero: never
+	Gateway   netip.Addr   // the next hop in its table
+	OnLink    bool
 }
 
 // expire forgets an adopted address when its time in the kernel is up.
 func (a *Adopted) expire(now time.Time) {
 	if !a.Until.IsZero() && !now.Before(a.Until) {
-		a.Prefix, a.Until = netip.Prefix{}, time.Time{}
+		a.Prefix, a.Until, a.Preferred = netip.Prefix{}, time.Time{}, time.Time{}
+	}
+	if !(Lent{Preferred: a.Preferred}).preferred(now) {
+		a.Prefix, a.Preferred = netip.Prefix{}, time.Time{}
 	}
 }
 
@@ -88,7 +97,10 @@ func (p *Path) takeLease(report LeaseReport) {
 	if report.Lease != nil && !report.Confirmed {
 		return
 	}
-	p.Adopted.Prefix, p.Adopted.Gateway = netip.Prefix{}, netip.Addr{}
+	p.Adopted.Prefix = netip.Prefix{}
+	if p.Family == IPv4 {
+		p.Adopted.Gateway = netip.Addr{} // of IPv6 the router tells it
+	}
 }
 
 // inForce returns the lease that the path goes by, nil when there is none. One
@@ -96,10 +108,16 @@ func (p *Path) takeLease(report LeaseReport) {
 // address found in use; and while nobody can be asked, or the answer is still to
 // come, the server's or another host's, an address that is not on the interface
 // is not put there (RFC 2131 section 3.2).
-func (p *Path) inForce() *Lease {
-	lease := p.Report.Lease
+func (p *Path) inForce(lease *Lease) *Lease {
 	if p.Clash != "" {
 		return nil
+	}
+	if p.Family == IPv6 {
+		// What is not confirmed has been left out, and so may all of it.
+		if lease != nil && !lease.Prefix.IsValid() && p.Adopted.Prefix.IsValid() {
+			return nil
+		}
+		return lease
 	}
 	if lease == nil || slices.Contains(p.Assigned, lease.Prefix) && lease.Prefix == p.Adopted.Prefix {
 		return lease
@@ -113,23 +131,36 @@ func (p *Path) inForce() *Lease {
 	return lease
 }
 
-// until returns the addresses the path is to have now, and when they end (zero:
-// never). Those of an external uplink are what the interface has.
-func (u *Uplink) until(p *Path) ([]netip.Prefix, time.Time) {
-	switch u.Config.Address {
+// lent returns the addresses the path is to have now, and when each ends, the one it speaks
+// by first. Those of an external uplink are what the interface has.
+func (u *Uplink) lent(p *Path) []Lent {
+	switch c := u.In(p.Family); c.Address {
 	case configs.AddressStatic:
-		return u.Config.Prefixes, time.Time{}
+		return forGood(c.Prefixes)
 	case configs.AddressExternal:
-		return p.Assigned, time.Time{}
-	case configs.AddressDHCP:
+		return forGood(p.Assigned)
+	case configs.AddressDHCP, configs.AddressAuto:
 		switch {
-		case p.Lease != nil:
-			return []netip.Prefix{p.Lease.Prefix}, p.Lease.Expire
+		case p.Lease != nil && p.Lease.Prefix.IsValid():
+			return append([]Lent{{p.Lease.Prefix, p.Lease.Preferred, p.Lease.Expire}}, p.Lease.Others...)
 		case p.Adopted.Prefix.IsValid():
-			return []netip.Prefix{p.Adopted.Prefix}, p.Adopted.Until
+			return []Lent{{p.Adopted.Prefix, p.Adopted.Preferred, p.Adopted.Until}}
 		}
+	case configs.AddressNone:
 	}
-	return nil, time.Time{}
+	return nil
+}
+
+// deprecated reports whether nothing new may take the address that the path speaks by.
+func (p *Path) deprecated() bool { return p.Lease != nil && p.Lease.Deprecated }
+
+// forGood returns addresses that nobody takes back.
+func forGood(addresses []netip.Prefix) []Lent {
+	list := make([]Lent, len(addresses))
+	for i, a := range addresses {
+		list[i].Prefix = a
+	}
+	return list
 }
 
 // private are the networks that are nobody's on the Internet, and so lead none of it
@@ -140,30 +171,56 @@ var private = []netip.Prefix{
 }
 
 // keepsApart reports whether the network of an address must not be led to the uplink
-// by its address alone: what a provider says of its size is the provider's word, and a
+// by its address alone, in any family: what a provider says of its size is the provider's word, and a
 // route to it would be asked before every default route, rule and mark of ours
 // (CVE-2024-3661 has the same effect by another option). In the uplink's own table it
 // stands all the same. A private network draws nothing of the Internet, and the page
 // of the modem is on it.
 func (u *Uplink) keepsApart(a netip.Prefix) bool {
 	inside := func(p netip.Prefix) bool { return p.Bits() <= a.Bits() && p.Contains(a.Addr()) }
-	return u.Config.Address == configs.AddressDHCP && !a.IsSingleIP() && !slices.ContainsFunc(private, inside)
+	mode := u.In(familyOf(a.Addr())).Address
+	given := mode == configs.AddressDHCP || mode == configs.AddressAuto
+	return given && !a.IsSingleIP() && !slices.ContainsFunc(private, inside)
 }
 
 // Addresses returns the addresses the path is to have now.
 func (u *Uplink) Addresses(p *Path) []netip.Prefix {
-	list, _ := u.until(p)
+	switch c := u.In(p.Family); c.Address {
+	case configs.AddressStatic:
+		return c.Prefixes
+	case configs.AddressExternal:
+		return p.Assigned
+	case configs.AddressDHCP, configs.AddressAuto, configs.AddressNone:
+	}
+	lent := u.lent(p)
+	if len(lent) == 0 {
+		return nil
+	}
+	list := make([]netip.Prefix, len(lent))
+	for i, l := range lent {
+		list[i] = l.Prefix
+	}
 	return list
 }
 
 // NextHop returns the way out of the path, and whether it is known.
 func (u *Uplink) NextHop(p *Path) (routes.NextHop, bool) {
-	hop := routes.NextHop{Interface: u.Config.Interface, OnLink: u.Config.OnLink, Weight: max(p.Weight, 1)}
-	switch u.Config.Gateway {
+	c := u.In(p.Family)
+	hop := routes.NextHop{Interface: u.Config.Interface, OnLink: c.OnLink, Weight: max(p.Weight, 1)}
+	switch c.Gateway {
 	case configs.GatewayFixed:
-		hop.Gateway = u.Config.GatewayIP
+		hop.Gateway = c.GatewayIP
+		outside := !c.GatewayIP.IsLinkLocalUnicast() && !contain(c.Prefixes, c.GatewayIP)
+		hop.OnLink = c.OnLink || p.Family == IPv6 && outside
 	case configs.GatewayNone:
+		if p.Family == IPv6 {
+			hop.Gateway = stub
+		}
 		return hop, true
+	case configs.GatewayRA:
+		if hop.Gateway = p.Advert.Router; !hop.Gateway.IsValid() && !p.Advert.Heard {
+			hop.Gateway = p.Adopted.Gateway
+		}
 	case configs.GatewayLease:
 		if p.Lease != nil {
 			hop.Gateway = p.Lease.Router
@@ -176,9 +233,18 @@ func (u *Uplink) NextHop(p *Path) (routes.NextHop, bool) {
 	return hop, hop.Gateway.IsValid()
 }
 
-// assigned reports whether every address the path is to have is on its interface.
+// contain reports whether one of several networks has an address.
+func contain(networks []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
+// assigned reports whether every address the path is to have is on its interface; of IPv6,
+// where some may be left over, whether the one it speaks by is.
 func (u *Uplink) assigned(p *Path) bool {
 	addresses := u.Addresses(p)
+	if p.Family == IPv6 && len(addresses) > 0 {
+		return slices.Contains(p.Preferred, addresses[0])
+	}
 	for _, a := range addresses {
 		if !slices.Contains(p.Assigned, a) {
 			return false
@@ -204,7 +270,8 @@ const (
 // mtu returns what the interface is to have as its MTU, 0 for what it has. No
 // provider means one that is out of bounds.
 func (u *Uplink) mtu(p *Path) int {
-	if u.Config.DHCP.MTU != configs.MTUAccept || p.Lease == nil || p.Lease.MTU < mtuLeast || p.Lease.MTU > mtuMost {
+	if p.Family != IPv4 || u.Config.DHCP.MTU != configs.MTUAccept || p.Lease == nil ||
+		p.Lease.MTU < mtuLeast || p.Lease.MTU > mtuMost {
 		return 0
 	}
 	return p.Lease.MTU

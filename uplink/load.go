@@ -26,7 +26,7 @@ func (s *State) takeSamples(samples map[string]Sample) {
 		u := &s.Uplinks[i]
 		l := &u.Load
 		l.Sample = samples[u.Config.Interface]
-		l.Stalled = l.Sample.Stalled && u.Config.Probe.Passive
+		l.Stalled = l.Sample.Stalled && u.In(u.First().Family).Probe.Passive
 		most := u.Config.MaxConnections
 		switch n := l.Sample.Connections; {
 		case most == 0:
@@ -71,9 +71,9 @@ func (s *State) meter() Meter {
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		m.Connections = m.Connections || u.Config.MaxConnections > 0 || u.Admin.State == api.AdminDrained
-		m.Stalled = m.Stalled || u.Config.Probe.Passive && u.Config.Probe.Interval >= tick
-		for f := range u.Paths {
-			for _, a := range u.Addresses(&u.Paths[f]) {
+		for p := range u.Present() {
+			m.Stalled = m.Stalled || u.In(p.Family).Probe.Passive && u.In(p.Family).Probe.Interval >= tick
+			for _, a := range u.Addresses(p) {
 				m.Addresses = append(m.Addresses, Metered{a.Addr(), u.Config.Interface})
 			}
 		}

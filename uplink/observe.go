@@ -18,7 +18,9 @@ func (s *State) takeObserved(a routes.Applied) {
 		s.Read = true
 	}
 	s.Site = a.State.Site
-	s.LAN, s.NoMainRule = a.State.Elsewhere, !a.State.MainRule
+	s.LAN = a.State.Elsewhere
+	s.NoMainRule = [families]bool{IPv4: !a.State.MainRule, IPv6: !a.State.MainRule6}
+	s.OthersLead = s.othersLead(a.State.Routes)
 	s.OthersMarks = othersMarks(a.State.Rules, Owner(s.Config))
 	s.Conflicts, s.Fights = a.Plan.Conflicts, a.Fights
 	after := a.After()
@@ -28,8 +30,8 @@ func (s *State) takeObserved(a routes.Applied) {
 			continue // it has come with a configuration that was not yet in force
 		}
 		u.takeDevice(a.State)
-		for f := range u.Paths {
-			u.Paths[f].Assigned = assignedOf(after, u, Family(f))
+		for p := range u.Present() {
+			u.takeAddresses(p, after.Addresses)
 		}
 	}
 }
@@ -41,6 +43,9 @@ func (u *Uplink) takeDevice(s routes.State) {
 	link, _ := s.Link(u.Config.Interface)
 	if d.Read && link.Up && !d.Link.Up {
 		d.LinkUpAt = s.At
+	}
+	if d.LinkLocal = linkLocalOf(s, u.Config.Interface); link.Index == 0 {
+		d.LinkLocal = netip.Addr{}
 	}
 	for f := range u.Paths {
 		p := &u.Paths[f]
@@ -60,19 +65,61 @@ func (u *Uplink) takeDevice(s routes.State) {
 	}
 }
 
-// assignedOf returns the addresses of an uplink's interface in one family. Where
-// others are to set the address, one that the system gave itself (169.254/16) is
-// not it.
-func assignedOf(s routes.State, u *Uplink, f Family) []netip.Prefix {
-	var list []netip.Prefix
+// linkLocalOf returns the IPv6 address of an interface on its link, once nobody else has it.
+func linkLocalOf(s routes.State, name string) netip.Addr {
 	for _, a := range s.Addresses {
-		if a.Interface != u.Config.Interface || familyOf(a.Prefix.Addr()) != f || slices.Contains(list, a.Prefix) ||
-			u.Config.Address == configs.AddressExternal && a.Prefix.Addr().IsLinkLocalUnicast() {
+		serves := a.Condition != routes.Tentative && a.Condition != routes.Duplicate
+		if a.Interface == name && serves && a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast() {
+			return a.Prefix.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// othersLead reports for each family whether main has a default route of others that leads
+// elsewhere than to the uplinks.
+func (s *State) othersLead(list []routes.Route) (lead [families]bool) {
+	owner := Owner(s.Config)
+	elsewhere := func(h routes.NextHop) bool { return s.On(h.Interface) == nil }
+	for _, r := range list {
+		if f := familyOf(r.Dst.Addr()); r.Table == routes.TableMain && r.Dst.Bits() == 0 && r.Type == routes.Unicast &&
+			!owner.OwnsRoute(r) && slices.ContainsFunc(r.NextHops, elsewhere) {
+			lead[f] = true
+		}
+	}
+	return lead
+}
+
+// takeAddresses takes in what addresses a path's interface has. Where others are to set the
+// address, one that the system gave itself (169.254/16, fe80::/10) is not it.
+func (u *Uplink) takeAddresses(p *Path, list []routes.Address) {
+	p.Preferred, p.Tentative, p.Duplicate = nil, nil, nil
+	var deprecated []netip.Prefix
+	for _, a := range list {
+		if a.Interface != u.Config.Interface || familyOf(a.Prefix.Addr()) != p.Family ||
+			slices.Contains(p.Preferred, a.Prefix) || u.givesItself(a.Prefix.Addr()) {
 			continue
 		}
-		list = append(list, a.Prefix)
+		switch a.Condition {
+		case routes.Tentative:
+			p.Tentative = append(p.Tentative, a.Prefix)
+			continue
+		case routes.Duplicate:
+			p.Duplicate = append(p.Duplicate, a.Prefix)
+			continue
+		case routes.Serves:
+			p.Preferred = append(p.Preferred, a.Prefix)
+		case routes.Deprecated:
+			deprecated = append(deprecated, a.Prefix)
+		}
 	}
-	return list
+	p.Assigned = slices.Concat(p.Preferred, deprecated)
+}
+
+// givesItself reports whether an address of a path is one that the system makes up, and nobody is
+// meant to have given it.
+func (u *Uplink) givesItself(a netip.Addr) bool {
+	return a.IsLinkLocalUnicast() && (a.Is6() || u.Config.Address == configs.AddressExternal)
 }
 
 // othersMarks returns the bits of marks that rules of others look at before ours are asked.
@@ -85,25 +132,30 @@ func othersMarks(rules []routes.Rule, owner routes.Owner) (bits uint32) {
 	return bits
 }
 
-// familyOf returns the family of an address; families when no path is of it.
+// familyOf returns the family of an address.
 func familyOf(a netip.Addr) Family {
 	if a.Is4() {
 		return IPv4
 	}
-	return families
+	return IPv6
 }
 
 // adopt looks for what a process before us left: its part of the default route,
 // its lease's address, the next hop of its table.
 func (s *State) adopt(have routes.State) {
 	for i := range s.Uplinks {
-		for f := range s.Uplinks[i].Paths {
-			s.adoptPath(&s.Uplinks[i], &s.Uplinks[i].Paths[f], have)
+		for p := range s.Uplinks[i].Present() {
+			s.adoptPath(&s.Uplinks[i], p, have)
 		}
 	}
 }
 
 func (s *State) adoptPath(u *Uplink, p *Path, have routes.State) {
+	s.adoptRoutes(u, p, have)
+	s.adoptAddress(u, p, have)
+}
+
+func (s *State) adoptRoutes(u *Uplink, p *Path, have routes.State) {
 	owner := Owner(s.Config)
 	for _, r := range have.Routes {
 		if !owner.OwnsRoute(r) || r.Dst.Bits() != 0 || familyOf(r.Dst.Addr()) != p.Family {
@@ -114,15 +166,23 @@ func (s *State) adoptPath(u *Uplink, p *Path, have routes.State) {
 			case hop.Interface != u.Config.Interface:
 			case r.Table == u.Config.Table:
 				p.Adopted.Gateway, p.Adopted.OnLink = hop.Gateway, hop.OnLink
-			case r.Table == s.Config.Routes.Table && r.Metric == s.Config.Routes.Metric:
+			case r.Table == s.Config.Routes.Table && r.Metric == MetricIn(p.Family, s.Config.Routes.Metric):
 				p.Adopted.Carried = true
 			}
 		}
 	}
+}
+
+func (s *State) adoptAddress(u *Uplink, p *Path, have routes.State) {
+	owner := Owner(s.Config)
+	mode := u.In(p.Family).Address
+	if mode != configs.AddressDHCP && mode != configs.AddressAuto {
+		return
+	}
 	for _, a := range have.Addresses {
-		if owner.OwnsAddress(a) && a.Interface == u.Config.Interface && u.Config.Address == configs.AddressDHCP &&
-			familyOf(a.Prefix.Addr()) == p.Family {
-			p.Adopted.Prefix, p.Adopted.Until = a.Prefix, a.Until
+		if owner.OwnsAddress(a) && a.Interface == u.Config.Interface && familyOf(a.Prefix.Addr()) == p.Family &&
+			a.Condition == routes.Serves {
+			p.Adopted.Prefix, p.Adopted.Preferred, p.Adopted.Until = a.Prefix, a.Preferred, a.Until
 		}
 	}
 }

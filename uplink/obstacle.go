@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"uplinkd/configs"
@@ -39,6 +40,8 @@ func (u *Uplink) addressObstacle(p *Path) obstacle {
 	addresses := u.Addresses(p)
 	if len(addresses) == 0 {
 		switch {
+		case p.Family == IPv6:
+			return u.noAddressIPv6(p)
 		case u.Config.Address != configs.AddressDHCP:
 			return obstacle{reason: fmt.Sprintf("%s has no address", u.Config.Interface)}
 		case u.Device.MAC == "":
@@ -53,7 +56,48 @@ func (u *Uplink) addressObstacle(p *Path) obstacle {
 			return obstacle{reason: fmt.Sprintf("the address %s is gone from %s", a, u.Config.Interface)}
 		}
 	}
+	if p.Family == IPv6 {
+		return u.sourceObstacle(p)
+	}
 	return obstacle{}
+}
+
+// noAddressIPv6 says why a path of IPv6 has no address.
+func (u *Uplink) noAddressIPv6(p *Path) obstacle {
+	name := u.Config.Interface
+	switch {
+	case !u.Device.LinkLocal.IsValid():
+		return obstacle{passing: true, reason: fmt.Sprintf("%s has no link-local address: see whether IPv6 is on "+
+			"there (sysctl net.ipv6.conf.%s.disable_ipv6=0) and the MTU is 1280 at least", name, name)}
+	case p.Clash != "":
+		return obstacle{reason: p.Clash}
+	case u.Config.IPv6.Address != configs.AddressAuto:
+		return obstacle{reason: fmt.Sprintf("%s has no IPv6 address", name)}
+	}
+	reason := "no address: " + p.Advert.Reason
+	if p.Report.Reason != "" {
+		reason += "; DHCPv6: " + p.Report.Reason
+	}
+	return obstacle{reason: reason, passing: true}
+}
+
+// sourceObstacle says why no connection can take an address of the path: while its interface has
+// none that is preferred, the kernel takes another uplink's, and sends that out here (RFC 6724
+// section 5, rule 3 comes before rule 5).
+func (u *Uplink) sourceObstacle(p *Path) obstacle {
+	first := u.Addresses(p)[0]
+	has := func(list []netip.Prefix) bool { return slices.Contains(list, first) }
+	switch {
+	case has(p.Preferred) && !p.deprecated():
+		return obstacle{}
+	case has(p.Tentative):
+		return obstacle{passing: true, reason: fmt.Sprintf("%s: others are asked whether they have it", first.Addr())}
+	case has(p.Duplicate):
+		return obstacle{reason: fmt.Sprintf("another host on %s has %s", u.Config.Interface, first.Addr())}
+	case has(p.Assigned):
+		return obstacle{reason: fmt.Sprintf("%s is deprecated: nothing new may take it", first.Addr())}
+	}
+	return obstacle{passing: true, reason: fmt.Sprintf("%s is not on %s yet", first.Addr(), u.Config.Interface)}
 }
 
 func (u *Uplink) gatewayObstacle(p *Path) obstacle {
@@ -61,10 +105,13 @@ func (u *Uplink) gatewayObstacle(p *Path) obstacle {
 	if p.GatewayIsOurs {
 		return obstacle{reason: fmt.Sprintf("the gateway %s is an address of this host: correct it", hop.Gateway)}
 	}
+	if !ok && p.Family == IPv6 {
+		return obstacle{reason: "no router: " + p.Advert.Reason, passing: !p.Advert.Heard}
+	}
 	if !ok {
 		return obstacle{reason: "the lease names no router: give `gateway:` its address in the configuration"}
 	}
-	if !hop.Gateway.IsValid() || hop.OnLink {
+	if !hop.Gateway.IsValid() || hop.OnLink || hop.Gateway.IsLinkLocalUnicast() && p.Family == IPv6 {
 		return obstacle{}
 	}
 	for _, a := range u.Addresses(p) {

@@ -6,6 +6,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
+	"uplinkd/dhcp/ra"
 	"uplinkd/probe"
 	"uplinkd/routes"
 	"uplinkd/uplink/api"
@@ -18,8 +19,7 @@ type subject struct {
 }
 
 // is reports whether the subject is still what the path is to be probed for.
-func (s *subject) is(u *Uplink, gateway netip.Addr) bool {
-	c := &u.Config.Probe
+func (s *subject) is(u *Uplink, c *configs.Probe, gateway netip.Addr) bool {
 	if s.index != u.Device.Link.Index || len(s.targets) != len(c.Targets) {
 		return false
 	}
@@ -40,11 +40,11 @@ func (s *State) decideSeries(u *Uplink, p *Path, now time.Time) {
 		p.Probe, p.Series, p.subject = nil, 0, subject{}
 		return
 	}
-	if p.Series != 0 && p.subject.is(u, hop.Gateway) {
+	if p.Series != 0 && p.subject.is(u, &u.In(p.Family).Probe, hop.Gateway) {
 		return
 	}
 	s.series++
-	c := &u.Config.Probe
+	c := &u.In(p.Family).Probe
 	p.Series, p.SeriesStart, p.subject = s.series, now, subject{index: u.Device.Link.Index}
 	for _, t := range c.Targets {
 		p.subject.targets = append(p.subject.targets, ProbeTarget(t, c, hop.Gateway))
@@ -99,7 +99,7 @@ func (u *Uplink) decideProbe(p *Path, shared opinions) {
 var probeRules = [...]probe.Rule{configs.RuleLearned: probe.Learned, configs.RuleFixed: probe.Fixed}
 
 func (u *Uplink) probeSpec(p *Path, shared opinions) probe.Spec {
-	c := &u.Config.Probe
+	c := &u.In(p.Family).Probe
 	hop, _ := u.NextHop(p)
 	spec := probe.Spec{
 		Series: p.Series, Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Device.Link.Index,
@@ -154,7 +154,7 @@ var addressChecks = [...]dhcp.AddressCheck{
 // leaseSpec returns where a lease is to be kept, and whether one is. While the
 // interface is away the lease runs on.
 func (s *State) leaseSpec(u *Uplink, p *Path) (dhcp.Spec, bool) {
-	if !u.KeepsLease() {
+	if !u.KeepsLease() || p.Family != IPv4 {
 		return dhcp.Spec{}, false
 	}
 	return dhcp.Spec{
@@ -164,6 +164,22 @@ func (s *State) leaseSpec(u *Uplink, p *Path) (dhcp.Spec, bool) {
 		Router: u.Config.Gateway == configs.GatewayLease, Options: dhcp.Options(u.Config.DHCP.Send),
 		Check: addressChecks[u.Config.DHCP.ConflictProbe],
 	}, true
+}
+
+// routerSpec returns where routers are to be heard, and whether they are.
+func (s *State) routerSpec(u *Uplink, p *Path) (ra.Spec, bool) {
+	c := u.In(p.Family)
+	if p.Family != IPv6 || u.Disabled() || c.Address != configs.AddressAuto && c.Gateway != configs.GatewayRA {
+		return ra.Spec{}, false
+	}
+	spec := ra.Spec{
+		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Device.Link.Index, MAC: u.Device.MAC,
+		Carrier: u.Device.Link.Up && u.Device.Link.Carrier, SuspendedFor: s.SuspendedFor,
+	}
+	if c.Gateway == configs.GatewayFixed && c.GatewayIP.IsLinkLocalUnicast() {
+		spec.Only = c.GatewayIP
+	}
+	return spec, true
 }
 
 // KeepsLease reports whether our DHCP client is at work for the uplink.

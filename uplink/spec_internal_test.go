@@ -16,7 +16,7 @@ func TestDoubts(t *testing.T) {
 	start := time.Now()
 	u := Uplink{
 		Config: configs.Uplink{
-			Interface: "eth1", Address: configs.AddressExternal, Gateway: configs.GatewayNone,
+			Interface: "eth1", Path: configs.Path{Address: configs.AddressExternal, Gateway: configs.GatewayNone},
 			DHCP: configs.DHCP{RenewAfter: 10 * time.Second},
 		},
 		Device: Device{Link: routes.Link{Name: "eth1", Index: 2, Up: true, Carrier: true}},

@@ -3,6 +3,7 @@ package uplink
 import (
 	"iter"
 	"net/netip"
+	"slices"
 	"time"
 
 	"uplinkd/configs"
@@ -25,7 +26,8 @@ type State struct {
 	Uplinks      []Uplink
 	LAN          []routes.Address // what this host has on interfaces that are no uplinks
 	Site         []netip.Prefix   // what this host routes to its site, not to an uplink
-	NoMainRule   bool             // the kernel's own rule that leads to main is gone
+	NoMainRule   [families]bool   // the kernel's own rule that leads to main is gone
+	OthersLead   [families]bool   // main has a default route of others, not by an uplink
 	OthersMarks  uint32           // bits of marks that rules of others look at before ours
 	Conflicts    []routes.Conflict
 	Fights       []routes.Fight
@@ -33,8 +35,8 @@ type State struct {
 	BalancedAt   time.Time     // when the factors were last brought up to date
 
 	told   []toldConflict
-	series uint64      // the last one given to a path
-	sets   []policySet // of Config.Policies
+	series uint64                // the last one given to a path
+	sets   [families][]policySet // of Config.Policies
 }
 
 // An Uplink is one way to the Internet: an interface, what the operator wants of it,
@@ -53,16 +55,24 @@ type Family uint8
 // The families that an uplink has a path in.
 const (
 	IPv4 Family = iota
+	IPv6
 	families
 )
 
+// Families is how many there are.
+const Families = families
+
+// String returns the word used in status, events and hooks.
+func (f Family) String() string { return [...]string{"ipv4", "ipv6", "none"}[f] }
+
 // A Device is the interface of an uplink, as it was last seen.
 type Device struct {
-	Read     bool        // it has been looked at once
-	Link     routes.Link // zero: there is no such interface
-	MAC      string      // kept while the interface is away
-	LinkUpAt time.Time   // when it was seen to be set up; zero: it was so from the first
-	UpIndex  int         // the index under which it was seen up
+	Read      bool        // it has been looked at once
+	Link      routes.Link // zero: there is no such interface
+	LinkLocal netip.Addr  // its IPv6 address on the link, once nobody else has it; not valid: none
+	MAC       string      // kept while the interface is away
+	LinkUpAt  time.Time   // when it was seen to be set up; zero: it was so from the first
+	UpIndex   int         // the index under which it was seen up
 }
 
 // Load is what an uplink carries.
@@ -79,8 +89,12 @@ type Path struct {
 
 	// What was told.
 	Assigned       []netip.Prefix // the addresses on the interface
+	Preferred      []netip.Prefix // of these, what new connections may take
+	Tentative      []netip.Prefix // others there are being asked whether they have it
+	Duplicate      []netip.Prefix // another host there has it
 	EverAssigned   []netip.Prefix // of what it should have: on the interface since that appeared
 	Report         LeaseReport    // what the DHCP client said last
+	Advert         Advert         // what routers advertise; of IPv6
 	OperatorRenews int            // how often the operator has asked for a renewal
 	ProbeReport    probe.Change   // what the prober said last; of Series, or void
 	Adopted        Adopted        // what a process before us left, until we know better
@@ -132,13 +146,51 @@ func New(c configs.Config, now time.Time) State {
 
 func newUplink(c configs.Uplink, now time.Time) Uplink {
 	u := Uplink{Config: c}
-	for f := range u.Paths {
-		u.Paths[f] = Path{
-			Family: Family(f), OperState: api.Starting, Reason: "not judged yet", Since: now,
-			Factor: 1, Weight: c.Weight,
-		}
+	for f := range families {
+		u.Paths[f] = newPath(f, u.In(f).Weight, now)
 	}
 	return u
+}
+
+func newPath(f Family, weight int, now time.Time) Path {
+	return Path{
+		Family: f, OperState: api.Starting, Reason: "not judged yet", Since: now, Factor: 1, Weight: weight,
+	}
+}
+
+// In returns what the configuration says of the uplink in a family.
+func (u *Uplink) In(f Family) *configs.Path {
+	if f == IPv6 {
+		return &u.Config.IPv6.Path
+	}
+	return &u.Config.Path
+}
+
+// Has reports whether the uplink has a path in a family.
+func (u *Uplink) Has(f Family) bool { return u.In(f).Present() }
+
+// Present returns the paths that the uplink has.
+func (u *Uplink) Present() iter.Seq[*Path] {
+	return func(yield func(*Path) bool) {
+		for f := range families {
+			if u.Has(f) && !yield(&u.Paths[f]) {
+				return
+			}
+		}
+	}
+}
+
+// First returns the path that speaks for the uplink: that of IPv4, if it has one.
+func (u *Uplink) First() *Path {
+	if u.Has(IPv4) {
+		return &u.Paths[IPv4]
+	}
+	return &u.Paths[IPv6]
+}
+
+// Has reports whether any uplink has a path in a family.
+func (s *State) Has(f Family) bool {
+	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return u.Has(f) })
 }
 
 // On returns the uplink on that interface, nil when there is none. An interface
@@ -180,8 +232,8 @@ func (s *State) paths() iter.Seq2[*Uplink, *Path] {
 			if !u.Device.Read {
 				continue
 			}
-			for f := range u.Paths {
-				if !yield(u, &u.Paths[f]) {
+			for p := range u.Present() {
+				if !yield(u, p) {
 					return
 				}
 			}
@@ -190,7 +242,7 @@ func (s *State) paths() iter.Seq2[*Uplink, *Path] {
 }
 
 // OperState returns how the uplink is, in its first family.
-func (u *Uplink) OperState() api.OperState { return u.Paths[0].OperState }
+func (u *Uplink) OperState() api.OperState { return u.First().OperState }
 
 // Owner returns the tag of what is ours under a configuration.
 func Owner(c configs.Config) routes.Owner {

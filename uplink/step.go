@@ -25,15 +25,8 @@ func (s *State) take(e Event, now time.Time) {
 	switch e := e.(type) {
 	case Observed:
 		s.takeObserved(e.Applied)
-	case ProbeChanged:
-		// A verdict that was under way when the series changed is void: see evidence.
-		if u := s.On(e.Interface); u != nil {
-			u.Paths[e.Family].ProbeReport = e.Change
-		}
-	case LeaseChanged:
-		if u := s.On(e.Interface); u != nil {
-			u.Paths[e.Family].takeLease(e.Report)
-		}
+	case ProbeChanged, AdvertChanged, LeaseChanged:
+		s.takeOfPath(e)
 	case Commanded:
 		if u := s.Named(e.Uplink); u != nil {
 			u.takeCommand(e.Command, now)
@@ -52,6 +45,25 @@ func (s *State) take(e Event, now time.Time) {
 	}
 }
 
+// takeOfPath notes what a path's prober or its clients say.
+func (s *State) takeOfPath(e Event) {
+	switch e := e.(type) {
+	case ProbeChanged:
+		// A verdict that was under way when the series changed is void: see evidence.
+		if u := s.On(e.Interface); u != nil {
+			u.Paths[e.Family].ProbeReport = e.Change
+		}
+	case AdvertChanged:
+		if u := s.On(e.Interface); u != nil {
+			u.Paths[IPv6].takeAdvert(e.Advert)
+		}
+	case LeaseChanged:
+		if u := s.On(e.Interface); u != nil {
+			u.Paths[e.Family].takeLease(e.Report)
+		}
+	}
+}
+
 // decide draws the conclusions, one kind after the other, each for all paths: what
 // is decided of one path rests on what was decided of all before, whatever their
 // order in the file.
@@ -62,7 +74,7 @@ func (s *State) decide(now time.Time) {
 	for _, p := range s.paths() {
 		p.Adopted.expire(now)
 	}
-	s.decideLeases()
+	s.decideLeases(now)
 	for u, p := range s.paths() {
 		s.decideSeries(u, p, now)
 	}
@@ -86,7 +98,12 @@ func (s *State) decide(now time.Time) {
 }
 
 func (u *Uplink) everDecided() bool {
-	return !slices.ContainsFunc(u.Paths[:], func(p Path) bool { return !p.EverDecided })
+	for p := range u.Present() {
+		if !p.EverDecided {
+			return false
+		}
+	}
+	return true
 }
 
 // takeConfig takes a new configuration over. What is known of an uplink stays while
@@ -100,10 +117,13 @@ func (s *State) takeConfig(c configs.Config, now time.Time) {
 		if known := old.On(config.Interface); known != nil {
 			u = *known
 			u.Config = config
-			if known.Config.Address != config.Address {
-				for f := range u.Paths {
-					p := &u.Paths[f]
-					p.Report, p.Lease, p.Adopted, p.EverAssigned = LeaseReport{}, nil, Adopted{}, nil
+			for f := range families {
+				switch p := &u.Paths[f]; {
+				case !known.Has(f):
+					*p = newPath(f, u.In(f).Weight, now)
+				case known.In(f).Address != u.In(f).Address:
+					p.Report, p.Advert, p.Lease = LeaseReport{}, Advert{}, nil
+					p.Adopted, p.EverAssigned = Adopted{}, nil
 				}
 			}
 		}
@@ -117,12 +137,12 @@ func (s *State) takeConfig(c configs.Config, now time.Time) {
 
 // takeCommand notes what the operator wants.
 func (u *Uplink) takeCommand(c api.Command, now time.Time) {
-	for f := range u.Paths {
+	for p := range u.Present() {
 		switch c.Action {
 		case api.Renew:
-			u.Paths[f].OperatorRenews++
+			p.OperatorRenews++
 		case api.Enable:
-			u.Paths[f].Health.Hold = Hold{} // a person knows better
+			p.Health.Hold = Hold{} // a person knows better
 		case api.Disable, api.Drain, api.Weight:
 		}
 	}

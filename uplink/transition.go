@@ -10,6 +10,7 @@ import (
 // A Transition is a change of an uplink's state, and what is to end with it.
 type Transition struct {
 	Uplink   string
+	Family   Family
 	From, To api.OperState // the same: nothing has changed, and there is only a Disconnect
 	Reason   string
 	Since    time.Time // from when the time to the kernel's answer counts
@@ -30,16 +31,16 @@ func Transitions(before, after State, now time.Time) []Transition {
 		if old == nil {
 			continue
 		}
-		for f := range u.Paths {
-			if u.Paths[f].OperState != old.Paths[f].OperState {
-				list = append(list, transition(&before, &after, u, &old.Paths[f], &u.Paths[f], now))
+		for p := range u.Present() {
+			if was := &old.Paths[p.Family]; p.OperState != was.OperState {
+				list = append(list, transition(&before, &after, u, was, p, now))
 			}
 		}
 	}
 	for _, d := range slices.Concat(
 		failbackDisconnects(&before, &after), removedDisconnects(&before, &after), addressDisconnects(&before, &after),
 	) {
-		list = append(list, Transition{Uplink: d.Uplink, Disconnect: &d, Since: now})
+		list = append(list, Transition{Uplink: d.Uplink, Family: d.Family, Disconnect: &d, Since: now})
 	}
 	return list
 }
@@ -47,12 +48,13 @@ func Transitions(before, after State, now time.Time) []Transition {
 func transition(before, after *State, u *Uplink, old, p *Path, now time.Time) Transition {
 	e := u.decisive(p)
 	t := Transition{
-		Uplink: u.Config.Name, From: old.OperState, To: p.OperState, Reason: p.Reason, Since: now, RTT: e.LastRTT,
+		Uplink: u.Config.Name, Family: p.Family, From: old.OperState, To: p.OperState, Reason: p.Reason, Since: now,
+		RTT: e.LastRTT,
 	}
 	carried := old.OperState.Works() ||
 		old.OperState == api.Starting && old.Adopted.Carried
 	if carried && (p.OperState == api.Down || p.OperState == api.Disabled) {
-		t.Disconnect = after.disconnect(before, u.Config.Interface)
+		t.Disconnect = after.disconnect(before, u.Config.Interface, p.Family)
 	}
 	if (p.OperState == api.Down || p.OperState == api.Doubtful) && u.obstacle(p).reason == "" {
 		t.Misses = e.Misses

@@ -115,7 +115,7 @@ func (u *Uplink) poll(p *Path, shared opinions) outcome {
 	var few [8]vote
 	votes := few[:0]
 	for n := range evidence {
-		e, target := &evidence[n], &u.Config.Probe.Targets[n]
+		e, target := &evidence[n], &u.In(p.Family).Probe.Targets[n]
 		v := vote{gateway: target.Kind == configs.TargetGateway, verdict: e.Verdict, reason: against(target, e)}
 		switch {
 		case shared.local[target.IP]:
@@ -127,9 +127,9 @@ func (u *Uplink) poll(p *Path, shared opinions) outcome {
 		}
 		votes = append(votes, v)
 	}
-	o := count(votes, u.Config.Probe.Quorum)
+	o := count(votes, u.In(p.Family).Probe.Quorum)
 	if o.verdict != probe.Down {
-		o.doubt = countDoubt(votes, u.Config.Probe.Quorum)
+		o.doubt = countDoubt(votes, u.In(p.Family).Probe.Quorum)
 	}
 	return o
 }
@@ -180,7 +180,7 @@ func (s *State) opinions() opinions {
 	for u, p := range s.paths() {
 		evidence := u.Evidence(p)
 		for n := range evidence {
-			target := u.Config.Probe.Targets[n]
+			target := u.In(p.Family).Probe.Targets[n]
 			if target.Kind == configs.TargetGateway {
 				continue
 			}
@@ -231,7 +231,8 @@ func (o opinions) lateHereAlone(f Family, target *configs.Target, own *probe.Evi
 // Evidence returns what the probes of the present series say, nil when they say
 // nothing yet.
 func (u *Uplink) Evidence(p *Path) []probe.Evidence {
-	if p.Series == 0 || p.ProbeReport.Series != p.Series || len(p.ProbeReport.Targets) != len(u.Config.Probe.Targets) {
+	targets := len(u.In(p.Family).Probe.Targets)
+	if p.Series == 0 || p.ProbeReport.Series != p.Series || len(p.ProbeReport.Targets) != targets {
 		return nil
 	}
 	return p.ProbeReport.Targets
@@ -257,12 +258,12 @@ func against(target *configs.Target, e *probe.Evidence) string {
 // over the uplink get no answer.
 func (u *Uplink) hurry(p *Path, shared opinions) uint64 {
 	if u.Load.Stalled {
-		return 1<<len(u.Config.Probe.Targets) - 1
+		return 1<<len(u.In(p.Family).Probe.Targets) - 1
 	}
 	var bits uint64
 	evidence := u.Evidence(p)
-	for n := range u.Config.Probe.Targets {
-		target := &u.Config.Probe.Targets[n]
+	for n := range u.In(p.Family).Probe.Targets {
+		target := &u.In(p.Family).Probe.Targets[n]
 		if target.Kind == configs.TargetGateway || len(shared.of) == 0 {
 			continue
 		}
@@ -282,7 +283,7 @@ func (u *Uplink) void(p *Path, shared opinions) uint64 {
 	var bits uint64
 	evidence := u.Evidence(p)
 	for n := range evidence {
-		target := &u.Config.Probe.Targets[n]
+		target := &u.In(p.Family).Probe.Targets[n]
 		if evidence[n].Verdict == probe.Down && target.Kind != configs.TargetGateway {
 			if _, void := shared.blame(p.Family, target, &evidence[n]); void {
 				bits |= 1 << n

@@ -88,7 +88,9 @@ func shared(n int) State {
 	s := State{Read: true}
 	for range n {
 		s.Uplinks = append(s.Uplinks, Uplink{
-			Config: configs.Uplink{Probe: configs.Probe{Targets: []configs.Target{configs.Gateway, far}, Quorum: 1}},
+			Config: configs.Uplink{Path: configs.Path{
+				Address: configs.AddressDHCP, Probe: configs.Probe{Targets: []configs.Target{configs.Gateway, far}, Quorum: 1},
+			}},
 			Device: Device{Read: true},
 			Paths: [families]Path{{
 				Series:      1,

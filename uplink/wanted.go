@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"uplinkd/dhcp"
+	"uplinkd/dhcp/ra"
 	"uplinkd/probe"
 	"uplinkd/routes"
 	"uplinkd/uplink/api"
@@ -29,6 +30,8 @@ type Work struct {
 	Probe     *probe.Spec // nil: nothing can be probed
 	KeepLease bool        // by Lease
 	Lease     dhcp.Spec
+	Listen    bool // for routers, by Routers
+	Routers   ra.Spec
 	Release   bool // give the lease back, if there is one
 }
 
@@ -38,10 +41,10 @@ func Want(s *State) Wanted {
 	w.Work = make([]Work, 0, len(s.Uplinks)*int(families))
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
-		for f := range u.Paths {
-			p := &u.Paths[f]
+		for p := range u.Present() {
 			work := Work{Interface: u.Config.Interface, Family: p.Family, Probe: p.Probe, Release: u.Disabled()}
 			work.Lease, work.KeepLease = s.leaseSpec(u, p)
+			work.Routers, work.Listen = s.routerSpec(u, p)
 			w.Work = append(w.Work, work)
 		}
 	}

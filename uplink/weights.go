@@ -22,16 +22,16 @@ const weightMost = 256
 const slowSteps = 4
 
 // weight returns the weight the operator or the configuration gives.
-func (u *Uplink) weight() int {
+func (u *Uplink) weight(f Family) int {
 	if u.Admin.Weight > 0 {
 		return u.Admin.Weight
 	}
-	return u.Config.Weight
+	return u.In(f).Weight
 }
 
 // share returns the path's part in its tier, before it is made a whole number.
 func (u *Uplink) share(p *Path, now time.Time) float64 {
-	share := float64(u.weight()) * p.Factor
+	share := float64(u.weight(p.Family)) * p.Factor
 	if p.Advice.Given {
 		share *= float64(max(p.Advice.Percent, 1)) / 100
 	}
@@ -79,7 +79,7 @@ func (s *State) follow(f Family, active []int) {
 	loads := make([]float64, len(active))
 	sum, known := 0.0, 0
 	for n, i := range active {
-		loads[n] = s.Uplinks[i].load(s.Config.Routes.Balance)
+		loads[n] = s.Uplinks[i].load(s.Config.Routes.Balance, f)
 		if loads[n] >= 0 {
 			sum += loads[n]
 			known++
@@ -98,7 +98,7 @@ func (s *State) follow(f Family, active []int) {
 
 // load returns what speaks against giving an uplink more, in a unit that is the
 // same for all; below zero when that is not known.
-func (u *Uplink) load(b configs.Balance) float64 {
+func (u *Uplink) load(b configs.Balance, f Family) float64 {
 	sample := &u.Load.Sample
 	switch b {
 	case configs.BalanceResponseTime:
@@ -112,7 +112,7 @@ func (u *Uplink) load(b configs.Balance) float64 {
 		}
 		busy := float64(max(sample.RxBPS.N, sample.TxBPS.N))
 		if u.Config.Bandwidth == 0 {
-			return busy / float64(u.weight())
+			return busy / float64(u.weight(f))
 		}
 		// What is free is what counts: half free is twice as good as a quarter free.
 		free := 1 - busy/float64(u.Config.Bandwidth)
@@ -121,7 +121,7 @@ func (u *Uplink) load(b configs.Balance) float64 {
 		if !sample.Connections.Known {
 			return -1
 		}
-		return float64(sample.Connections.N) / float64(u.weight())
+		return float64(sample.Connections.N) / float64(u.weight(f))
 	case configs.BalanceStatic:
 	}
 	return 1

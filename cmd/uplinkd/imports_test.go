@@ -18,10 +18,10 @@ import (
 var mayImport = map[string][]string{
 	"cmd/uplinkd": {"*"},
 
-	"uplink": {"configs", "dhcp", "probe", "routes", "routes/firewall", "uplink/api"},
+	"uplink": {"configs", "dhcp", "dhcp/ra", "probe", "routes", "routes/firewall", "uplink/api"},
 	"uplink/engine": {
-		"configs", "dhcp", "internal/grid", "internal/latest", "probe", "routes", "routes/firewall", "routes/flows", "routes/reconcile",
-		"uplink", "uplink/api",
+		"configs", "dhcp", "dhcp/ra", "internal/grid", "internal/latest", "probe", "routes", "routes/firewall", "routes/flows",
+		"routes/reconcile", "uplink", "uplink/api",
 	},
 	"uplink/replay": {"configs", "internal/plain", "probe", "routes", "uplink", "uplink/api"},
 	"uplink/daemon": {
@@ -37,8 +37,9 @@ var mayImport = map[string][]string{
 	"uplink/preflight": {"configs", "routes"},
 	"uplink/resolver":  {"configs", "internal/statefile", "uplink"},
 
-	"dhcp":  {"internal/latest", "internal/sock", "internal/statefile"},
-	"probe": {"internal/grid", "internal/latest", "internal/plain", "internal/run", "internal/sock"},
+	"dhcp/ra": {"internal/latest", "internal/sock"},
+	"dhcp":    {"internal/latest", "internal/sock", "internal/statefile"},
+	"probe":   {"internal/grid", "internal/latest", "internal/plain", "internal/run", "internal/sock"},
 
 	"routes":            {"routes/firewall"},
 	"routes/reconcile":  {"internal/latest", "routes"},
@@ -58,6 +59,7 @@ var (
 		"github.com/google/nftables":      {"routes/kernel", "routes/flows", "internal/lab"},
 		"go.yaml.in/yaml":                 {"configs", "configs/imports"},
 		"github.com/insomniacslk/dhcp":    {"dhcp", "internal/lab"},
+		"github.com/mdlayher/ndp":         {"dhcp/ra", "internal/lab"},
 		"github.com/coreos/go-systemd":    {"systemd"},
 		"github.com/godbus/dbus":          {"uplink/resolver"},
 		"github.com/spf13/cobra":          {"cmd/uplinkd"},

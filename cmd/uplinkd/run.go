@@ -18,6 +18,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
+	"uplinkd/dhcp/ra"
 	"uplinkd/internal/calm"
 	"uplinkd/probe"
 	"uplinkd/routes"
@@ -162,6 +163,7 @@ func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll f
 			Store: dhcp.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}}, Open: dhcp.Open,
 			Random: rand.Uint32, DUID: machineDUID(), Log: log,
 		},
+		Routers: ra.Outside{Open: ra.Open, Random: rand.Uint32, Log: log},
 		Meters: engine.Meters{
 			Traffic: flows.ReadTraffic, Connections: flows.Connections, Flows: flows.Count, Stalled: flows.Stalled,
 			Sockets: flows.Sockets,
@@ -209,7 +211,7 @@ func disconnect(ctx context.Context, d uplink.Disconnect) (ended uplink.Disconne
 	var forgotten, closed error
 	var both sync.WaitGroup
 	if d.Mask != 0 {
-		both.Go(func() { ended.Flows, forgotten = flows.Forget(ctx, d.Mark, d.Mask) })
+		both.Go(func() { ended.Flows, forgotten = flows.Forget(ctx, d.Family == uplink.IPv6, d.Mark, d.Mask) })
 	}
 	if len(d.Addresses) > 0 {
 		both.Go(func() { ended.Sockets, closed = flows.EndSockets(ctx, d.Addresses) })

@@ -19,6 +19,18 @@ type Snapshot struct {
 	Policies     []Policy     `json:"policies"`
 	DNS          DNS          `json:"dns"`
 	Kernel       Kernel       `json:"kernel"`
+
+	DefaultRoute6 *DefaultRoute `json:"default_route6"` // that of IPv6; null where no uplink has it
+	LAN           []LAN         `json:"lan"`            // what hosts behind this one get of IPv6
+}
+
+// LAN is a prefix on an interface whose hosts get addresses of it.
+type LAN struct {
+	Interface string       `json:"interface"`
+	Prefix    netip.Prefix `json:"prefix"`
+	Of        string       `json:"of"`        // the uplink whose provider gave it; "": the configuration
+	Preferred bool         `json:"preferred"` // false: it is on its way out, and kept for hosts that have it
+	Until     When         `json:"until"`     // none: never ends
 }
 
 // Daemon is the process itself.
@@ -80,6 +92,29 @@ type Uplink struct {
 	ProbeStretched  bool        `json:"probe_stretched"`   // the budget has made it slower than configured
 	AgentPercent    Figure[int] `json:"agent_percent"`     // of its weight that agents want; null: none says
 	MPTCP           string      `json:"mptcp,omitempty"`   // its endpoint in the kernel: subflow | backup
+
+	IPv6 *IPv6 `json:"ipv6"` // null: none; the fields above are IPv4's, or IPv6's where the uplink has no other
+}
+
+// IPv6 is an uplink in IPv6.
+type IPv6 struct {
+	State     OperState      `json:"state"`
+	Reason    string         `json:"reason"`
+	Since     time.Time      `json:"since"`
+	Active    bool           `json:"active"` // carries new connections now
+	Weight    int            `json:"weight"`
+	Tier      int            `json:"tier"`
+	Addresses []netip.Prefix `json:"addresses"`
+	Gateway   netip.Addr     `json:"gateway"`  // "" when there is none
+	Prefixes  []netip.Prefix `json:"prefixes"` // for the LAN
+	Router    string         `json:"router"`   // how it stands with the router that advertises itself
+	DHCP      *DHCP          `json:"dhcp"`     // null where DHCPv6 is not spoken
+	Probes    []Probe        `json:"probes"`
+
+	EffectiveWeight int    `json:"effective_weight"` // in the default route; weight is the configured one
+	Hold            Hold   `json:"hold_down"`
+	ProbeInterval   Millis `json:"probe_interval_ms"` // the steady pace
+	ProbeStretched  bool   `json:"probe_stretched"`   // the budget has made it slower than configured
 }
 
 // An Order is what the operator wants of an uplink until further notice. Its zero
@@ -106,7 +141,8 @@ type Event struct {
 	Time      time.Time `json:"time"`
 	Uplink    string    `json:"uplink"`
 	Interface string    `json:"interface"`
-	Address   string    `json:"address"` // that the uplink has now
+	Family    string    `json:"family,omitempty"` // ipv4 | ipv6; of what is of both, none
+	Address   string    `json:"address"`          // that the uplink has now
 	Kind      EventKind `json:"kind"`
 	From      string    `json:"from"`
 	To        string    `json:"to"`

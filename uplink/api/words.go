@@ -46,6 +46,7 @@ const (
 	EventState   EventKind = "state"   // an uplink's OperState
 	EventRoute   EventKind = "route"   // the shared default route
 	EventLease   EventKind = "lease"   // an uplink's lease
+	EventPrefix  EventKind = "prefix"  // the prefixes that an uplink has for the LAN
 	EventAddress EventKind = "address" // the addresses on its interface
 	EventDNS     EventKind = "dns"     // the DNS servers that the host is to ask
 	EventOrder   EventKind = "order"   // what the operator wants of it

@@ -28,7 +28,7 @@ type job struct {
 type disconnector struct {
 	do   func(context.Context, uplink.Disconnect) (uplink.Disconnected, error) // nil: it cannot
 	log  *slog.Logger
-	isUp func(uplink string) bool // whether the uplink is up again
+	isUp func(way) bool // whether the uplink is up again
 
 	mu   sync.Mutex // guards jobs
 	jobs []job
@@ -36,7 +36,7 @@ type disconnector struct {
 }
 
 func newDisconnector(
-	do func(context.Context, uplink.Disconnect) (uplink.Disconnected, error), log *slog.Logger, isUp func(string) bool,
+	do func(context.Context, uplink.Disconnect) (uplink.Disconnected, error), log *slog.Logger, isUp func(way) bool,
 ) *disconnector {
 	return &disconnector{do: do, log: log, isUp: isUp, wake: latest.NewWake()}
 }
@@ -91,7 +91,7 @@ func (d *disconnector) run(ctx context.Context) error {
 // do.
 func (d *disconnector) make(ctx context.Context, j job) {
 	name := j.disconnect.Uplink
-	if !j.due.IsZero() && d.isUp(name) {
+	if !j.due.IsZero() && d.isUp(way{name, j.disconnect.Family}) {
 		return // it is back, and what it has is good
 	}
 	start := time.Now()

@@ -91,8 +91,8 @@ func (e *Engine) Drain(name string) (api.DrainProgress, error) {
 // connectionsOf returns how many connections an uplink has. Without an address it has
 // none.
 func connectionsOf(u *uplink.Uplink, all map[string]api.Figure[int]) api.Figure[int] {
-	for f := range u.Paths {
-		if len(u.Addresses(&u.Paths[f])) > 0 {
+	for p := range u.Present() {
+		if len(u.Addresses(p)) > 0 {
 			return all[u.Config.Interface]
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
+	"uplinkd/dhcp/ra"
 	"uplinkd/internal/grid"
 	"uplinkd/internal/latest"
 	"uplinkd/probe"
@@ -44,6 +45,7 @@ type Deps struct {
 
 	OpenProbe probe.Opener
 	DHCP      dhcp.Outside
+	Routers   ra.Outside
 	Meters    Meters
 
 	// ReadLink reads an interface's counters and carrier. It blocks for a second at most.

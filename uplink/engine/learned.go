@@ -6,20 +6,29 @@ import (
 	"time"
 
 	"uplinkd/probe"
+	"uplinkd/uplink"
 )
 
 // learnedEvery is how often what links are like is written down. What a crash takes of it
 // is learned anew.
 const learnedEvery = time.Minute
 
-// Learned is what links are like, by interface and target.
+// Learned is what links are like, by path and target: that of IPv4 goes by its interface.
 type Learned map[string]map[string]probe.Character
+
+// name returns what a path goes by in Learned.
+func (p path) name() string {
+	if p.family == uplink.IPv4 {
+		return p.iface
+	}
+	return p.iface + " " + p.family.String()
+}
 
 // learnedOf returns what is known of each target of a path before it is probed.
 func (e *Engine) learnedOf(at path, targets []probe.Target) []probe.Character {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	known := e.learned[at.iface]
+	known := e.learned[at.name()]
 	list := make([]probe.Character, len(targets))
 	for i := range targets {
 		list[i] = known[targets[i].Name]
@@ -41,7 +50,7 @@ func (e *Engine) noteLearned() Learned {
 			}
 		}
 		if len(known) > 0 {
-			all[at.iface] = known
+			all[at.name()] = known
 		}
 	}
 	e.learned = all

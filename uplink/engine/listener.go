@@ -29,8 +29,8 @@ const heldBack = 1200 * time.Millisecond
 
 // A heardLink is an interface to listen on, and who asks when it is silent.
 type heardLink struct {
-	index  int
-	prober *probe.Prober // nil: nobody
+	index   int
+	probers [uplink.Families]*probe.Prober // of each family; nil: nobody
 }
 
 func newListener(read func(int) (flows.Link, error), carrier func()) *listener {
@@ -46,6 +46,20 @@ type ear struct {
 
 	busy       bool      // there is traffic: it is looked at each time
 	quietUntil time.Time // otherwise it is left alone until then
+}
+
+// doubted reports whether the link has been doubted since a time, in any family, or nobody would.
+func (e *ear) doubted(since time.Time) bool {
+	asked := false
+	for _, p := range e.probers {
+		if p != nil {
+			asked = true
+			if p.DoubtedSince(since) {
+				return true
+			}
+		}
+	}
+	return !asked
 }
 
 // run listens until ctx ends.
@@ -115,11 +129,11 @@ func (l *listener) listen(e *ear, now time.Time) (busy bool) {
 		l.carrier()
 	}
 	e.known, e.carrier = true, link.Carrier
-	ask, busy := e.silence.Look(link.RxPackets, link.TxPackets, now, func(since time.Time) bool {
-		return e.prober == nil || e.prober.DoubtedSince(since)
-	})
-	if ask && e.prober != nil {
-		e.prober.Wonder()
+	ask, busy := e.silence.Look(link.RxPackets, link.TxPackets, now, e.doubted)
+	for _, p := range e.probers {
+		if ask && p != nil {
+			p.Wonder()
+		}
 	}
 	return busy
 }
@@ -133,9 +147,11 @@ func (e *Engine) setListener() {
 			continue
 		}
 		link := heardLink{index: u.Device.Link.Index}
-		w := e.workers.active[path{u.Config.Interface, uplink.IPv4}]
-		if w != nil && u.Config.Probe.Passive {
-			link.prober = w.prober
+		for p := range u.Present() {
+			w := e.workers.active[path{u.Config.Interface, p.Family}]
+			if w != nil && u.In(p.Family).Probe.Passive {
+				link.probers[p.Family] = w.prober
+			}
 		}
 		links = append(links, link)
 	}

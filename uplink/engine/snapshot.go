@@ -19,7 +19,12 @@ import (
 func (e *Engine) Snapshot() api.Snapshot {
 	v := e.now()
 	s := api.Snapshot{
-		Version: api.Version, Kernel: kernelStatus(v.applied, v.generation), DefaultRoute: defaultRoute(v),
+		Version: api.Version, Kernel: kernelStatus(v.applied, v.generation), DefaultRoute: defaultRoute(v, uplink.IPv4),
+		LAN: []api.LAN{},
+	}
+	if v.state.Has(uplink.IPv6) {
+		route := defaultRoute(v, uplink.IPv6)
+		s.DefaultRoute6 = &route
 	}
 	s.Daemon.OrdersError = e.keeper.failure()
 	s.Daemon.LongestStep = api.Millis(v.longest)
@@ -28,21 +33,24 @@ func (e *Engine) Snapshot() api.Snapshot {
 	for i := range v.state.Uplinks {
 		u := &v.state.Uplinks[i]
 		line := uplinkStatus(u, v)
-		if w := e.worker(u.Config.Interface); w != nil {
-			line.Probes = probeStatus(u, w.prober.Status())
+		if w := e.worker(u, u.First()); w != nil {
+			line.Probes = probeStatus(u, u.First(), w.prober.Status())
 			line.ProbeInterval = api.Millis(w.prober.Interval())
-			line.ProbeStretched = w.prober.Interval() > u.Config.Probe.Interval
+			line.ProbeStretched = w.prober.Interval() > u.In(u.First().Family).Probe.Interval
+		}
+		if u.Has(uplink.IPv6) {
+			line.IPv6 = e.ipv6Status(u)
 		}
 		s.Uplinks = append(s.Uplinks, line)
 	}
 	return s
 }
 
-// worker returns the worker of an uplink's first path, nil when there is none yet.
-func (e *Engine) worker(iface string) *worker {
+// worker returns the worker of a path, nil when there is none yet.
+func (e *Engine) worker(u *uplink.Uplink, p *uplink.Path) *worker {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.workers.active[path{iface, uplink.IPv4}]
+	return e.workers.active[path{u.Config.Interface, p.Family}]
 }
 
 // failures returns what cannot be measured, and why.
@@ -71,7 +79,8 @@ func policyStatus(v view) []api.Policy {
 }
 
 func uplinkStatus(u *uplink.Uplink, v view) api.Uplink {
-	p := &u.Paths[uplink.IPv4]
+	p := u.First()
+	c := u.In(p.Family)
 	hop, _ := u.NextHop(p)
 	addresses := u.Addresses(p)
 	prefixes := make([]string, len(addresses))
@@ -79,8 +88,8 @@ func uplinkStatus(u *uplink.Uplink, v view) api.Uplink {
 		prefixes[i] = a.String()
 	}
 	line := api.Uplink{
-		Name: u.Config.Name, Interface: u.Config.Interface, State: p.OperState, Reason: p.Reason,
-		Since: p.Since, Active: p.Carries, Weight: u.Config.Weight, Tier: u.Config.Tier, Table: u.Config.Table,
+		Name: u.Config.Name, Interface: u.Config.Interface, State: p.OperState, Reason: reasonOf(u, p),
+		Since: p.Since, Active: p.Carries, Weight: c.Weight, Tier: c.Tier, Table: u.Config.Table,
 		FwMark: u.Config.FwMark, Address: strings.Join(prefixes, " "),
 		Addresses: append([]netip.Prefix{}, addresses...),
 		Gateway:   hop.Gateway, Probes: []api.Probe{},
@@ -91,24 +100,29 @@ func uplinkStatus(u *uplink.Uplink, v view) api.Uplink {
 		order := orderOf(u.Admin)
 		line.Order = &order
 	}
-	switch {
-	case p.Carries && p.OperState == api.Doubtful:
-		line.Reason += "; nothing better is up"
-	case p.Carries && p.OperState != api.Up && p.OperState != api.Starting:
-		line.Reason += "; kept as a last resort"
-	case p.Advice.Given && p.OperState == api.Up:
-		line.Reason += "; its agent wants " + p.Advice.String()
-	case u.Load.Capped:
-		line.Reason += fmt.Sprintf("; at its limit of %d connections", u.Config.MaxConnections)
-	}
 	if p.Advice.Given {
 		line.AgentPercent = api.Known(p.Advice.Percent)
 	}
 	line.Counters, line.MPTCP = counters(u, v), endpointStatus(u, v)
-	if u.KeepsLease() {
+	if u.KeepsLease() && p.Family == uplink.IPv4 {
 		line.DHCP = dhcpStatus(p)
 	}
 	return line
+}
+
+// reasonOf says why a path is as it is, and why it carries all the same.
+func reasonOf(u *uplink.Uplink, p *uplink.Path) string {
+	switch {
+	case p.Carries && p.OperState == api.Doubtful:
+		return p.Reason + "; nothing better is up"
+	case p.Carries && p.OperState != api.Up && p.OperState != api.Starting:
+		return p.Reason + "; kept as a last resort"
+	case p.Advice.Given && p.OperState == api.Up:
+		return p.Reason + "; its agent wants " + p.Advice.String()
+	case u.Load.Capped:
+		return p.Reason + fmt.Sprintf("; at its limit of %d connections", u.Config.MaxConnections)
+	}
+	return p.Reason
 }
 
 // endpointStatus returns what the uplink's MPTCP endpoint in the kernel is, "" where it has none.
@@ -161,10 +175,10 @@ func subnetMask(p netip.Prefix) netip.Addr {
 
 // probeStatus returns what is known of each target: the figures of the moment, and
 // the verdict that the uplink's state rests on, so that the two never disagree.
-func probeStatus(u *uplink.Uplink, list []probe.TargetStatus) []api.Probe {
+func probeStatus(u *uplink.Uplink, p *uplink.Path, list []probe.TargetStatus) []api.Probe {
 	probes := make([]api.Probe, len(list))
 	milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	decided := u.Evidence(&u.Paths[uplink.IPv4])
+	decided := u.Evidence(p)
 	for i, t := range list {
 		probes[i] = api.Probe{
 			Target: t.Target, State: t.Verdict.String(), Reason: t.Reason, Bytes: t.Bytes,
@@ -218,10 +232,10 @@ func kernelStatus(a routes.Applied, wanted uint64) api.Kernel {
 
 // defaultRoute returns the shared default route as it is in the kernel: as it
 // was read, with what has been made of it since.
-func defaultRoute(v view) api.DefaultRoute {
+func defaultRoute(v view, f uplink.Family) api.DefaultRoute {
 	c := &v.state.Config.Routes
-	d := api.DefaultRoute{Table: c.Table, Metric: c.Metric, NextHops: []api.NextHop{}}
-	for _, hop := range sharedHops(v.applied, c) {
+	d := api.DefaultRoute{Table: c.Table, Metric: uplink.MetricIn(f, c.Metric), NextHops: []api.NextHop{}}
+	for _, hop := range sharedHops(v.applied, c, f) {
 		name := ""
 		if u := v.state.On(hop.Interface); u != nil {
 			name = u.Config.Name
@@ -233,10 +247,12 @@ func defaultRoute(v view) api.DefaultRoute {
 	return d
 }
 
-func sharedHops(a routes.Applied, c *configs.Routes) []routes.NextHop {
+func sharedHops(a routes.Applied, c *configs.Routes, f uplink.Family) []routes.NextHop {
 	var hops []routes.NextHop
 	for _, r := range a.After().Routes {
-		if r.Table == c.Table && r.Metric == c.Metric && r.Dst.Bits() == 0 && r.Protocol == c.Protocol {
+		sameFamily := r.Dst.Addr().Is6() == (f == uplink.IPv6)
+		isDefault := r.Table == c.Table && r.Metric == uplink.MetricIn(f, c.Metric) && r.Dst.Bits() == 0
+		if sameFamily && isDefault && r.Protocol == c.Protocol {
 			hops = r.NextHops
 		}
 	}

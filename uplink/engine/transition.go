@@ -17,11 +17,17 @@ const patience = 5 * time.Second
 // it in one line, and the disconnects that wait for another uplink to be up.
 type pending struct {
 	list     []waiting
-	answered uint64                       // the last generation the kernel has answered to
-	deferred map[string]uplink.Disconnect // by uplink
+	answered uint64 // the last generation the kernel has answered to
+	deferred map[way]uplink.Disconnect
 }
 
-func newPending() pending { return pending{deferred: map[string]uplink.Disconnect{}} }
+// A way is an uplink, by its name, in a family.
+type way struct {
+	uplink string
+	family uplink.Family
+}
+
+func newPending() pending { return pending{deferred: map[way]uplink.Disconnect{}} }
 
 // A waiting transition knows which Set follows from it.
 type waiting struct {
@@ -37,8 +43,8 @@ func (e *Engine) trackTransitions(before uplink.State, now time.Time) {
 	for i, t := range list {
 		// Nothing is cut while nothing else is up: what hangs may come back, and who
 		// looks after this host may be on it. It is made up for when something is.
-		if t.Disconnect != nil && !e.state.AnyUp(t.Uplink) {
-			e.pending.deferred[t.Uplink] = *t.Disconnect
+		if t.Disconnect != nil && !e.state.AnyUp(t.Family, t.Uplink) {
+			e.pending.deferred[way{t.Uplink, t.Family}] = *t.Disconnect
 			list[i].Disconnect = nil
 		}
 	}
@@ -84,18 +90,18 @@ func (e *Engine) forgetUntranslated(a routes.Applied) {
 // is up again itself has nothing to be cut but what had an address that it left.
 func (e *Engine) dueNow(now time.Time) []uplink.Transition {
 	var list []uplink.Transition
-	for name, d := range e.pending.deferred {
-		u := e.state.Named(name)
+	for at, d := range e.pending.deferred {
+		u := e.state.Named(at.uplink)
 		switch {
-		case u != nil && u.OperState().Works():
-			delete(e.pending.deferred, name)
+		case u != nil && u.Paths[at.family].OperState.Works():
+			delete(e.pending.deferred, at)
 			if left := e.state.Left(u.Config.Interface, d.Addresses); len(left) > 0 {
-				d = uplink.Disconnect{Uplink: name, Addresses: left}
-				list = append(list, uplink.Transition{Uplink: name, Disconnect: &d, Since: now})
+				d = uplink.Disconnect{Uplink: at.uplink, Family: at.family, Addresses: left}
+				list = append(list, uplink.Transition{Uplink: at.uplink, Family: at.family, Disconnect: &d, Since: now})
 			}
-		case e.state.AnyUp(name):
-			delete(e.pending.deferred, name)
-			list = append(list, uplink.Transition{Uplink: name, Disconnect: &d, Since: now})
+		case e.state.AnyUp(at.family, at.uplink):
+			delete(e.pending.deferred, at)
+			list = append(list, uplink.Transition{Uplink: at.uplink, Family: at.family, Disconnect: &d, Since: now})
 		}
 	}
 	return list

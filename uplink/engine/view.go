@@ -52,11 +52,11 @@ func (e *Engine) now() view {
 	return e.view
 }
 
-// isUp reports whether an uplink is up, as of the last step.
-func (e *Engine) isUp(name string) bool {
+// isUp reports whether an uplink is up in a family, as of the last step.
+func (e *Engine) isUp(at way) bool {
 	v := e.now()
-	u := v.state.Named(name)
-	return u != nil && u.OperState().Works()
+	u := v.state.Named(at.uplink)
+	return u != nil && u.Paths[at.family].OperState.Works()
 }
 
 // addResponseTimes adds the round trips of the probes where weights follow them.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"uplinkd/dhcp"
+	"uplinkd/dhcp/ra"
 	"uplinkd/probe"
 	"uplinkd/uplink"
 )
@@ -16,11 +17,13 @@ type path struct {
 	family uplink.Family
 }
 
-// A worker is what works for one path: its prober and its DHCP client.
+// A worker is what works for one path: its prober, and what keeps its lease: the DHCP client
+// of IPv4, or what hears the routers of IPv6.
 type worker struct {
 	path   path
 	prober *probe.Prober
 	client *dhcp.Client
+	ears   *ra.Client
 	told   uplink.Work
 	stop   context.CancelFunc
 	done   chan struct{}
@@ -49,15 +52,28 @@ func (e *Engine) syncWorkers(ctx context.Context, work []uplink.Work) {
 		if w.told.Probe != to.Probe {
 			w.prober.Set(e.withLearned(w.path, w.told.Probe, to.Probe))
 		}
-		if w.told.KeepLease != to.KeepLease || w.told.Lease != to.Lease {
+		if w.client != nil && (w.told.KeepLease != to.KeepLease || w.told.Lease != to.Lease) {
 			if to.KeepLease {
 				w.client.Set(&to.Lease, to.Release)
 			} else {
 				w.client.Set(nil, to.Release)
 			}
 		}
+		if w.ears != nil && (w.told.Listen != to.Listen || w.told.Routers != to.Routers) {
+			w.listen(to)
+		}
 		w.told = *to
 	}
+}
+
+// listen tells where routers are to be heard.
+func (w *worker) listen(to *uplink.Work) {
+	if !to.Listen {
+		w.ears.Set(nil)
+		return
+	}
+	spec := to.Routers
+	w.ears.Set(&spec)
 }
 
 // withLearned returns what is to be probed, and what is known of it where a series begins.
@@ -98,11 +114,17 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 		lacks = e.logUnsent(at.iface, c.Targets, lacks)
 		e.send(message{event: uplink.ProbeChanged{Interface: at.iface, Family: at.family, Change: c}, from: w})
 	})
-	reports := &reporter{}
-	w.client = dhcp.New(e.deps.DHCP, func(c dhcp.Change) {
-		changed := uplink.LeaseChanged{Interface: at.iface, Family: at.family, Report: reports.of(c)}
-		e.send(message{event: changed, from: w})
-	})
+	if at.family == uplink.IPv4 {
+		reports := &reporter{}
+		w.client = dhcp.New(e.deps.DHCP, func(c dhcp.Change) {
+			changed := uplink.LeaseChanged{Interface: at.iface, Family: at.family, Report: reports.of(c)}
+			e.send(message{event: changed, from: w})
+		})
+	} else {
+		w.ears = ra.New(e.deps.Routers, func(c ra.Change) {
+			e.send(message{event: uplink.AdvertChanged{Interface: at.iface, Advert: advertOf(c)}, from: w})
+		})
+	}
 	before := e.workers.ending[at]
 	delete(e.workers.ending, at)
 	e.running.Go(func() {
@@ -110,10 +132,15 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 		if before != nil {
 			<-before.done // two must not be at work on one interface
 		}
-		var both sync.WaitGroup
-		both.Go(func() { _ = w.prober.Run(ctx) }) // both return nil
-		both.Go(func() { _ = w.client.Run(ctx) })
-		both.Wait()
+		var all sync.WaitGroup
+		all.Go(func() { _ = w.prober.Run(ctx) }) // all return nil
+		if w.client != nil {
+			all.Go(func() { _ = w.client.Run(ctx) })
+		}
+		if w.ears != nil {
+			all.Go(func() { _ = w.ears.Run(ctx) })
+		}
+		all.Wait()
 	})
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -159,6 +186,18 @@ func (p *reporter) of(c dhcp.Change) uplink.LeaseReport {
 	return r
 }
 
+// advertOf puts what routers say into the words of the core.
+func advertOf(c ra.Change) uplink.Advert {
+	a := uplink.Advert{
+		Heard: c.Heard, Silent: c.Silent, Reason: c.Reason, Router: c.Router, DNS: c.DNS, MTU: c.MTU,
+		Managed: c.Managed,
+	}
+	for _, p := range c.Prefixes {
+		a.Prefixes = append(a.Prefixes, uplink.AdvertPrefix(p))
+	}
+	return a
+}
+
 // reportUnreachable tells the probers of the paths that a neighbour was the gateway
 // of. Where the gateway answers ARP no more, nothing behind it can.
 func (e *Engine) reportUnreachable(f uplink.NeighbourFailed) {
@@ -167,11 +206,12 @@ func (e *Engine) reportUnreachable(f uplink.NeighbourFailed) {
 		if u.Device.Link.Index != f.Index {
 			continue
 		}
-		for n := range u.Paths {
-			hop, ok := u.NextHop(&u.Paths[n])
-			w := e.workers.active[path{u.Config.Interface, u.Paths[n].Family}]
+		for p := range u.Present() {
+			hop, ok := u.NextHop(p)
+			w := e.workers.active[path{u.Config.Interface, p.Family}]
 			if ok && w != nil && hop.Gateway == f.Address {
-				w.prober.Unreachable("nobody answers ARP for " + f.Address.String())
+				protocol := map[uplink.Family]string{uplink.IPv4: "ARP", uplink.IPv6: "neighbour discovery"}[p.Family]
+				w.prober.Unreachable("nobody answers " + protocol + " for " + f.Address.String())
 			}
 		}
 	}

@@ -105,7 +105,7 @@ func eventNames(e api.Event) []string {
 		if from == api.Up || from == api.Drained || to == api.Down {
 			return []string{"down"}
 		}
-	case api.EventLease, api.EventAddress, api.EventDNS:
+	case api.EventLease, api.EventAddress, api.EventDNS, api.EventPrefix:
 		return []string{string(e.Kind)}
 	case api.EventRoute:
 		return []string{"switch"}
@@ -192,6 +192,7 @@ func environment(e api.Event) []string {
 	}
 	return []string{
 		"UPLINKD_EVENT=" + name, "UPLINKD_UPLINK=" + e.Uplink, "UPLINKD_INTERFACE=" + e.Interface,
+		"UPLINKD_FAMILY=" + e.Family,
 		"UPLINKD_ADDRESS=" + e.Address, "UPLINKD_FROM=" + e.From, "UPLINKD_TO=" + e.To,
 		"UPLINKD_REASON=" + plain(e.Reason), fmt.Sprintf("UPLINKD_ID=%d", e.ID),
 		"UPLINKD_DNS=" + strings.Join(servers, " "), "UPLINKD_DOMAIN=" + plain(e.Domain),

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"uplinkd/internal/lab"
+)
+
+// newBench6 builds a lab with n ISPs that have both families. No test of it may see a packet that
+// left by one ISP with another's address.
+func newBench6(t *testing.T, isps int) *bench {
+	t.Helper()
+	b := newBench(t, isps)
+	b.ok(b.world.EnableIPv6())
+	t.Cleanup(func() {
+		for _, isp := range b.world.ISPs {
+			if n, err := isp.Spoofed(); err != nil || n > 0 {
+				t.Errorf("ISP %d has dropped %d packets with an address that is not its own (%v)", isp.Number, n, err)
+			}
+		}
+	})
+	return b
+}
+
+// dual returns the lines of uplinks with fixed addresses of IPv4, and what more is given.
+func (b *bench) dual(ipv6 string, weights ...int) []string {
+	lines := b.static(weights...)
+	for i := range lines {
+		lines[i] += ", ipv6: " + ipv6
+	}
+	return lines
+}
+
+// routers has every ISP's gateway advertise itself.
+func (b *bench) routers() {
+	b.Helper()
+	for _, isp := range b.world.ISPs {
+		b.ok(isp.StartRouter())
+	}
+}
+
+// untilStates6 waits for the uplinks' states in IPv6, and for the kernel to follow.
+func (b *bench) untilStates6(limit time.Duration, want ...string) {
+	b.Helper()
+	var got []string
+	defer func() {
+		if b.Failed() {
+			for _, u := range b.status().Uplinks {
+				b.Logf("%s: %+v", u.Name, u.IPv6)
+			}
+			b.Log(b.kernel("ip -6 rule", "ip -6 route show table all", "ip -6 addr"))
+		}
+	}()
+	b.until(fmt.Sprintf("states in IPv6 %v", want), limit, func() bool {
+		s := b.status()
+		got = nil
+		carrying := 0
+		for _, u := range s.Uplinks {
+			got = append(got, string(u.IPv6.State))
+			if u.IPv6.Active {
+				carrying++
+			}
+		}
+		return strings.Join(got, " ") == strings.Join(want, " ") && s.Kernel.InSync && len(s.DefaultRoute6.NextHops) == carrying
+	})
+}
+
+// spread6 makes n connections over IPv6 and returns how many each ISP has carried.
+func (b *bench) spread6(n int, dial func(network, address string) (net.Conn, error)) map[int]int {
+	b.Helper()
+	counts := map[int]int{}
+	for i := range n {
+		conn, err := dial("tcp", fmt.Sprintf("[%s]:%d", lab.Somewhere6(i+1), lab.Port))
+		b.ok(err)
+		from, err := lab.ReadCaller(conn)
+		b.ok(err)
+		b.ok(conn.Close())
+		isp := b.world.ISPOf(from)
+		if isp == nil {
+			b.Fatalf("a connection came from %s, which is no ISP's", from)
+		}
+		counts[isp.Number]++
+	}
+	return counts
+}
+
+// What routers advertise is enough for an uplink's second family.
+func TestIPv6ByRouter(t *testing.T) {
+	b := newBench6(t, 2)
+	b.routers()
+	b.configure(b.dual("auto", 2, 1), "")
+	b.start()
+	b.untilStates(10*time.Second, "up", "up")
+	b.untilStates6(10*time.Second, "up", "up")
+	t.Log(b.kernel("ip -6 rule", "ip -6 route show table all", "ip -6 addr show dev eth1"))
+	counts := b.spread6(1000, net.Dial)
+	if share := float64(counts[1]) / 10; share < 63.7 || share > 69.7 {
+		t.Errorf("%.1f %% of 1000 connections by isp1, want 66.7 ± 3", share)
+	}
+}
+
+// One family of an uplink dies in silence. The other one goes on, and what has gone by it lives.
+func TestIPv6DiesAlone(t *testing.T) {
+	b := newBench6(t, 2)
+	b.routers()
+	b.configure(b.dual("auto", 1, 1), "")
+	b.start()
+	b.untilStates(10*time.Second, "up", "up")
+	b.untilStates6(10*time.Second, "up", "up")
+	for _, v6 := range []bool{true, false} {
+		flows4, _ := b.openHere(20, b.dialTCPHere)
+		flows6, by6 := b.openHere(20, b.dialTCP6)
+		b.ok(b.world.ISPs[0].SilenceIn(v6, true))
+		if v6 {
+			b.untilStates6(5*time.Second, "down", "up")
+			b.untilStates(time.Second, "up", "up")
+		} else {
+			b.untilStates(5*time.Second, "down", "up")
+			b.untilStates6(time.Second, "up", "up")
+		}
+		living, dying := flows4, flows6
+		if !v6 {
+			living, dying = flows6, flows4
+		}
+		if broken := b.broken(living, 0); len(broken) > 0 {
+			t.Errorf("IPv6 %v dead: %d connections of the other family broke: %v", v6, len(broken), broken)
+		}
+		if broken := b.broken(dying, 1); len(broken) > 0 {
+			t.Errorf("IPv6 %v dead: %d connections of it by the other uplink broke: %v", v6, len(broken), broken)
+		}
+		if by6[1] == 0 || by6[2] == 0 {
+			t.Errorf("connections by each ISP: %v", by6)
+		}
+		b.ok(b.world.ISPs[0].SilenceIn(v6, false))
+		b.untilStates(10*time.Second, "up", "up")
+		b.untilStates6(10*time.Second, "up", "up")
+	}
+}
+
+// openHere opens flows of this host, and tells how many left by each ISP.
+func (b *bench) openHere(count int, open func(n int) (*flow, error)) (flows []*flow, byISP map[int]int) {
+	b.Helper()
+	byISP = map[int]int{}
+	for n := range count {
+		f, err := open(n + 1)
+		b.ok(err)
+		b.Cleanup(func() { _ = f.conn.Close() })
+		flows = append(flows, f)
+		byISP[f.isp]++
+	}
+	return flows, byISP
+}
+
+// dialTCPHere opens a connection of this host over IPv4, dialTCP6 over IPv6.
+func (b *bench) dialTCPHere(n int) (*flow, error) { return b.dialTCP(n, net.Dial) }
+
+func (b *bench) dialTCP6(n int) (*flow, error) {
+	return b.dialTCP(n, func(string, string) (net.Conn, error) {
+		return net.DialTimeout("tcp6", fmt.Sprintf("[%s]:%d", lab.Somewhere6(n), lab.Port), 5*time.Second)
+	})
+}
