@@ -118,8 +118,8 @@ func (d *differ) addressPuts() (ops []Op) {
 		if i >= 0 {
 			h := d.have.Addresses[i]
 			// An address someone else put there serves as well and stays theirs, unless it is one that
-			// the kernel has made of what a router said, and takes away when that is over.
-			serves := !d.want.Owner.OwnsAddress(h) && h.Until.IsZero()
+			// ends before ours, as those that the kernel makes of what a router says, or serves no more.
+			serves := !d.want.Owner.OwnsAddress(h) && h.Until.IsZero() && h.Condition != Deprecated
 			if serves || w.lifetimesFit(h, d.have.At) {
 				continue
 			}

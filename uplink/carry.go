@@ -27,7 +27,9 @@ func (s *State) decideCarriers() {
 // has been judged a path that carried under the process before us still does. What the
 // operator has taken out stays out.
 func (s *State) chooseCarriers(f Family) []int {
-	free := func(u *Uplink) bool { return u.Has(f) && u.Admin.State == api.AdminUp }
+	free := func(u *Uplink) bool {
+		return u.Has(f) && u.Admin.State == api.AdminUp && u.deprecated(&u.Paths[f]) == ""
+	}
 	up := func(u *Uplink) bool {
 		p := &u.Paths[f]
 		adopted := p.OperState == api.Starting && p.Adopted.Carried

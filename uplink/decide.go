@@ -55,6 +55,10 @@ func (u *Uplink) withAdmin(p *Path, now time.Time, startOver bool) (api.OperStat
 		return api.Drained, "drained by " + u.Admin.By + ": no new connections"
 	case state == api.Up && p.Health.Doubt != "":
 		return api.Doubtful, p.Health.Doubt
+	case state == api.Up:
+		if why := u.deprecated(p); why != "" {
+			return api.Doubtful, why
+		}
 	}
 	return state, reason
 }

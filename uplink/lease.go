@@ -151,9 +151,6 @@ func (u *Uplink) lent(p *Path) []Lent {
 	return nil
 }
 
-// deprecated reports whether nothing new may take the address that the path speaks by.
-func (p *Path) deprecated() bool { return p.Lease != nil && p.Lease.Deprecated }
-
 // forGood returns addresses that nobody takes back.
 func forGood(addresses []netip.Prefix) []Lent {
 	list := make([]Lent, len(addresses))

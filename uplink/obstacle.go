@@ -81,23 +81,36 @@ func (u *Uplink) noAddressIPv6(p *Path) obstacle {
 	return obstacle{reason: reason, passing: true}
 }
 
-// sourceObstacle says why no connection can take an address of the path: while its interface has
-// none that is preferred, the kernel takes another uplink's, and sends that out here (RFC 6724
-// section 5, rule 3 comes before rule 5).
+// sourceObstacle says why no connection can have the address that the path speaks by.
 func (u *Uplink) sourceObstacle(p *Path) obstacle {
 	first := u.Addresses(p)[0]
 	has := func(list []netip.Prefix) bool { return slices.Contains(list, first) }
 	switch {
-	case has(p.Preferred) && !p.deprecated():
+	case has(p.Assigned):
 		return obstacle{}
 	case has(p.Tentative):
 		return obstacle{passing: true, reason: fmt.Sprintf("%s: others are asked whether they have it", first.Addr())}
 	case has(p.Duplicate):
 		return obstacle{reason: fmt.Sprintf("another host on %s has %s", u.Config.Interface, first.Addr())}
-	case has(p.Assigned):
-		return obstacle{reason: fmt.Sprintf("%s is deprecated: nothing new may take it", first.Addr())}
 	}
 	return obstacle{passing: true, reason: fmt.Sprintf("%s is not on %s yet", first.Addr(), u.Config.Interface)}
+}
+
+// deprecated says why nothing new may take the address of a path, though what has it goes on; "" when it
+// may. Where an interface has none that is preferred, the kernel takes another uplink's, and sends
+// that out here (RFC 6724 section 5, rule 3 comes before rule 5).
+func (u *Uplink) deprecated(p *Path) string {
+	if p.Family != IPv6 {
+		return ""
+	}
+	addresses := u.Addresses(p)
+	if len(addresses) > 0 && slices.Contains(p.Preferred, addresses[0]) && (p.Lease == nil || !p.Lease.Deprecated) {
+		return ""
+	}
+	if len(addresses) == 0 {
+		return "it has no address"
+	}
+	return fmt.Sprintf("%s is deprecated: nothing new may take it", addresses[0].Addr())
 }
 
 func (u *Uplink) gatewayObstacle(p *Path) obstacle {

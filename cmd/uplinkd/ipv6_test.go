@@ -47,8 +47,9 @@ func (b *bench) routers() {
 func (b *bench) untilStates6(limit time.Duration, want ...string) {
 	b.Helper()
 	var got []string
+	met := false
 	defer func() {
-		if b.Failed() {
+		if !met {
 			for _, u := range b.status().Uplinks {
 				b.Logf("%s: %+v", u.Name, u.IPv6)
 			}
@@ -65,7 +66,8 @@ func (b *bench) untilStates6(limit time.Duration, want ...string) {
 				carrying++
 			}
 		}
-		return strings.Join(got, " ") == strings.Join(want, " ") && s.Kernel.InSync && len(s.DefaultRoute6.NextHops) == carrying
+		met = strings.Join(got, " ") == strings.Join(want, " ") && s.Kernel.InSync && len(s.DefaultRoute6.NextHops) == carrying
+		return met
 	})
 }
 

@@ -104,6 +104,10 @@ func (isp *ISP) attach6() error {
 	)
 }
 
+// trustAddresses has the namespace ask nobody whether an address of IPv6 is free, on interfaces that come
+// from now on: nothing is sent from one for a second or two otherwise.
+func (n *Namespace) trustAddresses() error { return n.Sysctl("net/ipv6/conf/default/accept_dad", "0") }
+
 // address6 gives an interface an address at once: nobody is asked whether it is free.
 func (n *Namespace) address6(name string, prefix netip.Prefix) error {
 	err := n.handle.AddrReplace(byName(name), &netlink.Addr{IPNet: ipNet(prefix), Flags: unix.IFA_F_NODAD})

@@ -51,6 +51,9 @@ func newISP(i int, w *World) (*ISP, error) {
 		return nil, err
 	}
 	isp.ns = ns
+	if err := ns.trustAddresses(); err != nil {
+		return isp, err
+	}
 	if err := isp.Attach(); err != nil {
 		return isp, err
 	}

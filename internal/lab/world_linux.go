@@ -65,6 +65,9 @@ func newWorld(n int, empty *World) (w *World, err error) {
 	if w.Internet, err = NewNamespace(); err != nil {
 		return w, err
 	}
+	if err = w.Internet.trustAddresses(); err != nil {
+		return w, err
+	}
 	if err = w.Internet.localRoute(everyone); err != nil {
 		return w, err
 	}
