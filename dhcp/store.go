@@ -24,14 +24,6 @@ type Store interface {
 	Save(spec Spec, lease *Lease) error
 }
 
-// A Clock tells the time in two ways. Within a boot the time since then counts,
-// the sleep of a suspended machine included: the wall clock may be set. Across
-// boots there is only the wall clock.
-type Clock interface {
-	BootID() string
-	SinceBoot() time.Duration
-}
-
 // Files is a Store of one file an interface in a directory.
 type Files struct {
 	Dir   string
@@ -56,14 +48,9 @@ type page struct {
 	DNS       []netip.Addr `json:"dns,omitempty"`
 	Domain    string       `json:"domain,omitempty"`
 	MTU       int          `json:"mtu,omitempty"`
-	Renew     *moment      `json:"renew,omitempty"` // none: the lease never ends
-	Rebind    *moment      `json:"rebind,omitempty"`
-	Expire    *moment      `json:"expire,omitempty"`
-}
-
-type moment struct {
-	Wall      time.Time     `json:"wall"`
-	SinceBoot time.Duration `json:"since_boot_ns"`
+	Renew     *Moment      `json:"renew,omitempty"` // none: the lease never ends
+	Rebind    *Moment      `json:"rebind,omitempty"`
+	Expire    *Moment      `json:"expire,omitempty"`
 }
 
 func (f Files) path(spec Spec) string { return filepath.Join(f.Dir, "lease-"+spec.Interface+".json") }
@@ -83,8 +70,7 @@ func (f Files) Save(spec Spec, lease *Lease) error {
 		Written: time.Now().Round(0),
 	}
 	if !lease.Infinite() {
-		now, since := time.Now(), f.Clock.SinceBoot()
-		at := func(t time.Time) *moment { return &moment{Wall: t.Round(0), SinceBoot: since + t.Sub(now)} }
+		at := MomentsOf(f.Clock)
 		p.Renew, p.Rebind, p.Expire = at(lease.Renew), at(lease.Rebind), at(lease.Expire)
 	}
 	b, err := json.MarshalIndent(p, "", " ")
@@ -143,18 +129,11 @@ func (f Files) lease(p *page, spec Spec) (*Lease, error) {
 	if p.Expire == nil {
 		return lease, nil
 	}
+	at, err := TimesOf(f.Clock, p.BootID, p.Written)
+	if err != nil {
+		return nil, err
+	}
 	now := time.Now()
-	if p.BootID != f.Clock.BootID() && now.Before(p.Written) {
-		// A machine without a battery for its clock: it knows no better yet.
-		return nil, fmt.Errorf("it was written at %s, and the clock shows an earlier time",
-			p.Written.Format(time.RFC3339))
-	}
-	at := func(m *moment) time.Time {
-		if p.BootID == f.Clock.BootID() {
-			return now.Add(m.SinceBoot - f.Clock.SinceBoot())
-		}
-		return now.Add(m.Wall.Sub(now.Round(0)))
-	}
 	lease.Renew, lease.Rebind, lease.Expire = at(p.Renew), at(p.Rebind), at(p.Expire)
 	switch {
 	case !now.Before(lease.Expire):

@@ -20,6 +20,7 @@ type Scope struct {
 	Links    []string  // their state, addresses
 	Tables   []uint32  // those of uplinks: foreign default routes in these
 	Shared   []uint32  // those that others fill, with a million routes maybe: foreign default routes in these too
+	Beside   []uint32  // of Shared, those where we want more than default routes
 	Settings []Setting // their values do not matter
 	MPTCP    bool      // its endpoints; those that are ours are read also where they were found before
 	IPv6     bool      // both families; without it, of IPv6 only what is ours
@@ -57,6 +58,9 @@ func ScopeOf(want Set) Scope {
 	}
 	seen := map[uint32]bool{}
 	for _, r := range want.Tables {
+		if slices.Contains(scope.Shared, r.Table) && !slices.Contains(scope.Beside, r.Table) {
+			scope.Beside = append(scope.Beside, r.Table)
+		}
 		if !seen[r.Table] && !slices.Contains(scope.Shared, r.Table) {
 			seen[r.Table] = true
 			scope.Tables = append(scope.Tables, r.Table)

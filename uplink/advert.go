@@ -108,6 +108,11 @@ func (u *Uplink) lentIPv6(p *Path, now time.Time) []Lent {
 			add(Lent{own, a.Preferred, a.Valid})
 		}
 	}
+	if l := p.Report.Lease; len(list) == 0 && l != nil {
+		for _, d := range l.Delegated {
+			add(lastAddressOf(d))
+		}
+	}
 	rank := func(l Lent) int {
 		switch {
 		case !l.preferred(now):
@@ -119,6 +124,18 @@ func (u *Uplink) lentIPv6(p *Path, now time.Time) []Lent {
 	}
 	slices.SortStableFunc(list, func(a, b Lent) int { return rank(a) - rank(b) })
 	return list[:min(len(list), lentMost)]
+}
+
+// lastAddressOf returns the address that an uplink takes of a prefix where its provider gives it no other: one of
+// the last network, which no LAN is likely to have (RFC 7084 WAA-7).
+func lastAddressOf(d Lent) Lent {
+	b := d.Prefix.Masked().Addr().As16()
+	for i := d.Prefix.Bits(); i < 64; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	b[15] = 1
+	d.Prefix = netip.PrefixFrom(netip.AddrFrom16(b), 128)
+	return d
 }
 
 // addressIn returns the address that this host makes of an advertised prefix: with the end of

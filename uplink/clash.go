@@ -87,6 +87,10 @@ func (s *State) siteClash(lease netip.Prefix) string {
 				lease.Masked(), a.Prefix.Masked(), a.Interface)
 		}
 	}
+	if n, ours := s.inLAN(lease); ours && lease.Addr().Is6() {
+		return fmt.Sprintf("the lease's network %s is part of %s on %s: change one of them",
+			lease.Masked(), n.Prefix, n.Interface)
+	}
 	for _, site := range s.Site {
 		if site.Contains(lease.Addr()) {
 			return fmt.Sprintf("the lease's address %s lies in %s, which this site routes elsewhere: "+

@@ -59,6 +59,7 @@ func Desired(s *State) routes.Set {
 	for i := range s.Uplinks {
 		d.uplink(i, &s.Uplinks[i])
 	}
+	d.lan()
 	d.firewall()
 	for f := range families {
 		d.sharedDefault(f)

@@ -56,6 +56,9 @@ func prefixSet(c configs.Config, a configs.Addresses, f Family) (set *firewall.P
 // firewall adds our nft table, if there is anything to stand in it.
 func (d *desired) firewall() {
 	c := &d.state.Config
+	if len(c.LAN) > 0 && d.state.FoundFirewall && !d.state.Settled {
+		return
+	}
 	f := &firewall.Table{
 		Name: d.set.Owner.Table(), Mask: c.Routes.FwMarkMask, Marks: c.Marks,
 		LeaveMarked: d.state.OthersMarks&c.Routes.FwMarkMask != 0,
@@ -93,6 +96,7 @@ func (d *desired) firewallUplink(f *firewall.Table, u *Uplink, p *Path) {
 	}
 	// Without an address of its own, what leaves by it would get another uplink's.
 	way.Masquerade = way.Masquerade && len(p.Preferred) > 0
+	way.Translate = d.state.translations(u, p)
 	f.Uplinks6 = append(f.Uplinks6, way)
 }
 

@@ -23,6 +23,8 @@ func Watched(c configs.Config) routes.Set {
 func Forecast(c configs.Config, have routes.State) routes.Set {
 	s := New(c, have.At)
 	s.takeObserved(routes.Applied{State: have, Observed: Watched(c).Observe})
+	s.At = have.At
+	s.decideLAN(have.At)
 	s.decideLeases(have.At)
 	for u, p := range s.paths() {
 		p.OperState = api.Up

@@ -15,10 +15,12 @@ func (s *State) takeObserved(a routes.Applied) {
 	}
 	if !s.Read {
 		s.adopt(a.State)
+		s.adoptLAN(a.State)
+		s.FoundFirewall = !a.State.LacksFirewall()
 		s.Read = true
 	}
 	s.Site = a.State.Site
-	s.LAN = a.State.Elsewhere
+	s.LAN = s.elsewhere(a.State)
 	s.NoMainRule = [families]bool{IPv4: !a.State.MainRule, IPv6: !a.State.MainRule6}
 	s.OthersLead = s.othersLead(a.State.Routes)
 	s.OthersMarks = othersMarks(a.State.Rules, Owner(s.Config))
@@ -34,6 +36,21 @@ func (s *State) takeObserved(a routes.Applied) {
 			u.takeAddresses(p, after.Addresses)
 		}
 	}
+}
+
+// elsewhere returns the addresses that others have put on interfaces that are no uplinks.
+func (s *State) elsewhere(have routes.State) []routes.Address {
+	owner := Owner(s.Config)
+	if len(s.Config.LAN) == 0 {
+		return have.Elsewhere
+	}
+	list := slices.Clone(have.Elsewhere)
+	for _, a := range have.Addresses {
+		if s.On(a.Interface) == nil && !owner.OwnsAddress(a) {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // takeDevice takes in what the kernel holds of an uplink's interface, as it was

@@ -2,10 +2,12 @@ package uplink
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
+	"uplinkd/dhcp/dhcp6"
 	"uplinkd/dhcp/ra"
 	"uplinkd/probe"
 	"uplinkd/routes"
@@ -180,6 +182,34 @@ func (s *State) routerSpec(u *Uplink, p *Path) (ra.Spec, bool) {
 		spec.Only = c.GatewayIP
 	}
 	return spec, true
+}
+
+// lease6Spec returns where a lease of DHCPv6 is to be kept, and whether one is: an address where routers say
+// so, or say nothing, and a prefix for the LAN.
+func (s *State) lease6Spec(u *Uplink, p *Path) (dhcp6.Spec, bool) {
+	if p.Family != IPv6 || u.Disabled() {
+		return dhcp6.Spec{}, false
+	}
+	spec := dhcp6.Spec{
+		Uplink: u.Config.Name, Interface: u.Config.Interface, Index: u.Device.Link.Index, MAC: u.Device.MAC,
+		LinkLocal: u.Device.LinkLocal, Carrier: u.Device.Link.Up && u.Device.Link.Carrier,
+		Address: u.asksForAddress(p), Prefix: s.wantsPrefix(u), PrefixLength: u.Config.IPv6.PrefixLength,
+		ConfirmRequests: p.ConfirmRequests, SuspendedFor: s.SuspendedFor,
+	}
+	if l := p.Report.Lease; l != nil && slices.Contains(p.Duplicate, l.Prefix) {
+		spec.Duplicate = l.Prefix.Addr()
+	}
+	return spec, spec.Address || spec.Prefix
+}
+
+// asksForAddress reports whether an address is to be had by DHCPv6 (RFC 4861 section 4.2, M). What has been
+// lent is kept while a router is silent.
+func (u *Uplink) asksForAddress(p *Path) bool {
+	if u.Config.IPv6.Address != configs.AddressAuto {
+		return false
+	}
+	lent := p.Report.Lease != nil && p.Report.Lease.Prefix.IsValid() && !p.Advert.Heard
+	return p.Advert.Managed || p.Advert.Silent || lent
 }
 
 // KeepsLease reports whether our DHCP client is at work for the uplink.

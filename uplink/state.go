@@ -25,6 +25,8 @@ type State struct {
 	Settled      bool // every uplink has been decided on once, or startLimit has passed
 	Uplinks      []Uplink
 	LAN          []routes.Address // what this host has on interfaces that are no uplinks
+	LANNets      []LANNet         // what we have put there
+	At           time.Time        // of the last step
 	Site         []netip.Prefix   // what this host routes to its site, not to an uplink
 	NoMainRule   [families]bool   // the kernel's own rule that leads to main is gone
 	OthersLead   [families]bool   // main has a default route of others, not by an uplink
@@ -33,6 +35,10 @@ type State struct {
 	Fights       []routes.Fight
 	SuspendedFor time.Duration // in all
 	BalancedAt   time.Time     // when the factors were last brought up to date
+
+	// FoundFirewall is whether our nft table was there at the start. It stands until it is known what
+	// the LAN has.
+	FoundFirewall bool
 
 	told   []toldConflict
 	series uint64                // the last one given to a path

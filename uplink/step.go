@@ -68,12 +68,14 @@ func (s *State) takeOfPath(e Event) {
 // is decided of one path rests on what was decided of all before, whatever their
 // order in the file.
 func (s *State) decide(now time.Time) {
+	s.At = now
 	for i := range s.Uplinks {
 		s.Uplinks[i].Admin.expire(now)
 	}
 	for _, p := range s.paths() {
 		p.Adopted.expire(now)
 	}
+	s.decideLAN(now)
 	s.decideLeases(now)
 	for u, p := range s.paths() {
 		s.decideSeries(u, p, now)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"uplinkd/dhcp"
+	"uplinkd/dhcp/dhcp6"
 	"uplinkd/dhcp/ra"
 	"uplinkd/probe"
 	"uplinkd/routes"
@@ -33,6 +34,9 @@ type Work struct {
 	Listen    bool // for routers, by Routers
 	Routers   ra.Spec
 	Release   bool // give the lease back, if there is one
+
+	KeepLease6 bool // by Lease6
+	Lease6     dhcp6.Spec
 }
 
 // Want returns what is wanted in a State. It is pure.
@@ -45,6 +49,7 @@ func Want(s *State) Wanted {
 			work := Work{Interface: u.Config.Interface, Family: p.Family, Probe: p.Probe, Release: u.Disabled()}
 			work.Lease, work.KeepLease = s.leaseSpec(u, p)
 			work.Routers, work.Listen = s.routerSpec(u, p)
+			work.Lease6, work.KeepLease6 = s.lease6Spec(u, p)
 			w.Work = append(w.Work, work)
 		}
 	}

@@ -3,9 +3,13 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mdlayher/ndp"
 
 	"uplinkd/internal/lab"
 )
@@ -164,4 +168,75 @@ func (b *bench) dialTCP6(n int) (*flow, error) {
 	return b.dialTCP(n, func(string, string) (net.Conn, error) {
 		return net.DialTimeout("tcp6", fmt.Sprintf("[%s]:%d", lab.Somewhere6(n), lab.Port), 5*time.Second)
 	})
+}
+
+// delegating has every ISP's gateway advertise itself, lend an address where managed, and a prefix.
+func (b *bench) delegating(managed bool) {
+	b.Helper()
+	for _, isp := range b.world.ISPs {
+		lend := lab.Lend{Prefix: isp.Delegated6(), Preferred: lab.PreferredLifetime, Valid: lab.ValidLifetime}
+		if managed {
+			lend.Address = isp.Static6().Addr()
+		}
+		b.ok(isp.StartDHCP6(lend))
+		b.ok(isp.StartRouter())
+		b.ok(isp.Router.Change(func(a *ndp.RouterAdvertisement) {
+			if managed {
+				a.ManagedConfiguration, a.Options = true, nil
+			}
+		}))
+	}
+}
+
+// lanClient gives the LAN's host an address of the first network that its interface has, as a router
+// advertiser would have it make one.
+func (b *bench) lanClient() netip.Addr {
+	b.Helper()
+	b.until("the LAN has a network", 5*time.Second, func() bool { return len(b.status().LAN) > 0 })
+	b.ok(b.world.Host().Sysctl("net/ipv6/conf/all/forwarding", "1"))
+	b.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv6/conf/all/forwarding", "0") })
+	net := b.status().LAN[0].Prefix
+	host := net.Addr().Next()
+	client := host.Next()
+	b.until("lan0 has its address", 5*time.Second, func() bool {
+		return strings.Contains(b.kernel("ip -6 addr show dev lan0 -tentative"), host.String())
+	})
+	b.inLAN(func() error {
+		out, err := exec.Command("sh", "-c", fmt.Sprintf(
+			"ip -6 addr replace %s/64 dev eth0 nodad; ip -6 route replace default via %s", client, host)).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	return client
+}
+
+// An uplink's address and the LAN's prefix come by DHCPv6. Connections of the LAN go out over both ISPs by
+// weight: with their own address by the one whose prefix the LAN has, translated by the other.
+func TestIPv6Delegation(t *testing.T) {
+	b := newBench6(t, 2)
+	b.delegating(true)
+	b.configure(b.dual("auto", 2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+	b.start()
+	b.untilStates6(15*time.Second, "up", "up")
+	s := b.status()
+	for i, isp := range b.world.ISPs {
+		if got, want := s.Uplinks[i].IPv6.Addresses, isp.Static6().Addr(); len(got) != 1 || got[0].Addr() != want {
+			t.Errorf("isp%d has the addresses %v, want %s", i+1, got, want)
+		}
+		if got := s.Uplinks[i].IPv6.Prefixes; len(got) != 1 || got[0] != isp.Delegated6() {
+			t.Errorf("isp%d has the prefixes %v, want %s", i+1, got, isp.Delegated6())
+		}
+	}
+	client := b.lanClient()
+	if want := b.world.ISPs[0].Delegated6(); !want.Contains(client) {
+		t.Errorf("the LAN's host has %s, want one of %s", client, want)
+	}
+	var counts map[int]int
+	b.inLAN(func() error { counts = b.spread6(1000, net.Dial); return nil })
+	if share := float64(counts[1]) / 10; share < 63.7 || share > 69.7 {
+		t.Errorf("%.1f %% of 1000 connections of the LAN by isp1, want 66.7 ± 3", share)
+	}
+	t.Logf("of the LAN: %v\n%s", counts, b.kernel("ip -6 route", "ip -6 addr show dev lan0", "nft list chain inet uplinkd nat"))
 }

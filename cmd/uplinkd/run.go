@@ -18,6 +18,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
+	"uplinkd/dhcp/dhcp6"
 	"uplinkd/dhcp/ra"
 	"uplinkd/internal/calm"
 	"uplinkd/probe"
@@ -161,6 +162,10 @@ func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll f
 		Kernel: k, Watch: watcher.Watch, Neighbours: neighbours.Watch, OpenProbe: probe.Open,
 		DHCP: dhcp.Outside{
 			Store: dhcp.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}}, Open: dhcp.Open,
+			Random: rand.Uint32, DUID: machineDUID(), Log: log,
+		},
+		DHCP6: dhcp6.Outside{
+			Store: dhcp6.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}}, Open: dhcp6.Open,
 			Random: rand.Uint32, DUID: machineDUID(), Log: log,
 		},
 		Routers: ra.Outside{Open: ra.Open, Random: rand.Uint32, Log: log},

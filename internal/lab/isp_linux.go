@@ -19,6 +19,7 @@ type ISP struct {
 	Static    netip.Prefix // what the host may be given: 100.64.i.10/24
 	DHCP      *DHCPServer
 	Router    *Router // of IPv6
+	DHCP6     *DHCP6Server
 
 	world  *World
 	ns     *Namespace
@@ -102,6 +103,7 @@ func (isp *ISP) Attach() error {
 func (isp *ISP) Detach() error {
 	isp.StopDHCP()
 	isp.StopRouter()
+	isp.StopDHCP6()
 	return isp.unplug()
 }
 
@@ -153,6 +155,7 @@ func (isp *ISP) StopRouter() {
 func (isp *ISP) close() {
 	isp.StopDHCP()
 	isp.StopRouter()
+	isp.StopDHCP6()
 	_ = isp.unplug() // may be detached
 	if isp.nft != nil {
 		_ = isp.nft.CloseLasting()

@@ -14,9 +14,11 @@ func (t Table) natOf(s side) []Rule {
 	var rules []Rule
 	for _, u := range s.uplinks {
 		for _, x := range u.Translate {
-			rules = append(rules, Rule{
-				MatchFamily{V6: s.v6}, MatchOut{u.Interface}, MatchPrefix{x.From}, TranslatePrefix{x.To},
-			})
+			to := Statement(Masquerade{})
+			if x.To.IsValid() {
+				to = TranslatePrefix{x.To}
+			}
+			rules = append(rules, Rule{MatchFamily{V6: s.v6}, MatchOut{u.Interface}, MatchPrefix{x.From}, to})
 		}
 		if u.Masquerade {
 			rules = append(rules, Rule{

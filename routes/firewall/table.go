@@ -51,7 +51,10 @@ func (t Table) sides() []side {
 }
 
 // A Translation puts one prefix in the place of another, of the same length.
-type Translation struct{ From, To netip.Prefix }
+type Translation struct {
+	From netip.Prefix
+	To   netip.Prefix // not valid: the address of the interface
+}
 
 // A Uplink is an uplink as the nft table knows it, in one family.
 type Uplink struct {

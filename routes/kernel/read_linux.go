@@ -243,6 +243,9 @@ func (k *Kernel) readRoutes(ctx context.Context, state *routes.State, scope rout
 			}
 		}
 	}
+	for _, t := range scope.Beside {
+		k.beside[t] = true
+	}
 	return k.readBeside(ctx, state, scope, names)
 }
 

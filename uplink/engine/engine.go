@@ -16,6 +16,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/dhcp"
+	"uplinkd/dhcp/dhcp6"
 	"uplinkd/dhcp/ra"
 	"uplinkd/internal/grid"
 	"uplinkd/internal/latest"
@@ -46,6 +47,7 @@ type Deps struct {
 	OpenProbe probe.Opener
 	DHCP      dhcp.Outside
 	Routers   ra.Outside
+	DHCP6     dhcp6.Outside
 	Meters    Meters
 
 	// ReadLink reads an interface's counters and carrier. It blocks for a second at most.

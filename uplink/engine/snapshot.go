@@ -20,7 +20,7 @@ func (e *Engine) Snapshot() api.Snapshot {
 	v := e.now()
 	s := api.Snapshot{
 		Version: api.Version, Kernel: kernelStatus(v.applied, v.generation), DefaultRoute: defaultRoute(v, uplink.IPv4),
-		LAN: []api.LAN{},
+		LAN: lanStatus(&v.state),
 	}
 	if v.state.Has(uplink.IPv6) {
 		route := defaultRoute(v, uplink.IPv6)
@@ -169,6 +169,9 @@ func dhcpStatus(p *uplink.Path) *api.DHCP {
 
 // subnetMask returns the mask of a prefix, as people write it.
 func subnetMask(p netip.Prefix) netip.Addr {
+	if !p.IsValid() || p.Addr().Is6() {
+		return netip.Addr{}
+	}
 	ones, _ := netip.AddrFrom4([4]byte{255, 255, 255, 255}).Prefix(p.Bits())
 	return ones.Addr()
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"uplinkd/dhcp"
+	"uplinkd/dhcp/dhcp6"
 	"uplinkd/dhcp/ra"
 	"uplinkd/probe"
 	"uplinkd/uplink"
@@ -24,6 +25,7 @@ type worker struct {
 	prober *probe.Prober
 	client *dhcp.Client
 	ears   *ra.Client
+	dhcp6  *dhcp6.Client
 	told   uplink.Work
 	stop   context.CancelFunc
 	done   chan struct{}
@@ -62,6 +64,9 @@ func (e *Engine) syncWorkers(ctx context.Context, work []uplink.Work) {
 		if w.ears != nil && (w.told.Listen != to.Listen || w.told.Routers != to.Routers) {
 			w.listen(to)
 		}
+		if w.dhcp6 != nil && (w.told.KeepLease6 != to.KeepLease6 || w.told.Lease6 != to.Lease6) {
+			w.keepLease6(to)
+		}
 		w.told = *to
 	}
 }
@@ -74,6 +79,16 @@ func (w *worker) listen(to *uplink.Work) {
 	}
 	spec := to.Routers
 	w.ears.Set(&spec)
+}
+
+// keepLease6 tells what lease of DHCPv6 is to be kept.
+func (w *worker) keepLease6(to *uplink.Work) {
+	if !to.KeepLease6 {
+		w.dhcp6.Set(nil, to.Release)
+		return
+	}
+	spec := to.Lease6
+	w.dhcp6.Set(&spec, to.Release)
 }
 
 // withLearned returns what is to be probed, and what is known of it where a series begins.
@@ -124,6 +139,11 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 		w.ears = ra.New(e.deps.Routers, func(c ra.Change) {
 			e.send(message{event: uplink.AdvertChanged{Interface: at.iface, Advert: advertOf(c)}, from: w})
 		})
+		reports := &reporter6{}
+		w.dhcp6 = dhcp6.New(e.deps.DHCP6, func(c dhcp6.Change) {
+			changed := uplink.LeaseChanged{Interface: at.iface, Family: at.family, Report: reports.of(c)}
+			e.send(message{event: changed, from: w})
+		})
 	}
 	before := e.workers.ending[at]
 	delete(e.workers.ending, at)
@@ -139,6 +159,7 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 		}
 		if w.ears != nil {
 			all.Go(func() { _ = w.ears.Run(ctx) })
+			all.Go(func() { _ = w.dhcp6.Run(ctx) })
 		}
 		all.Wait()
 	})
@@ -184,6 +205,42 @@ func (p *reporter) of(c dhcp.Change) uplink.LeaseReport {
 	}
 	r.Lease = p.to
 	return r
+}
+
+// A reporter6 puts what the DHCPv6 client says into the words of the core, as a reporter does.
+type reporter6 struct {
+	from *dhcp6.Lease
+	to   *uplink.Lease
+}
+
+func (p *reporter6) of(c dhcp6.Change) uplink.LeaseReport {
+	r := uplink.LeaseReport{
+		State: c.State.String(), Reason: c.Reason, Confirmed: c.Confirmed,
+		Asking: !c.Confirmed && (c.State == dhcp6.Off || c.State == dhcp6.Confirming || c.State == dhcp6.Rebinding),
+	}
+	if l := c.Lease; l != p.from {
+		p.from, p.to = l, nil
+		if l != nil {
+			p.to = lease6Of(l)
+		}
+	}
+	r.Lease = p.to
+	return r
+}
+
+func lease6Of(l *dhcp6.Lease) *uplink.Lease {
+	to := &uplink.Lease{DNS: l.DNS, Domain: l.Domain, Renew: l.Renew, Rebind: l.Rebind, Expire: l.Expire()}
+	for i, a := range l.Addresses {
+		if i == 0 {
+			to.Prefix, to.Preferred, to.Expire = a.Prefix, a.Preferred, a.Valid
+			continue
+		}
+		to.Others = append(to.Others, uplink.Lent{Prefix: a.Prefix, Preferred: a.Preferred, Until: a.Valid})
+	}
+	for _, d := range l.Prefixes {
+		to.Delegated = append(to.Delegated, uplink.Lent{Prefix: d.Prefix, Preferred: d.Preferred, Until: d.Valid})
+	}
+	return to
 }
 
 // advertOf puts what routers say into the words of the core.
