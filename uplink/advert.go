@@ -108,7 +108,7 @@ func (u *Uplink) lentIPv6(p *Path, now time.Time) []Lent {
 			add(Lent{own, a.Preferred, a.Valid})
 		}
 	}
-	if l := p.Report.Lease; len(list) == 0 && l != nil {
+	if l := p.Report.Lease; l != nil && len(list) == 0 && p.Report.Confirmed && (p.Advert.Heard || p.Advert.Silent) {
 		for _, d := range l.Delegated {
 			add(lastAddressOf(d))
 		}

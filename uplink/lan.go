@@ -9,6 +9,7 @@ import (
 	"uplinkd/configs"
 	"uplinkd/routes"
 	"uplinkd/routes/firewall"
+	"uplinkd/uplink/api"
 )
 
 // A LANNet is a /64 on an interface whose hosts make themselves addresses of it.
@@ -82,19 +83,51 @@ func (s *State) wantsPrefix(u *Uplink) bool {
 	return len(s.Config.LAN) > 0 && u.Has(IPv6) && u.Config.IPv6.Delegation == configs.DelegationAsk
 }
 
-// lanPrefix returns the prefix that numbers the LAN now, and whose it is.
+// lanPrefix returns the prefix that numbers the LAN now, and whose it is: the one that it has, for as long as
+// that is lent, or else the first there is.
 func (s *State) lanPrefix(now time.Time) (prefix Lent, of string, ok bool) {
 	if s.Config.OwnPrefix.IsValid() {
 		return Lent{Prefix: s.Config.OwnPrefix}, "", true
 	}
 	for _, name := range s.Config.LANPrefix {
-		if u := s.Named(name); u != nil && !u.Disabled() {
-			if d, ok := u.delegated(now); ok {
-				return d, name, true
-			}
+		if d, ok := s.delegatedTo(name, now); ok && s.numbers(d.Prefix) {
+			return d, name, true
+		}
+	}
+	for _, name := range s.Config.LANPrefix {
+		if d, ok := s.delegatedTo(name, now); ok {
+			return d, name, true
+		}
+		if s.mayYetHavePrefix(name, now) {
+			break
 		}
 	}
 	return Lent{}, "", false
+}
+
+// delegatedTo returns the prefix of the uplink of a name, and whether it has one.
+func (s *State) delegatedTo(name string, now time.Time) (Lent, bool) {
+	u := s.Named(name)
+	if u == nil || u.Disabled() {
+		return Lent{}, false
+	}
+	return u.delegated(now)
+}
+
+// numbers reports whether the LAN has networks of a prefix, and not only such as are on their way out.
+func (s *State) numbers(prefix netip.Prefix) bool {
+	return slices.ContainsFunc(s.LANNets, func(n LANNet) bool { return !n.Former && prefix.Contains(n.Prefix.Addr()) })
+}
+
+// mayYetHavePrefix reports whether an uplink may be about to get a prefix: at the start the first to answer
+// would number the LAN, and the first of the file take its place a moment later.
+func (s *State) mayYetHavePrefix(name string, now time.Time) bool {
+	u := s.Named(name)
+	if u == nil || u.Disabled() || now.Sub(s.StartedAt) >= startLimit {
+		return false
+	}
+	p := &u.Paths[IPv6]
+	return p.OperState != api.Down && (p.Report.Lease == nil || !p.Report.Confirmed)
 }
 
 // decideLAN decides which networks the LAN has. While nobody gives a prefix, what there is goes on until
@@ -153,8 +186,11 @@ func (s *State) adoptLAN(have routes.State) {
 			}
 			s.LANNets = append(s.LANNets, LANNet{
 				Interface: lan.Interface, Prefix: a.Prefix.Masked(), Subnet: lan.Subnet, Preferred: a.Preferred,
-				Until: a.Until, Former: a.Condition == routes.Deprecated,
+				Until: a.Until,
 			})
+			if last := &s.LANNets[len(s.LANNets)-1]; a.Condition == routes.Deprecated {
+				last.Former, last.Preferred = true, have.At
+			}
 		}
 	}
 }

@@ -97,10 +97,13 @@ func (p *Path) takeLease(report LeaseReport) {
 	if report.Lease != nil && !report.Confirmed {
 		return
 	}
-	p.Adopted.Prefix = netip.Prefix{}
-	if p.Family == IPv4 {
-		p.Adopted.Gateway = netip.Addr{} // of IPv6 the router tells it
+	if p.Family == IPv6 { // there the router tells the next hop, and perhaps the address
+		if report.Lease != nil && report.Lease.Prefix.IsValid() {
+			p.Adopted.Prefix = netip.Prefix{}
+		}
+		return
 	}
+	p.Adopted.Prefix, p.Adopted.Gateway = netip.Prefix{}, netip.Addr{}
 }
 
 // inForce returns the lease that the path goes by, nil when there is none. One

@@ -196,9 +196,15 @@ func (s *State) adoptAddress(u *Uplink, p *Path, have routes.State) {
 	if mode != configs.AddressDHCP && mode != configs.AddressAuto {
 		return
 	}
+	// An address that the kernel had made of what a router said, before us, is in use where our rule says so.
+	inUse := func(a routes.Address) bool {
+		return owner.OwnsAddress(a) || p.Family == IPv6 && slices.ContainsFunc(have.Rules, func(r routes.Rule) bool {
+			return owner.OwnsRule(r) && r.Table == u.Config.Table && r.From == hostPrefix(a.Prefix.Addr())
+		})
+	}
 	for _, a := range have.Addresses {
-		if owner.OwnsAddress(a) && a.Interface == u.Config.Interface && familyOf(a.Prefix.Addr()) == p.Family &&
-			a.Condition == routes.Serves {
+		if a.Interface == u.Config.Interface && familyOf(a.Prefix.Addr()) == p.Family &&
+			a.Condition == routes.Serves && inUse(a) {
 			p.Adopted.Prefix, p.Adopted.Preferred, p.Adopted.Until = a.Prefix, a.Preferred, a.Until
 		}
 	}

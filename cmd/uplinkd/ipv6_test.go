@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -188,6 +189,19 @@ func (b *bench) delegating(managed bool) {
 	}
 }
 
+// untilPrefixes waits until every uplink has a prefix for the LAN.
+func (b *bench) untilPrefixes() {
+	b.Helper()
+	b.until("prefixes", 5*time.Second, func() bool {
+		for _, u := range b.status().Uplinks {
+			if len(u.IPv6.Prefixes) == 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // lanClient gives the LAN's host an address of the first network that its interface has, as a router
 // advertiser would have it make one.
 func (b *bench) lanClient() netip.Addr {
@@ -220,6 +234,7 @@ func TestIPv6Delegation(t *testing.T) {
 	b.configure(b.dual("auto", 2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
 	b.start()
 	b.untilStates6(15*time.Second, "up", "up")
+	b.untilPrefixes()
 	s := b.status()
 	for i, isp := range b.world.ISPs {
 		if got, want := s.Uplinks[i].IPv6.Addresses, isp.Static6().Addr(); len(got) != 1 || got[0].Addr() != want {
@@ -239,4 +254,52 @@ func TestIPv6Delegation(t *testing.T) {
 		t.Errorf("%.1f %% of 1000 connections of the LAN by isp1, want 66.7 ± 3", share)
 	}
 	t.Logf("of the LAN: %v\n%s", counts, b.kernel("ip -6 route", "ip -6 addr show dev lan0", "nft list chain inet uplinkd nat"))
+}
+
+// A daemon that is killed and started again changes nothing of what it finds.
+func TestIPv6SurvivesSIGKILL(t *testing.T) {
+	for name, managed := range map[string]bool{"routers": false, "DHCPv6": true} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench6(t, 2)
+			b.configure(b.dual("auto", 2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+			b.start()
+			b.delegating(managed)
+			b.untilStates6(15*time.Second, "up", "up")
+			b.lanClient()
+			b.untilPrefixes()
+			b.until("in sync", 5*time.Second, func() bool { return b.status().Kernel.InSync })
+			flows, _ := b.openHere(10, b.dialTCP6)
+			changes := b.monitor6()
+			b.kill(syscall.SIGKILL)
+			b.start()
+			b.untilStates6(15*time.Second, "up", "up")
+			time.Sleep(time.Second)
+			if ops := b.status().Kernel.Ops; ops != 0 {
+				t.Errorf("%d operations after a restart, want 0", ops)
+			}
+			if text := changes(); text != "" {
+				out, _ := b.run("events", "-c", b.config)
+				t.Errorf("the kernel was changed:\n%s\n%s", text, out)
+			}
+			if broken := b.broken(flows, 0); len(broken) > 0 {
+				t.Errorf("connections broke: %v", broken)
+			}
+		})
+	}
+}
+
+// monitor6 notes changes of addresses, routes and rules of IPv6 until the function it returns is called.
+func (b *bench) monitor6() func() string {
+	b.Helper()
+	cmd := exec.Command("ip", "-6", "monitor", "address", "route", "rule")
+	var out syncBuffer
+	cmd.Stdout = &out
+	wait, err := lab.Spawn(cmd)
+	b.ok(err)
+	time.Sleep(50 * time.Millisecond)
+	return func() string {
+		_ = cmd.Process.Kill()
+		_ = wait()
+		return out.String()
+	}
 }
