@@ -25,6 +25,10 @@ type Address struct {
 	// serves as well: the kernel does not change it.
 	NoPrefixRoute bool
 
+	// NoDAD has nobody asked whether another host has the address (nodad in ip-address(8)), and so no second
+	// or two lost to that.
+	NoDAD bool
+
 	Protocol uint8 // who put it there (IFA_PROTO, Linux 5.18)
 
 	Condition Condition // as it was read; of one that is wanted it says nothing

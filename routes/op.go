@@ -102,6 +102,9 @@ func (o PutAddress) String() string {
 	if a.NoPrefixRoute {
 		flags = " noprefixroute"
 	}
+	if a.NoDAD {
+		flags += " nodad"
+	}
 	return fmt.Sprintf("ip addr replace %s dev %s%s%s proto %d",
 		a.Prefix, a.Interface, flags, a.lifetimeText(o.Now), a.Protocol)
 }

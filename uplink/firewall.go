@@ -97,6 +97,7 @@ func (d *desired) firewallUplink(f *firewall.Table, u *Uplink, p *Path) {
 	// Without an address of its own, what leaves by it would get another uplink's.
 	way.Masquerade = way.Masquerade && len(p.Preferred) > 0
 	way.Translate = d.state.translations(u, p)
+	way.Foreign = d.state.foreignTo(u)
 	f.Uplinks6 = append(f.Uplinks6, way)
 }
 

@@ -208,6 +208,7 @@ func (d *desired) lan() {
 		d.set.Addresses = append(d.set.Addresses, routes.Address{
 			Interface: n.Interface, Prefix: hostOf(n.Prefix), Preferred: n.Preferred, Until: n.Until,
 			Protocol: d.set.Owner.Protocol,
+			NoDAD:    true, // the prefix is ours, and router advertisers wait until that is over
 		})
 	}
 	for i := range d.state.Uplinks {
@@ -243,6 +244,43 @@ func (s *State) translations(u *Uplink, p *Path) []firewall.Translation {
 		}
 	}
 	return list
+}
+
+// foreignTo returns the IPv6 addresses that are another uplink's, or were given for the LAN by another
+// provider; nil: there are none.
+func (s *State) foreignTo(u *Uplink) *firewall.Prefixes {
+	own := slices.Clone(u.Addresses(&u.Paths[IPv6]))
+	for _, d := range u.Delegated() {
+		own = append(own, d.Prefix)
+	}
+	var list []netip.Prefix
+	add := func(p netip.Prefix) {
+		within := func(o netip.Prefix) bool { return o.Overlaps(p) }
+		if !slices.ContainsFunc(own, within) {
+			list = append(list, p)
+		}
+	}
+	for i := range s.Uplinks {
+		other := &s.Uplinks[i]
+		if other.Config.Interface == u.Config.Interface || !other.Has(IPv6) {
+			continue
+		}
+		for _, a := range other.Addresses(&other.Paths[IPv6]) {
+			add(hostPrefix(a.Addr()))
+		}
+		for _, d := range other.Delegated() {
+			add(d.Prefix)
+		}
+	}
+	for _, n := range s.LANNets {
+		if u.Config.IPv6.Translate {
+			add(n.Prefix)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return firewall.NewPrefixes(list)
 }
 
 // inLAN reports whether an address lies in a network of the LAN that is ours.

@@ -19,7 +19,12 @@ import (
 // left by one ISP with another's address.
 func newBench6(t *testing.T, isps int) *bench {
 	t.Helper()
-	b := newBench(t, isps)
+	return newBench6Of(t, func() (*lab.World, error) { return lab.NewWorld(isps) })
+}
+
+func newBench6Of(t *testing.T, build func() (*lab.World, error)) *bench {
+	t.Helper()
+	b := newBenchOf(t, build)
 	b.ok(b.world.EnableIPv6())
 	t.Cleanup(func() {
 		for _, isp := range b.world.ISPs {

@@ -20,10 +20,10 @@ type DHCP6Server struct {
 	conn *ipv6.PacketConn
 	done sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
-	give    Lend
-	gone    []netip.Prefix // lent before, and no longer
-	seen    []dhcpv6.MessageType
+	mu   sync.Mutex // guards what follows
+	give Lend
+	gone []netip.Prefix // lent before, and no longer
+	seen []dhcpv6.MessageType
 }
 
 // Lend is what a DHCP6Server lends.

@@ -226,3 +226,6 @@ func onLink(name string) func(string, string, syscall.RawConn) error {
 		return errors.Join(err, bind)
 	}
 }
+
+// Other6 is another prefix that the ISP may have for the host's LAN.
+func (isp *ISP) Other6() netip.Prefix { return prefix6(isp.Number, 0x0200, 56) }

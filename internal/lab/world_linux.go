@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // A World is a host (the namespace this process runs in) with uplinks to ISPs,
@@ -25,6 +26,8 @@ type World struct {
 	server   *Server
 	twins    bool
 	slow     bool
+	lanDelay time.Duration // one way, of the LAN's wire
+	lanWire  *slowWire
 }
 
 // LANHost and LANClient are the addresses on the LAN.
@@ -50,6 +53,12 @@ func NewTwins() (*World, error) { return newWorld(2, &World{twins: true}) }
 // NewSlowWorld builds a World with n ISPs whose wires can have delays (Delay,
 // Stall).
 func NewSlowWorld(n int) (*World, error) { return newWorld(n, &World{slow: true}) }
+
+// NewFarLAN builds a World whose LAN is that far away, one way. On a wire without a delay an answer comes
+// before the question is through, and errors are only seen when it is asked again.
+func NewFarLAN(n int, delay time.Duration) (*World, error) {
+	return newWorld(n, &World{lanDelay: delay})
+}
 
 func newWorld(n int, empty *World) (w *World, err error) {
 	w = empty
@@ -92,8 +101,17 @@ func (w *World) lan() error {
 		return err
 	}
 	w.Client = client
+	wire := func() (err error) {
+		if w.lanDelay == 0 {
+			return w.host.Wire("lan0", client, "eth0")
+		}
+		if w.lanWire, err = w.host.wireSlowly("lan0", client, "eth0"); err == nil {
+			w.lanWire.delay.Store(int64(w.lanDelay))
+		}
+		return err
+	}
 	return errors.Join(
-		w.host.Wire("lan0", client, "eth0"),
+		wire(),
 		w.host.Address("lan0", LANHost),
 		client.Address("eth0", LANClient),
 		client.gateway(LANHost.Addr(), "eth0"),
@@ -111,6 +129,9 @@ func (w *World) Close() {
 	}
 	for _, isp := range w.ISPs {
 		isp.close()
+	}
+	if w.lanWire != nil {
+		w.lanWire.close()
 	}
 	if w.host != nil {
 		_ = w.host.DeleteLink("lan0")

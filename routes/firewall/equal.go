@@ -16,7 +16,7 @@ func Equal(a, b *Table) bool {
 
 func equalUplinks(a, b Uplink) bool {
 	return a.Name == b.Name && a.Interface == b.Interface && a.Mark == b.Mark && a.Masquerade == b.Masquerade &&
-		a.Out == b.Out && slices.Equal(a.Translate, b.Translate)
+		a.Out == b.Out && slices.Equal(a.Translate, b.Translate) && equalSets(a.Foreign, b.Foreign)
 }
 
 func equalPolicies(a, b Policy) bool {

@@ -39,3 +39,18 @@ func (t Table) natOf(s side) []Rule {
 	}
 	return rules
 }
+
+// foreign drops what would leave by an uplink with an address of another's: of a flow that has been
+// forgotten, connection tracking takes its last packets for none of any, and translates nothing.
+// The provider would drop it (BCP 38).
+func (t Table) foreign() Chain {
+	c := Chain{Name: "foreign6", Type: "filter", Hook: "postrouting", Priority: priorityLast}
+	for _, u := range t.Uplinks6 {
+		if u.Foreign != nil {
+			c.Rules = append(c.Rules, Rule{
+				MatchFamily{V6: true}, MatchOut{u.Interface}, MatchAddress{Source: true, Set: u.Foreign}, Drop{},
+			})
+		}
+	}
+	return c
+}

@@ -87,6 +87,8 @@ type (
 	Return struct{}
 	// Reject answers that it is forbidden.
 	Reject struct{}
+	// Drop drops.
+	Drop struct{}
 	// Masquerade translates the source to the interface's address.
 	Masquerade struct{}
 	// TranslatePrefix puts another prefix in the place of that of the IPv6 source, and leaves the
@@ -218,6 +220,7 @@ func (g Goto) String() string {
 
 func (Return) String() string     { return "return" }
 func (Reject) String() string     { return "reject with icmpx admin-prohibited" }
+func (Drop) String() string       { return "drop" }
 func (Masquerade) String() string { return "masquerade" }
 
 func (t TranslatePrefix) String() string { return "snat ip6 prefix to " + t.To.String() }

@@ -63,7 +63,8 @@ type Uplink struct {
 	Mark       uint32
 	Masquerade bool // of forwarded traffic
 	Translate  []Translation
-	Out        bool // it can carry nothing: new connections must not follow its mark
+	Foreign    *Prefixes // what no packet may have as its source that leaves by it; nil: nothing
+	Out        bool      // it can carry nothing: new connections must not follow its mark
 }
 
 // A Policy says by which uplink new connections leave that it matches. The first
@@ -125,6 +126,7 @@ func (u Uplink) Chain() string { return fmt.Sprintf("to_%x", u.Mark) }
 const (
 	priorityMangle = -150
 	prioritySource = 100
+	priorityLast   = 150 // what was translated has its new address
 )
 
 // Chains returns what the table holds. A packet goes like this:
@@ -134,7 +136,8 @@ const (
 //	             go back there; new, from elsewhere: ask the policies
 //	output       what this host sends: likewise, unless the program has marked it
 //	postrouting  out by an uplink for the first time: the connection is its
-//	nat          forwarded and out by an uplink that masquerades
+//	nat          forwarded and out by an uplink that masquerades, or translates a prefix
+//	foreign      out by an uplink with an address that is another's
 func (t Table) Chains() []Chain {
 	var chains []Chain
 	known := map[uint32]bool{}
@@ -156,6 +159,9 @@ func (t Table) Chains() []Chain {
 	}
 	if nat := t.nat(); len(nat.Rules) > 0 {
 		chains = append(chains, nat)
+	}
+	if foreign := t.foreign(); len(foreign.Rules) > 0 {
+		chains = append(chains, foreign)
 	}
 	return chains
 }
@@ -248,14 +254,20 @@ func (t Table) Version() string {
 func (t Table) Sets() []*Prefixes {
 	var list []*Prefixes
 	for _, p := range slices.Concat(t.Policies, t.Policies6) {
-		for _, set := range []*Prefixes{p.From, p.To} {
-			same := func(other *Prefixes) bool { return other.SetName() == set.SetName() }
-			if set != nil && !slices.ContainsFunc(list, same) {
-				list = append(list, set)
-			}
-		}
+		list = withSet(withSet(list, p.From), p.To)
+	}
+	for _, u := range t.Uplinks6 {
+		list = withSet(list, u.Foreign)
 	}
 	return list
+}
+
+func withSet(list []*Prefixes, set *Prefixes) []*Prefixes {
+	same := func(other *Prefixes) bool { return other.SetName() == set.SetName() }
+	if set == nil || slices.ContainsFunc(list, same) {
+		return list
+	}
+	return append(list, set)
 }
 
 // String returns the table as nft has it. The elements of sets are left out.

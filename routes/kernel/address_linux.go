@@ -20,7 +20,10 @@ func (k *Kernel) putAddress(a routes.Address, now time.Time) error {
 	}
 	request := netlink.Addr{IPNet: ipNet(a), Protocol: int(a.Protocol)}
 	if a.NoPrefixRoute {
-		request.Flags = unix.IFA_F_NOPREFIXROUTE
+		request.Flags |= unix.IFA_F_NOPREFIXROUTE
+	}
+	if a.NoDAD {
+		request.Flags |= unix.IFA_F_NODAD
 	}
 	valid, preferred := a.Lifetimes(now)
 	request.ValidLft, request.PreferedLft = int(valid), int(preferred)

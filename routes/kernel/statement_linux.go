@@ -144,6 +144,8 @@ func (w *nftWriter) action(s firewall.Statement) ([]expr.Any, error) {
 		return []expr.Any{&expr.Reject{
 			Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED,
 		}}, nil
+	case firewall.Drop:
+		return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}, nil
 	case firewall.Masquerade:
 		return []expr.Any{&expr.Masq{}}, nil
 	case firewall.TranslatePrefix:

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
+)
+
+// dialAs returns a dialer that tells IPv6 from IPv4 by itself (RFC 8305), and resolves a name that has
+// both: the internet's.
+func (b *bench) dualStack(n int) (took time.Duration, v6 bool, err error) {
+	began := time.Now()
+	for _, a := range []string{
+		fmt.Sprintf("[%s]:%d", lab.Somewhere6(n), lab.Port), fmt.Sprintf("%s:%d", lab.Somewhere(n), lab.Port),
+	} {
+		conn, dialErr := net.DialTimeout("tcp", a, 300*time.Millisecond) // Go's fallback delay
+		if dialErr == nil {
+			_ = conn.Close()
+			return time.Since(began), a[0] == '[', nil
+		}
+		err = dialErr
+	}
+	return time.Since(began), false, err
+}
+
+// All IPv6 dies. Clients find it unreachable at once, and take IPv4.
+func TestIPv6AllDead(t *testing.T) {
+	const oneWay = 3250 * time.Microsecond
+	b := newBench6Of(t, func() (*lab.World, error) { return lab.NewFarLAN(2, oneWay) })
+	b.delegating(false)
+	b.ok(b.world.Host().Sysctl("net/ipv4/ip_forward", "1"))
+	t.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv4/ip_forward", "0") })
+	lines := b.dual("auto", 1, 1)
+	for i := range lines {
+		lines[i] += ", masquerade: true"
+	}
+	b.configure(lines, "lan: [{interface: lan0, subnet: 1}]\n")
+	b.start()
+	b.untilStates6(15*time.Second, "up", "up")
+	b.lanClient()
+	b.inLAN(func() error {
+		_, v6, err := b.dualStack(1)
+		if !v6 {
+			t.Errorf("with both alive the LAN's host does not take IPv6 (%v)", err)
+		}
+		return nil
+	})
+	for _, isp := range b.world.ISPs {
+		b.ok(isp.SilenceIn(true, true))
+	}
+	b.untilStates6(5*time.Second, "down", "down")
+	b.untilStates(time.Second, "up", "up")
+	slowest := func() (most time.Duration) {
+		for n := range 20 {
+			time.Sleep(110 * time.Millisecond) // errors are told at a rate (net.ipv6.icmp.ratelimit)
+			took, v6, err := b.dualStack(n + 1)
+			if err != nil || v6 {
+				t.Errorf("IPv6 %v: %v", v6, err)
+			}
+			most = max(most, took)
+		}
+		return most
+	}
+	here := slowest()
+	var there time.Duration
+	b.inLAN(func() error { there = slowest(); return nil })
+	t.Logf("slowest of 20: %v of this host, %v of the LAN", here, there)
+	if here > 20*time.Millisecond {
+		t.Errorf("a client of this host lost %v to IPv4, want 20 ms at most", here)
+	}
+	if there > 30*time.Millisecond {
+		t.Errorf("a client of the LAN, 6.5 ms away, lost %v to IPv4, want 30 ms at most", there)
+	}
+	for _, isp := range b.world.ISPs {
+		b.ok(isp.SilenceIn(true, false))
+	}
+	b.untilStates6(15*time.Second, "up", "up")
+	if text := b.kernel("ip -6 rule"); strings.Contains(text, "unreachable") {
+		t.Errorf("IPv6 is back, and a rule says that it is unreachable:\n%s", text)
+	}
+}
+
+// advertise runs dnsmasq on the LAN as docs/ipv6.md says, and has the LAN's host listen.
+func (b *bench) advertise() {
+	b.Helper()
+	dnsmasq, err := exec.LookPath("dnsmasq")
+	if err != nil {
+		labtest.Missing(b.T, "dnsmasq")
+	}
+	conf := filepath.Join(b.dir, "dnsmasq.conf")
+	b.ok(os.WriteFile(conf, []byte("port=0\ninterface=lan0\nbind-dynamic\nenable-ra\ndhcp-range=::,constructor:lan0,ra-stateless\n"), 0o600))
+	cmd := exec.Command(dnsmasq, "--keep-in-foreground", "--conf-file="+conf, "--pid-file="+filepath.Join(b.dir, "dnsmasq.pid"),
+		"--dhcp-leasefile="+filepath.Join(b.dir, "dnsmasq.leases"), "--user=root")
+	wait, err := lab.Spawn(cmd)
+	b.ok(err)
+	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = wait() })
+	b.ok(b.world.Client.Sysctl("net/ipv6/conf/eth0/accept_ra", "2"))
+	// Whether others have its address a Linux host asks for a second or two more, which no router can shorten.
+	b.ok(b.world.Client.Sysctl("net/ipv6/conf/eth0/accept_dad", "0"))
+	b.ok(b.world.Host().Sysctl("net/ipv6/conf/all/forwarding", "1"))
+	b.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv6/conf/all/forwarding", "0") })
+}
+
+// lanSource returns the address that a new connection of the LAN's host has; not valid: it has none.
+func (b *bench) lanSource() (source netip.Addr) {
+	b.inLAN(func() error {
+		conn, err := (&net.Dialer{}).DialContext(context.Background(), "udp6", fmt.Sprintf("[%s]:9", lab.Somewhere6(1)))
+		if err != nil {
+			return nil
+		}
+		defer conn.Close() //nolint:errcheck // nothing was said
+		source = conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+		return nil
+	})
+	return source
+}
+
+// A provider gives another prefix. The LAN's host takes it within 1.5 s of that, by dnsmasq; what it had goes
+// on with the old address. Then the provider whose prefix the LAN has dies, and nobody need be told.
+func TestIPv6Renumbering(t *testing.T) {
+	b := newBench6(t, 2)
+	b.delegating(false)
+	b.configure(b.dual("auto", 1, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+	b.start()
+	b.untilStates6(15*time.Second, "up", "up")
+	b.untilPrefixes()
+	b.advertise()
+	first := b.status().LAN[0].Prefix
+	b.until("the LAN's host has an address", 20*time.Second, func() bool { return first.Contains(b.lanSource()) })
+
+	isp := b.world.ISPs[0]
+	flows, _ := b.open(20, 1, b.dialTCP6)
+	other := lab.Lend{Prefix: isp.Other6(), Preferred: lab.PreferredLifetime, Valid: lab.ValidLifetime}
+	isp.DHCP6.Change(other)
+	began := time.Now()
+	if out, err := b.run("renew", "isp1", "-c", b.config); err != nil {
+		t.Fatalf("renew: %v\n%s", err, out)
+	}
+	b.until("the LAN has another network", 5*time.Second, func() bool {
+		return isp.Other6().Contains(b.status().LAN[0].Prefix.Addr())
+	})
+	seen := time.Since(began)
+	b.until("the LAN's host takes it", 10*time.Second, func() bool { return isp.Other6().Contains(b.lanSource()) })
+	took := time.Since(began) - seen
+	t.Logf("another prefix on the LAN %v after it was asked for, at its host %v later", seen, took)
+	if took > 1500*time.Millisecond {
+		t.Errorf("the LAN's host took the new network after %v, want 1.5 s at most", took)
+	}
+	if broken := b.broken(flows, 1); len(broken) > 0 {
+		t.Errorf("%d connections of the old network by the other ISP broke: %v", len(broken), broken)
+	}
+	if lan := b.status().LAN; len(lan) != 2 || lan[1].Preferred || lan[1].Prefix != first {
+		t.Errorf("the LAN has %+v, want the old network beside the new one, and not preferred", lan)
+	}
+
+	address := b.lanSource()
+	b.ok(isp.SilenceIn(true, true))
+	b.untilStates6(5*time.Second, "down", "up")
+	_, by := b.open(60, 100, b.dialTCP6)
+	if by[2] != 60 {
+		t.Errorf("of 60 connections after the switch %v went by each ISP, want all by ISP 2", by)
+	}
+	if now := b.lanSource(); now != address {
+		t.Errorf("the LAN's host has %s after the switch, want %s as before", now, address)
+	}
+	b.ok(isp.SilenceIn(true, false))
+}
