@@ -198,7 +198,7 @@ func (p *parser) readAddresses(v value, to *Addresses) {
 		}
 		prefix, err := parsePrefix(s)
 		if err != nil {
-			p.fail(v, "%q: must be an IPv4 address, a prefix, file:/path or bgp:name", s)
+			p.fail(v, "%q: must be an IP address, a prefix, file:/path or bgp:name", s)
 			return
 		}
 		to.Prefixes = append(to.Prefixes, prefix)
@@ -219,19 +219,19 @@ func BGPFile(name string) string { return filepath.Join(bgpDir, name+".prefixes"
 func IsBGPFile(path string) bool { return filepath.Dir(path) == bgpDir }
 
 func parsePrefix(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
-		return netip.PrefixFrom(a, 32), nil
+	if a, err := netip.ParseAddr(s); err == nil && !a.Is4In6() && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	prefix, err := netip.ParsePrefix(s)
-	if err != nil || !prefix.Addr().Is4() {
-		return netip.Prefix{}, fmt.Errorf("%q is no IPv4 prefix", s)
+	if err != nil || prefix.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%q is no prefix of IP", s)
 	}
 	return prefix.Masked(), nil
 }
 
 // protocols are those that may be named; others are numbers.
 var protocols = map[string]uint8{
-	"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "sctp": 132, "udplite": 136,
+	"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58, "sctp": 132, "udplite": 136,
 }
 
 func hasPorts(protocol uint8) bool {
@@ -316,7 +316,7 @@ const (
 	prefixesMost   = 2_000_000
 )
 
-// ReadPrefixes reads a file of IPv4 prefixes and addresses, one a line; what
+// ReadPrefixes reads a file of prefixes and addresses, one a line; what
 // follows '#' is a remark.
 func ReadPrefixes(r io.Reader) ([]netip.Prefix, error) {
 	var list []netip.Prefix

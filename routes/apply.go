@@ -17,7 +17,7 @@ func Apply(s State, op Op) State {
 	case RestoreSetting:
 		return s.withRestored(op.Saved)
 	case PutAddress:
-		s.Addresses = put(s.Addresses, op.Address, op.Address.same)
+		s.Addresses = put(s.Addresses, s.asked(op.Address), op.Address.same)
 	case DeleteAddress:
 		s.Addresses = without(s.Addresses, op.Address.same)
 		if !slices.ContainsFunc(s.Addresses, func(a Address) bool { return a.Interface == op.Address.Interface }) {
@@ -33,6 +33,33 @@ func Apply(s State, op Op) State {
 		s.Endpoints = without(s.Endpoints, func(e Endpoint) bool { return e.ID == op.Endpoint.ID })
 	default:
 		return applyRouting(s, op)
+	}
+	return s
+}
+
+// asked returns an address as it is when it has been put: one of IPv6 that was not there does not serve
+// until nobody on the link has claimed it (RFC 4862 section 5.4).
+func (s State) asked(a Address) Address {
+	i := slices.IndexFunc(s.Addresses, a.same)
+	switch {
+	case i >= 0:
+		a.Condition = s.Addresses[i].Condition
+		if a.Condition == Deprecated {
+			a.Condition = Serves
+		}
+	case a.Prefix.Addr().Is6() && !a.NoDAD:
+		a.Condition = Tentative
+	}
+	return a
+}
+
+// Asked returns the State when every address has been asked about, and nobody has claimed one.
+func (s State) Asked() State {
+	s.Addresses = slices.Clone(s.Addresses)
+	for i := range s.Addresses {
+		if s.Addresses[i].Condition == Tentative {
+			s.Addresses[i].Condition = Serves
+		}
 	}
 	return s
 }

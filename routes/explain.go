@@ -23,7 +23,7 @@ type Way struct {
 
 // matches reports whether the rule is for such a packet, as far as that is told.
 func (r Rule) matches(p Packet) bool {
-	return !r.V6 && !r.Foreign && r.Out == "" && (r.Mask == 0 || p.Mark&r.Mask == r.Mark) &&
+	return r.V6 == p.To.Is6() && !r.Foreign && r.Out == "" && (r.Mask == 0 || p.Mark&r.Mask == r.Mark) &&
 		(!r.From.IsValid() || p.From.IsValid() && r.From.Contains(p.From)) && (!r.To.IsValid() || r.To.Contains(p.To))
 }
 

@@ -59,16 +59,29 @@ func (p *Path) takeAdvert(a Advert) {
 	}
 }
 
-// offered returns the lease that a path could go by: the DHCP client's, or what routers and
-// DHCPv6 give together; nil when nobody gives one.
-func (u *Uplink) offered(p *Path, now time.Time) *Lease {
-	if p.Family != IPv6 {
-		return p.Report.Lease
+// offered returns the addresses that a path could have: that of the DHCP client's lease, or those
+// that routers and DHCPv6 give together.
+func (u *Uplink) offered(p *Path, now time.Time) []Lent {
+	switch l := p.Report.Lease; {
+	case p.Family == IPv6:
+		return u.lentIPv6(p, now)
+	case l != nil:
+		return []Lent{{l.Prefix, l.Preferred, l.Expire}}
 	}
-	lent := u.lentIPv6(p, now)
+	return nil
+}
+
+// leaseOf returns the lease that a path goes by with those of the addresses that may be used; nil when it
+// goes by none.
+func (u *Uplink) leaseOf(p *Path, lent []Lent, now time.Time) *Lease {
 	report := p.Report.Lease
-	if len(lent) == 0 && report == nil && !p.Advert.Heard {
+	switch {
+	case p.Clash != "":
 		return nil
+	case p.Family != IPv6:
+		return p.inForce()
+	case len(lent) == 0 && (p.Adopted.Prefix.IsValid() || report == nil && !p.Advert.Heard):
+		return nil // what is not confirmed has been left out, and so may all of it
 	}
 	lease := Lease{Router: p.Advert.Router, MTU: p.Advert.MTU, DNS: p.Advert.DNS}
 	if report != nil {

@@ -28,8 +28,9 @@ func (s *State) decideLeases(now time.Time) {
 			if w.inUse() != used {
 				continue
 			}
-			w.path.Clash = s.clash(w, before)
-			w.path.Lease = w.path.inForce(w.offered)
+			good, reason := s.sift(w, before, now)
+			w.path.Clash = reason
+			w.path.Lease = w.uplink.leaseOf(w.path, good, now)
 			before = append(before, w)
 		}
 	}
@@ -58,18 +59,59 @@ func (s *State) localAddresses() map[netip.Addr]bool {
 	return local
 }
 
-// A where is a path, the uplink it is of, and the lease it could go by.
+// A where is a path, the uplink it is of, and the addresses it could have.
 type where struct {
 	uplink  *Uplink
 	path    *Path
-	offered *Lease // nil: none
+	offered []Lent
+}
+
+// sift returns the addresses that may be used beside other networks, and why none may, "" when one may. What
+// is of the very network that another uplink has is used where there is nothing else: the provider that has it
+// by right cannot be told.
+func (s *State) sift(w where, before []where, now time.Time) (good []Lent, reason string) {
+	var doubtful []Lent
+	for _, l := range w.offered {
+		clash := s.clash(l.Prefix, before)
+		switch {
+		case w.path.Refused.has(l.Prefix, now):
+			clash = fmt.Sprintf("another host on %s has %s", w.uplink.Config.Interface, l.Prefix.Addr())
+		case clash != "":
+		case w.path.Family == IPv6 && sharesNetwork(l.Prefix, before):
+			doubtful = append(doubtful, l)
+		default:
+			good = append(good, l)
+		}
+		if clash != "" && reason == "" {
+			reason = clash
+		}
+	}
+	if len(good) == 0 {
+		good = doubtful
+	}
+	if len(good) > 0 {
+		reason = ""
+	}
+	return good, reason
+}
+
+// sharesNetwork reports whether an address is of a network that another uplink has.
+func sharesNetwork(a netip.Prefix, before []where) bool {
+	for _, other := range before {
+		same := func(b netip.Prefix) bool { return b.Masked() == a.Masked() }
+		if slices.ContainsFunc(other.uplink.Addresses(other.path), same) {
+			return true
+		}
+	}
+	return false
 }
 
 // inUse reports whether the address of the path's lease, or the one adopted, is on
 // the interface.
 func (w where) inUse() bool {
 	p := w.path
-	return w.offered != nil && slices.Contains(p.Assigned, w.offered.Prefix) ||
+	assigned := func(l Lent) bool { return slices.Contains(p.Assigned, l.Prefix) }
+	return slices.ContainsFunc(w.offered, assigned) ||
 		p.Adopted.Prefix.IsValid() && slices.Contains(p.Assigned, p.Adopted.Prefix)
 }
 
@@ -104,7 +146,7 @@ func (s *State) siteClash(lease netip.Prefix) string {
 // own probes, "" when it would not.
 func (s *State) answersItself(address netip.Addr) string {
 	for i := range s.Uplinks {
-		name, c := s.Uplinks[i].Config.Name, s.Uplinks[i].In(familyOf(address))
+		name, c := s.Uplinks[i].Config.Name, s.Uplinks[i].In(FamilyOf(address))
 		if c.Gateway == configs.GatewayFixed && c.GatewayIP == address {
 			return fmt.Sprintf("the lease's address %s is the gateway of %s: have the provider give another",
 				address, name)
@@ -119,15 +161,11 @@ func (s *State) answersItself(address netip.Addr) string {
 	return ""
 }
 
-// clash returns why the lease of a path must not be used beside the LAN and the
+// clash returns why an address must not be used beside the LAN and the
 // paths that count for more, "" when it may. A provider that gives an address in a
 // network of another provider would draw the traffic for that one to itself; a
 // network that is wholly the same is what carrier-grade NAT gives, and taken.
-func (s *State) clash(w where, before []where) string {
-	if w.offered == nil || !w.offered.Prefix.IsValid() {
-		return ""
-	}
-	lease := w.offered.Prefix
+func (s *State) clash(lease netip.Prefix, before []where) string {
 	if reason := s.siteClash(lease); reason != "" {
 		return reason
 	}

@@ -173,7 +173,7 @@ func (s *State) Left(name string, addresses []netip.Prefix) (left []netip.Prefix
 		same := func(other netip.Prefix) bool { return a.Addr() == other.Addr() }
 		kept := s.othersHave(name, a.Addr()) ||
 			slices.ContainsFunc(s.LAN, func(other routes.Address) bool { return same(other.Prefix) })
-		kept = kept || u != nil && slices.ContainsFunc(u.Addresses(&u.Paths[familyOf(a.Addr())]), same)
+		kept = kept || u != nil && slices.ContainsFunc(u.Addresses(&u.Paths[FamilyOf(a.Addr())]), same)
 		if !kept {
 			left = append(left, a)
 		}

@@ -66,7 +66,7 @@ func (u *Uplink) nameservers(p *Path) []netip.Addr {
 	var list []netip.Addr
 	if len(u.Config.Nameservers) > 0 {
 		for _, a := range u.Config.Nameservers {
-			if familyOf(a) == p.Family {
+			if FamilyOf(a) == p.Family {
 				list = append(list, a)
 			}
 		}
@@ -86,7 +86,7 @@ func (u *Uplink) nameservers(p *Path) []netip.Addr {
 // usableServer reports whether a resolver can ask an address over a path. One of the link alone
 // (fe80::/10) needs the link's name, which resolv.conf(5) and our rules have no place for.
 func usableServer(a netip.Addr, f Family) bool {
-	return familyOf(a) == f && (a.IsGlobalUnicast() || a.Is4() && a.IsLinkLocalUnicast())
+	return FamilyOf(a) == f && (a.IsGlobalUnicast() || a.Is4() && a.IsLinkLocalUnicast())
 }
 
 // toNameservers leads what this host asks an uplink's DNS servers out by it, while it works.

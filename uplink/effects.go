@@ -68,7 +68,7 @@ func Concerned(before, after *State, effects []Effect, own netip.Addr, way route
 	if way.Table != before.Config.Routes.Table && way.Table != routes.TableMain || !way.Gateway.IsValid() {
 		return "", "" // the site's own network
 	}
-	return byDefault(before, after, familyOf(own), way.Interface)
+	return byDefault(before, after, FamilyOf(own), way.Interface)
 }
 
 // byDefault returns what becomes of a connection that goes by the shared default route over

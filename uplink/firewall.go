@@ -41,7 +41,7 @@ func prefixSet(c configs.Config, a configs.Addresses, f Family) (set *firewall.P
 	var list []netip.Prefix
 	add := func(prefixes []netip.Prefix) {
 		for _, p := range prefixes {
-			if familyOf(p.Addr()) == f {
+			if FamilyOf(p.Addr()) == f {
 				list = append(list, p)
 			}
 		}
@@ -104,7 +104,7 @@ func (d *desired) firewallUplink(f *firewall.Table, u *Uplink, p *Path) {
 func (d *desired) policy(f Family, i int, p configs.Policy) firewall.Policy {
 	set := d.state.sets[f][i]
 	r := firewall.Policy{
-		Name: p.Name, From: set.from, To: set.to, In: p.In, Protocol: p.Protocol, User: p.User, DSCP: p.DSCP,
+		Name: p.Name, From: set.from, To: set.to, In: p.In, Protocol: protocolsIn(f, p.Protocol), User: p.User, DSCP: p.DSCP,
 		Skip: set.never,
 	}
 	if set.never {
@@ -135,6 +135,22 @@ func (d *desired) policy(f Family, i int, p configs.Policy) firewall.Policy {
 		}
 	}
 	return r
+}
+
+// Numbers of protocols (IANA).
+const (
+	protocolICMP   = 1
+	protocolICMPv6 = 58
+)
+
+// protocolsIn returns the protocols of a policy as a family has them: what is ICMP there is ICMPv6 here.
+func protocolsIn(f Family, list []uint8) []uint8 {
+	if f == IPv4 || !slices.Contains(list, protocolICMP) {
+		return list
+	}
+	list = slices.Clone(list)
+	list[slices.Index(list, protocolICMP)] = protocolICMPv6
+	return list
 }
 
 // lead returns the uplink that a policy leads to now in a family, nil when there is none: the first

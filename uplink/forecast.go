@@ -53,8 +53,8 @@ func Plan(s State, e Event, have routes.State, now time.Time) routes.Plan {
 		whole.Conflicts = plan.Conflicts
 		whole.Ops = append(whole.Ops, plan.Ops...)
 		seen := routes.Applied{Observed: set.Observe, At: now, State: have, Plan: plan, Done: plan.Ops}
-		have = seen.After()
-		s = Step(s, Observed{seen}, now)
+		have = seen.After().Asked()
+		s = Step(s, Observed{routes.Applied{Observed: set.Observe, At: now, State: have}}, now)
 		if len(plan.Ops) == 0 && len(routes.Diff(Desired(&s), have).Ops) == 0 {
 			return whole
 		}

@@ -111,17 +111,8 @@ func (p *Path) takeLease(report LeaseReport) {
 // address found in use; and while nobody can be asked, or the answer is still to
 // come, the server's or another host's, an address that is not on the interface
 // is not put there (RFC 2131 section 3.2).
-func (p *Path) inForce(lease *Lease) *Lease {
-	if p.Clash != "" {
-		return nil
-	}
-	if p.Family == IPv6 {
-		// What is not confirmed has been left out, and so may all of it.
-		if lease != nil && !lease.Prefix.IsValid() && p.Adopted.Prefix.IsValid() {
-			return nil
-		}
-		return lease
-	}
+func (p *Path) inForce() *Lease {
+	lease := p.Report.Lease
 	if lease == nil || slices.Contains(p.Assigned, lease.Prefix) && lease.Prefix == p.Adopted.Prefix {
 		return lease
 	}
@@ -178,7 +169,7 @@ var private = []netip.Prefix{
 // of the modem is on it.
 func (u *Uplink) keepsApart(a netip.Prefix) bool {
 	inside := func(p netip.Prefix) bool { return p.Bits() <= a.Bits() && p.Contains(a.Addr()) }
-	mode := u.In(familyOf(a.Addr())).Address
+	mode := u.In(FamilyOf(a.Addr())).Address
 	given := mode == configs.AddressDHCP || mode == configs.AddressAuto
 	return given && !a.IsSingleIP() && !slices.ContainsFunc(private, inside)
 }

@@ -42,7 +42,7 @@ func TestLeaseToGoBy(t *testing.T) {
 			if tt.present.IsValid() {
 				p.Assigned = []netip.Prefix{tt.present}
 			}
-			if got := p.inForce(kept) != nil; got != tt.want {
+			if got := p.inForce() != nil; got != tt.want {
 				t.Errorf("goes by it: %v, want %v", got, tt.want)
 			}
 		})

@@ -3,6 +3,7 @@ package uplink
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"uplinkd/configs"
 	"uplinkd/routes"
@@ -33,7 +34,7 @@ func (s *State) takeObserved(a routes.Applied) {
 		}
 		u.takeDevice(a.State)
 		for p := range u.Present() {
-			u.takeAddresses(p, after.Addresses)
+			u.takeAddresses(p, after.Addresses, a.State.At)
 		}
 	}
 }
@@ -99,7 +100,7 @@ func (s *State) othersLead(list []routes.Route) (lead [families]bool) {
 	owner := Owner(s.Config)
 	elsewhere := func(h routes.NextHop) bool { return s.On(h.Interface) == nil }
 	for _, r := range list {
-		if f := familyOf(r.Dst.Addr()); r.Table == routes.TableMain && r.Dst.Bits() == 0 && r.Type == routes.Unicast &&
+		if f := FamilyOf(r.Dst.Addr()); r.Table == routes.TableMain && r.Dst.Bits() == 0 && r.Type == routes.Unicast &&
 			!owner.OwnsRoute(r) && slices.ContainsFunc(r.NextHops, elsewhere) {
 			lead[f] = true
 		}
@@ -109,11 +110,12 @@ func (s *State) othersLead(list []routes.Route) (lead [families]bool) {
 
 // takeAddresses takes in what addresses a path's interface has. Where others are to set the
 // address, one that the system gave itself (169.254/16, fe80::/10) is not it.
-func (u *Uplink) takeAddresses(p *Path, list []routes.Address) {
+func (u *Uplink) takeAddresses(p *Path, list []routes.Address, now time.Time) {
+	tentative := p.Tentative
 	p.Preferred, p.Tentative, p.Duplicate = nil, nil, nil
 	var deprecated []netip.Prefix
 	for _, a := range list {
-		if a.Interface != u.Config.Interface || familyOf(a.Prefix.Addr()) != p.Family ||
+		if a.Interface != u.Config.Interface || FamilyOf(a.Prefix.Addr()) != p.Family ||
 			slices.Contains(p.Preferred, a.Prefix) || u.givesItself(a.Prefix.Addr()) {
 			continue
 		}
@@ -131,7 +133,26 @@ func (u *Uplink) takeAddresses(p *Path, list []routes.Address) {
 		}
 	}
 	p.Assigned = slices.Concat(p.Preferred, deprecated)
+	// One that ends by itself the kernel takes away where another host has it (addrconf_dad_stop in
+	// net/ipv6/addrconf.c), and says nothing.
+	for _, a := range tentative {
+		gone := !slices.Contains(p.Assigned, a) && !slices.Contains(p.Tentative, a) && !slices.Contains(p.Duplicate, a)
+		if gone && u.Device.Link.Up && slices.Contains(u.Addresses(p), a) {
+			p.Refused = Refused{a, now.Add(refusedFor)}
+		}
+	}
 }
+
+// Refused is an address that another host on the link has.
+type Refused struct {
+	prefix netip.Prefix
+	until  time.Time // it is not tried again before
+}
+
+// refusedFor is how long an address is left alone that another host has.
+const refusedFor = time.Minute
+
+func (r Refused) has(a netip.Prefix, now time.Time) bool { return r.prefix == a && now.Before(r.until) }
 
 // givesItself reports whether an address of a path is one that the system makes up, and nobody is
 // meant to have given it.
@@ -149,8 +170,8 @@ func othersMarks(rules []routes.Rule, owner routes.Owner) (bits uint32) {
 	return bits
 }
 
-// familyOf returns the family of an address.
-func familyOf(a netip.Addr) Family {
+// FamilyOf returns the family of an address.
+func FamilyOf(a netip.Addr) Family {
 	if a.Is4() {
 		return IPv4
 	}
@@ -175,7 +196,7 @@ func (s *State) adoptPath(u *Uplink, p *Path, have routes.State) {
 func (s *State) adoptRoutes(u *Uplink, p *Path, have routes.State) {
 	owner := Owner(s.Config)
 	for _, r := range have.Routes {
-		if !owner.OwnsRoute(r) || r.Dst.Bits() != 0 || familyOf(r.Dst.Addr()) != p.Family {
+		if !owner.OwnsRoute(r) || r.Dst.Bits() != 0 || FamilyOf(r.Dst.Addr()) != p.Family {
 			continue
 		}
 		for _, hop := range r.NextHops {
@@ -203,7 +224,7 @@ func (s *State) adoptAddress(u *Uplink, p *Path, have routes.State) {
 		})
 	}
 	for _, a := range have.Addresses {
-		if a.Interface == u.Config.Interface && familyOf(a.Prefix.Addr()) == p.Family &&
+		if a.Interface == u.Config.Interface && FamilyOf(a.Prefix.Addr()) == p.Family &&
 			a.Condition == routes.Serves && inUse(a) {
 			p.Adopted.Prefix, p.Adopted.Preferred, p.Adopted.Until = a.Prefix, a.Preferred, a.Until
 		}

@@ -196,7 +196,7 @@ func (s *State) lease6Spec(u *Uplink, p *Path) (dhcp6.Spec, bool) {
 		Address: u.asksForAddress(p), Prefix: s.wantsPrefix(u), PrefixLength: u.Config.IPv6.PrefixLength,
 		ConfirmRequests: p.ConfirmRequests, SuspendedFor: s.SuspendedFor,
 	}
-	if l := p.Report.Lease; l != nil && slices.Contains(p.Duplicate, l.Prefix) {
+	if l := p.Report.Lease; l != nil && (slices.Contains(p.Duplicate, l.Prefix) || p.Refused.has(l.Prefix, s.At)) {
 		spec.Duplicate = l.Prefix.Addr()
 	}
 	return spec, spec.Address || spec.Prefix

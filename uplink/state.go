@@ -98,6 +98,7 @@ type Path struct {
 	Preferred      []netip.Prefix // of these, what new connections may take
 	Tentative      []netip.Prefix // others there are being asked whether they have it
 	Duplicate      []netip.Prefix // another host there has it
+	Refused        Refused        // the last one that another host there had, and that the kernel took away
 	EverAssigned   []netip.Prefix // of what it should have: on the interface since that appeared
 	Report         LeaseReport    // what the DHCP client said last
 	Advert         Advert         // what routers advertise; of IPv6

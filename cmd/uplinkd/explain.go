@@ -53,13 +53,16 @@ func explainCommand(c *common) *cobra.Command {
 			"running one adds how the uplink is, and how long its links may be silent.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
-			if p.To, err = netip.ParseAddr(args[0]); err != nil || !p.To.Is4() {
-				return usageError{fmt.Errorf("%q: DEST must be an IPv4 address", args[0])}
+			if p.To, err = netip.ParseAddr(args[0]); err != nil || p.To.Is4In6() || p.To.Zone() != "" {
+				return usageError{fmt.Errorf("%q: DEST must be an IP address", args[0])}
 			}
-			if p.From, err = netip.ParseAddr(from); from != "" && (err != nil || !p.From.Is4()) {
-				return usageError{fmt.Errorf("--from %q: must be an IPv4 address", from)}
+			if p.From, err = netip.ParseAddr(from); from != "" && (err != nil || p.From.Is6() != p.To.Is6()) {
+				return usageError{fmt.Errorf("--from %q: must be an address of the family of %s", from, p.To)}
 			}
 			protocols := map[string]uint8{"": 0, "icmp": 1, "tcp": 6, "udp": 17}
+			if p.To.Is6() {
+				protocols["icmp"] = 58 // ICMPv6
+			}
 			number, known := protocols[proto]
 			if !known {
 				return usageError{fmt.Errorf("--proto %q: must be tcp, udp or icmp", proto)}
@@ -130,8 +133,12 @@ func (e *explanation) ask(ctx context.Context, daemon *control.Client) {
 		if u.Name != e.Uplink {
 			continue
 		}
-		e.State = string(u.State)
-		for _, p := range u.Probes {
+		state, probes := u.State, u.Probes
+		if e.To.Is6() && u.IPv6 != nil {
+			state, probes = u.IPv6.State, u.IPv6.Probes
+		}
+		e.State = string(state)
+		for _, p := range probes {
 			if p.DownAfter > 0 {
 				e.Links = append(e.Links, bound{p.Target, p.LateAfter, p.DownAfter})
 			}
@@ -174,7 +181,9 @@ func whyTable(u *configs.Uplink, p routes.Packet) string {
 // whyShared says what the shared default route has to offer.
 func whyShared(c configs.Config, have routes.State, e explanation) string {
 	for _, r := range have.Routes {
-		if r.Table != c.Routes.Table || r.Metric != c.Routes.Metric || r.Dst.Bits() != 0 || !e.Gateway.IsValid() {
+		family := uplink.FamilyOf(r.Dst.Addr())
+		if family != uplink.FamilyOf(e.To) || r.Table != c.Routes.Table || r.Dst.Bits() != 0 || !e.Gateway.IsValid() ||
+			r.Metric != uplink.MetricIn(family, c.Routes.Metric) {
 			continue
 		}
 		var ways []string

@@ -243,6 +243,9 @@ func writeEvent(w io.Writer, e api.Event, asJSON bool) error {
 	if e.Uplink != "" {
 		text += e.Uplink + "  "
 	}
+	if e.Family == "ipv6" {
+		text += "v6  "
+	}
 	text += fmt.Sprintf("%s -> %s", dash(e.From), dash(e.To))
 	if e.Reason != "" {
 		text += "  " + plain.Line(e.Reason, remarkMost)

@@ -56,14 +56,18 @@ func (c *common) pingEnds(ctx context.Context, args []string) (source, target ne
 	}
 	target = u.Gateway
 	if len(args) == 2 {
-		if target, err = netip.ParseAddr(args[1]); err != nil || !target.Is4() {
-			return source, target, usageError{fmt.Errorf("%q: must be an IPv4 address", args[1])}
+		if target, err = netip.ParseAddr(args[1]); err != nil || target.Is4In6() {
+			return source, target, usageError{fmt.Errorf("%q: must be an IP address", args[1])}
 		}
 	}
 	if !target.IsValid() {
 		return source, target, fmt.Errorf("uplink %s has no gateway: name an address to ping", u.Name)
 	}
-	return u.Addresses[0].Addr(), target, nil
+	if target.IsLinkLocalUnicast() && target.Is6() {
+		target = target.WithZone(u.Interface)
+	}
+	source, err = addressFor(u, target)
+	return source, target, err
 }
 
 // A pingAnswer is what ping answers in JSON.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -128,8 +129,10 @@ func (c *common) specBy(ctx context.Context, o probeOrder) (probe.Spec, error) {
 		return probe.Spec{}, fmt.Errorf("uplink %s: %s: %w", u.Name, u.Interface, err)
 	}
 	spec := probe.Spec{
-		Uplink: u.Name, Interface: u.Interface, Index: link.Index, Source: u.Addresses[0].Addr(), Gateway: u.Gateway,
-		Pace: probe.Pace{Timeout: o.timeout},
+		Uplink: u.Name, Interface: u.Interface, Index: link.Index, Gateway: u.Gateway, Pace: probe.Pace{Timeout: o.timeout},
+	}
+	if spec.Source, err = addressFor(u, o.target.IP); err != nil {
+		return spec, err
 	}
 	if u.DHCP != nil {
 		spec.DNS = u.DHCP.DNS
@@ -143,6 +146,21 @@ func (c *common) specBy(ctx context.Context, o probeOrder) (probe.Spec, error) {
 	return spec, nil
 }
 
+// addressFor returns the address of an uplink that asks another one: of the same family; of what is no
+// address, its first.
+func addressFor(u *api.Uplink, target netip.Addr) (netip.Addr, error) {
+	addresses := u.Addresses
+	if target.Is6() && u.IPv6 != nil {
+		addresses = u.IPv6.Addresses
+	}
+	for _, a := range addresses {
+		if !target.IsValid() || a.Addr().Is6() == target.Is6() {
+			return a.Addr(), nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("uplink %s has no address to ask %s from", u.Name, target)
+}
+
 // uplinkNamed returns an uplink that has an address to ask from.
 func uplinkNamed(s *api.Snapshot, name string) (*api.Uplink, error) {
 	for i := range s.Uplinks {
@@ -150,7 +168,7 @@ func uplinkNamed(s *api.Snapshot, name string) (*api.Uplink, error) {
 		if u.Name != name {
 			continue
 		}
-		if len(u.Addresses) == 0 {
+		if len(u.Addresses) == 0 && (u.IPv6 == nil || len(u.IPv6.Addresses) == 0) {
 			return nil, fmt.Errorf("uplink %s has no address to ask from: %s", u.Name, u.Reason)
 		}
 		return u, nil

@@ -17,6 +17,9 @@ func (s *statusTable) remarks(b *strings.Builder) {
 		if u.State != api.Up {
 			lines = append(lines, fmt.Sprintf("%s is %s: %s", u.Name, u.State, u.Reason))
 		}
+		if u.IPv6 != nil && u.Family != "ipv6" && u.IPv6.State != api.Up {
+			lines = append(lines, fmt.Sprintf("%s v6 is %s: %s", u.Name, u.IPv6.State, u.IPv6.Reason))
+		}
 	}
 	for _, u := range s.Uplinks {
 		lines = append(lines, remarksOf(&u)...)

@@ -25,22 +25,23 @@ type column struct {
 	head string
 	rank int
 	cell func(u *api.Uplink, now time.Time) any
+	once bool // of the uplink as a whole, not of each family
 }
 
 var columns = []column{
-	{"UPLINK", 0, func(u *api.Uplink, _ time.Time) any { return u.Name }},
-	{"STATE", 0, func(u *api.Uplink, _ time.Time) any { return u.State }},
-	{"FOR", 0, func(u *api.Uplink, now time.Time) any { return age(u.Since, now) }},
-	{"ROUTE", 0, func(u *api.Uplink, _ time.Time) any { return routeOf(u) }},
-	{"TIER", 2, func(u *api.Uplink, _ time.Time) any { return u.Tier }},
-	{"ADDRESS", 0, func(u *api.Uplink, _ time.Time) any { return dash(u.Address) }},
-	{"GATEWAY", 1, func(u *api.Uplink, _ time.Time) any { return address(u.Gateway) }},
-	{"RTT", 0, func(u *api.Uplink, _ time.Time) any { return rttOf(u) }},
-	{"LOSS", 0, func(u *api.Uplink, _ time.Time) any { return lossOf(u) }},
-	{"DOWN/UP", 3, func(u *api.Uplink, _ time.Time) any {
+	{head: "UPLINK", cell: func(u *api.Uplink, _ time.Time) any { return u.Name }},
+	{head: "STATE", cell: func(u *api.Uplink, _ time.Time) any { return u.State }},
+	{head: "FOR", cell: func(u *api.Uplink, now time.Time) any { return age(u.Since, now) }},
+	{head: "ROUTE", cell: func(u *api.Uplink, _ time.Time) any { return routeOf(u) }},
+	{head: "TIER", rank: 2, cell: func(u *api.Uplink, _ time.Time) any { return u.Tier }},
+	{head: "ADDRESS", cell: func(u *api.Uplink, _ time.Time) any { return dash(u.Address) }},
+	{head: "GATEWAY", rank: 1, cell: func(u *api.Uplink, _ time.Time) any { return address(u.Gateway) }},
+	{head: "RTT", cell: func(u *api.Uplink, _ time.Time) any { return rttOf(u) }},
+	{head: "LOSS", cell: func(u *api.Uplink, _ time.Time) any { return lossOf(u) }},
+	{head: "DOWN/UP", rank: 3, once: true, cell: func(u *api.Uplink, _ time.Time) any {
 		return rateOf(u.Counters.RxBPS) + "/" + rateOf(u.Counters.TxBPS)
 	}},
-	{"CONNS", 4, func(u *api.Uplink, _ time.Time) any { return u.Counters.Connections }},
+	{head: "CONNS", rank: 4, once: true, cell: func(u *api.Uplink, _ time.Time) any { return u.Counters.Connections }},
 }
 
 // write writes the snapshot as a person likes to read it. now is what ages
@@ -81,7 +82,11 @@ func (s *statusTable) writeTargets(w io.Writer) error {
 		"UPLINK", "TARGET", "STATE", "RTT ms", "LOSS", "LATE AFTER ms", "DOWN AFTER", "SPREAD ms", "SURVIVED",
 	})
 	for _, u := range s.Uplinks {
-		for _, p := range u.Probes {
+		probes := u.Probes
+		if second := secondFamily(&u); second != nil {
+			probes = slices.Concat(probes, second.Probes)
+		}
+		for _, p := range probes {
 			row := table.Row{
 				u.Name, plain.Line(p.Target, targetMost), p.State, fmt.Sprintf("%.3g", p.RTT),
 				fmt.Sprintf("%.0f%%", p.Loss),
@@ -130,13 +135,52 @@ func (s *statusTable) render(columns []column, now time.Time) string {
 	}
 	t.AppendHeader(head)
 	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
 		row := make(table.Row, len(columns))
 		for j, c := range columns {
-			row[j] = c.cell(&s.Uplinks[i], now)
+			row[j] = c.cell(u, now)
 		}
 		t.AppendRow(row)
+		if second := secondFamily(u); second != nil {
+			row = make(table.Row, len(columns))
+			for j, c := range columns {
+				if row[j] = ""; !c.once {
+					row[j] = c.cell(second, now)
+				}
+			}
+			t.AppendRow(row)
+		}
 	}
 	return trimmed(t)
+}
+
+// secondFamily returns an uplink in IPv6, as a line below that of IPv4; nil: it has no such.
+func secondFamily(u *api.Uplink) *api.Uplink {
+	if u.IPv6 == nil || u.Family == "ipv6" {
+		return nil
+	}
+	return &api.Uplink{
+		Name: "  v6", State: u.IPv6.State, Since: u.IPv6.Since, Active: u.IPv6.Active, Tier: u.IPv6.Tier,
+		EffectiveWeight: u.IPv6.EffectiveWeight, Address: networkText(u.IPv6), Gateway: u.IPv6.Gateway,
+		Probes: u.IPv6.Probes,
+	}
+}
+
+// networkText returns the first address in IPv6, of a network that alone, and the length of the prefix for
+// the LAN: what a person tells providers by.
+func networkText(p *api.IPv6) string {
+	if len(p.Addresses) == 0 {
+		return ""
+	}
+	a := p.Addresses[0]
+	text := a.Masked().String()
+	if a.IsSingleIP() {
+		text = a.Addr().String()
+	}
+	for _, d := range p.Prefixes {
+		text += fmt.Sprintf(" +/%d", d.Bits())
+	}
+	return text
 }
 
 func widest(text string) int {
@@ -156,20 +200,43 @@ func (s *statusTable) header(b *strings.Builder, now time.Time) {
 	}
 	fmt.Fprintf(b, "%d of %d uplinks up, uplinkd %s running for %s\n",
 		up, len(s.Uplinks), s.Daemon.Version, age(s.Daemon.Started, now))
+	fmt.Fprintf(b, "default route: %s\n", waysText(&s.DefaultRoute, "no uplink carries new connections"))
+	if s.DefaultRoute6 != nil {
+		fmt.Fprintf(b, "of IPv6: %s\n", waysText(s.DefaultRoute6, "no uplink carries it, and it is unreachable"))
+	}
+	for _, n := range s.LAN {
+		fmt.Fprintf(b, "%s: %s\n", n.Interface, lanText(n))
+	}
+	s.dns(b)
+	b.WriteString("\n")
+}
+
+// waysText says what part of new connections each uplink carries.
+func waysText(d *api.DefaultRoute, none string) string {
 	total := 0
-	for _, hop := range s.DefaultRoute.NextHops {
+	for _, hop := range d.NextHops {
 		total += hop.Weight
 	}
-	ways := make([]string, len(s.DefaultRoute.NextHops))
-	for i, hop := range s.DefaultRoute.NextHops {
+	ways := make([]string, len(d.NextHops))
+	for i, hop := range d.NextHops {
 		ways[i] = fmt.Sprintf("%s %.0f%%", hop.Uplink, 100*float64(hop.Weight)/float64(total))
 	}
 	if len(ways) == 0 {
-		ways = []string{"none: no uplink carries new connections"}
+		return "none: " + none
 	}
-	fmt.Fprintf(b, "default route: %s\n", strings.Join(ways, ", "))
-	s.dns(b)
-	b.WriteString("\n")
+	return strings.Join(ways, ", ")
+}
+
+// lanText says what hosts on an interface of the LAN get.
+func lanText(n api.LAN) string {
+	text := n.Prefix.String()
+	if n.Of != "" {
+		text += " of " + n.Of
+	}
+	if !n.Preferred {
+		text += ", on its way out" + untilText(n.Until)
+	}
+	return text
 }
 
 // dns tells which servers the host is to ask, where that is ours to say.

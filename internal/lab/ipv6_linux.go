@@ -95,6 +95,7 @@ func (isp *ISP) attach6() error {
 		return errors.Join(
 			ns.Sysctl("net/ipv6/conf/"+name+"/router_solicitation_delay", "0"),
 			ns.Sysctl("net/ipv6/neigh/"+name+"/retrans_time_ms", "100"),
+			ns.Sysctl("net/ipv6/conf/"+name+"/accept_dad", "1"), // which the lab turns off (Enter)
 		)
 	}
 	return errors.Join(

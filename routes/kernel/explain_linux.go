@@ -37,11 +37,15 @@ func (k *Kernel) Explain(ctx context.Context, p routes.Packet) (routes.Way, erro
 	}
 	req := nl.NewNetlinkRequest(unix.RTM_GETROUTE, unix.NLM_F_REQUEST)
 	to := p.To.AsSlice()
-	header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Dst_len: 32, Flags: lookupTable}}
+	family, bits := uint8(unix.AF_INET), uint8(p.To.BitLen())
+	if p.To.Is6() {
+		family = unix.AF_INET6
+	}
+	header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: family, Dst_len: bits, Flags: lookupTable}}
 	req.AddData(header)
 	req.AddData(nl.NewRtAttr(unix.RTA_DST, to))
 	if p.From.IsValid() {
-		header.Src_len = 32
+		header.Src_len = bits
 		req.AddData(nl.NewRtAttr(unix.RTA_SRC, p.From.AsSlice()))
 	}
 	if p.Mark != 0 {

@@ -68,6 +68,7 @@ type NextHop struct {
 type Uplink struct {
 	Name      string         `json:"name"`
 	Interface string         `json:"interface"`
+	Family    string         `json:"family"` // of what follows: ipv4, or ipv6 where the uplink has no other
 	State     OperState      `json:"state"`
 	Reason    string         `json:"reason"`
 	Since     time.Time      `json:"since"`
@@ -93,7 +94,7 @@ type Uplink struct {
 	AgentPercent    Figure[int] `json:"agent_percent"`     // of its weight that agents want; null: none says
 	MPTCP           string      `json:"mptcp,omitempty"`   // its endpoint in the kernel: subflow | backup
 
-	IPv6 *IPv6 `json:"ipv6"` // null: none; the fields above are IPv4's, or IPv6's where the uplink has no other
+	IPv6 *IPv6 `json:"ipv6"` // null: none
 }
 
 // IPv6 is an uplink in IPv6.

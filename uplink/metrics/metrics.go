@@ -45,28 +45,28 @@ var (
 
 // What is told of an uplink.
 var (
-	state     = desc("uplink_state", "1 for the state that an uplink is in.", "uplink", "state")
-	since     = desc("uplink_state_timestamp_seconds", "Since when an uplink is in its state.", "uplink")
-	active    = desc("uplink_active", "1 while an uplink carries new connections.", "uplink")
-	weight    = desc("uplink_weight", "The weight of an uplink in the default route, 0 out of it.", "uplink")
-	falls     = desc("uplink_recent_falls", "How often an uplink has gone down lately.", "uplink")
+	state     = desc("uplink_state", "1 for the state that an uplink is in.", "uplink", "family", "state")
+	since     = desc("uplink_state_timestamp_seconds", "Since when an uplink is in its state.", "uplink", "family")
+	active    = desc("uplink_active", "1 while an uplink carries new connections.", "uplink", "family")
+	weight    = desc("uplink_weight", "The weight of an uplink in the default route, 0 out of it.", "uplink", "family")
+	falls     = desc("uplink_recent_falls", "How often an uplink has gone down lately.", "uplink", "family")
 	receive   = desc("uplink_receive_bytes_total", "Bytes received by the interface.", "uplink")
 	transmit  = desc("uplink_transmit_bytes_total", "Bytes sent by the interface.", "uplink")
 	conns     = desc("uplink_connections", "Connections with the address of an uplink.", "uplink")
-	dhcpState = desc("dhcp_state", "1 for the state of an uplink's DHCP client.", "uplink", "state")
-	expiry    = desc("dhcp_lease_expiry_timestamp_seconds", "When an uplink's lease ends.", "uplink")
+	dhcpState = desc("dhcp_state", "1 for the state of an uplink's DHCP client.", "uplink", "family", "state")
+	expiry    = desc("dhcp_lease_expiry_timestamp_seconds", "When an uplink's lease ends.", "uplink", "family")
 )
 
 // What is told of a target that an uplink probes.
 var (
-	rtt      = desc("probe_rtt_seconds", "Round trip, smoothed.", "uplink", "target")
-	jitter   = desc("probe_jitter_seconds", "How much it varies.", "uplink", "target")
-	loss     = desc("probe_loss_ratio", "Of the last 100 probes, unanswered.", "uplink", "target")
-	sent     = desc("probe_sent_total", "Probes sent.", "uplink", "target")
-	received = desc("probe_received_total", "Probes answered.", "uplink", "target")
-	bytes    = desc("probe_bytes_total", "Bytes of probes and answers.", "uplink", "target")
-	late     = desc("probe_late_after_seconds", "How late an answer makes doubt.", "uplink", "target")
-	dead     = desc("probe_down_after_seconds", "How long a silence means down.", "uplink", "target")
+	rtt      = desc("probe_rtt_seconds", "Round trip, smoothed.", "uplink", "family", "target")
+	jitter   = desc("probe_jitter_seconds", "How much it varies.", "uplink", "family", "target")
+	loss     = desc("probe_loss_ratio", "Of the last 100 probes, unanswered.", "uplink", "family", "target")
+	sent     = desc("probe_sent_total", "Probes sent.", "uplink", "family", "target")
+	received = desc("probe_received_total", "Probes answered.", "uplink", "family", "target")
+	bytes    = desc("probe_bytes_total", "Bytes of probes and answers.", "uplink", "family", "target")
+	late     = desc("probe_late_after_seconds", "How late an answer makes doubt.", "uplink", "family", "target")
+	dead     = desc("probe_down_after_seconds", "How long a silence means down.", "uplink", "family", "target")
 )
 
 var states = []api.OperState{api.Starting, api.Up, api.Doubtful, api.Down, api.Drained, api.Disabled}
@@ -155,17 +155,9 @@ func name(by string) string {
 }
 
 func (w writer) uplink(u *api.Uplink) {
-	for _, s := range states {
-		w.gauge(state, one(u.State == s), u.Name, string(s))
+	for _, p := range pathsOf(u) {
+		w.path(u.Name, &p)
 	}
-	w.at(since, u.Since, u.Name)
-	w.gauge(active, one(u.Active), u.Name)
-	carried := 0
-	if u.Active {
-		carried = u.EffectiveWeight
-	}
-	w.gauge(weight, float64(carried), u.Name)
-	w.gauge(falls, float64(u.Hold.Falls), u.Name)
 	if n := u.Counters.RxBytes; n.Known {
 		w.counter(receive, n.N, u.Name)
 	}
@@ -175,28 +167,62 @@ func (w writer) uplink(u *api.Uplink) {
 	if n := u.Counters.Connections; n.Known {
 		w.gauge(conns, float64(n.N), u.Name)
 	}
-	if u.DHCP != nil {
-		w.gauge(dhcpState, 1, u.Name, u.DHCP.State)
-		w.at(expiry, u.DHCP.Expire.Time, u.Name)
+}
+
+// A path is an uplink in one family.
+type path struct {
+	family string
+	state  api.OperState
+	since  time.Time
+	active bool
+	weight int
+	falls  int
+	dhcp   *api.DHCP
+	probes []api.Probe
+}
+
+func pathsOf(u *api.Uplink) []path {
+	list := []path{{u.Family, u.State, u.Since, u.Active, u.EffectiveWeight, u.Hold.Falls, u.DHCP, u.Probes}}
+	if p := u.IPv6; p != nil && u.Family != "ipv6" {
+		list = append(list, path{"ipv6", p.State, p.Since, p.Active, p.EffectiveWeight, p.Hold.Falls, p.DHCP, p.Probes})
 	}
-	for i := range u.Probes {
-		w.probe(u.Name, &u.Probes[i])
+	return list
+}
+
+func (w writer) path(uplink string, p *path) {
+	for _, s := range states {
+		w.gauge(state, one(p.state == s), uplink, p.family, string(s))
+	}
+	w.at(since, p.since, uplink, p.family)
+	w.gauge(active, one(p.active), uplink, p.family)
+	carried := 0
+	if p.active {
+		carried = p.weight
+	}
+	w.gauge(weight, float64(carried), uplink, p.family)
+	w.gauge(falls, float64(p.falls), uplink, p.family)
+	if p.dhcp != nil {
+		w.gauge(dhcpState, 1, uplink, p.family, p.dhcp.State)
+		w.at(expiry, p.dhcp.Expire.Time, uplink, p.family)
+	}
+	for i := range p.probes {
+		w.probe(uplink, p.family, &p.probes[i])
 	}
 }
 
-func (w writer) probe(uplink string, p *api.Probe) {
+func (w writer) probe(uplink, family string, p *api.Probe) {
 	if p.RTT > 0 {
-		w.gauge(rtt, p.RTT/1000, uplink, p.Target)
-		w.gauge(jitter, p.Jitter/1000, uplink, p.Target)
+		w.gauge(rtt, p.RTT/1000, uplink, family, p.Target)
+		w.gauge(jitter, p.Jitter/1000, uplink, family, p.Target)
 	}
 	if p.Sent > 0 {
-		w.gauge(loss, p.Loss/100, uplink, p.Target)
+		w.gauge(loss, p.Loss/100, uplink, family, p.Target)
 	}
-	w.counter(sent, p.Sent, uplink, p.Target)
-	w.counter(received, p.Received, uplink, p.Target)
-	w.counter(bytes, p.Bytes, uplink, p.Target)
+	w.counter(sent, p.Sent, uplink, family, p.Target)
+	w.counter(received, p.Received, uplink, family, p.Target)
+	w.counter(bytes, p.Bytes, uplink, family, p.Target)
 	if p.DownAfter > 0 {
-		w.gauge(late, p.LateAfter/1000, uplink, p.Target)
-		w.gauge(dead, p.DownAfter/1000, uplink, p.Target)
+		w.gauge(late, p.LateAfter/1000, uplink, family, p.Target)
+		w.gauge(dead, p.DownAfter/1000, uplink, family, p.Target)
 	}
 }

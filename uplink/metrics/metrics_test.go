@@ -16,7 +16,8 @@ func TestMetrics(t *testing.T) {
 	s := api.Snapshot{
 		Daemon: api.Daemon{Version: "v1", Started: time.Unix(1_700_000_000, 0)},
 		Uplinks: []api.Uplink{{
-			Name: "isp1", State: api.Doubtful, EffectiveWeight: 3,
+			Name: "isp1", Family: "ipv4", State: api.Doubtful, EffectiveWeight: 3,
+			IPv6: &api.IPv6{State: api.Up, Active: true, EffectiveWeight: 2, Probes: []api.Probe{{Target: "gateway", Sent: 10, Received: 10, DownAfter: 2000}}},
 			Counters: api.Counters{RxBytes: api.Known[uint64](5)},
 			Probes:   []api.Probe{{Target: "gateway", RTT: 1.5, Sent: 10, Received: 9, Loss: 10, LateAfter: 20, DownAfter: 1000}},
 		}},
@@ -29,15 +30,22 @@ func TestMetrics(t *testing.T) {
 	const want = `
 # HELP uplinkd_uplink_state 1 for the state that an uplink is in.
 # TYPE uplinkd_uplink_state gauge
-uplinkd_uplink_state{state="disabled",uplink="isp1"} 0
-uplinkd_uplink_state{state="doubtful",uplink="isp1"} 1
-uplinkd_uplink_state{state="down",uplink="isp1"} 0
-uplinkd_uplink_state{state="drained",uplink="isp1"} 0
-uplinkd_uplink_state{state="starting",uplink="isp1"} 0
-uplinkd_uplink_state{state="up",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv4",state="disabled",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv4",state="doubtful",uplink="isp1"} 1
+uplinkd_uplink_state{family="ipv4",state="down",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv4",state="drained",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv4",state="starting",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv4",state="up",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv6",state="disabled",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv6",state="doubtful",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv6",state="down",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv6",state="drained",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv6",state="starting",uplink="isp1"} 0
+uplinkd_uplink_state{family="ipv6",state="up",uplink="isp1"} 1
 # HELP uplinkd_uplink_weight The weight of an uplink in the default route, 0 out of it.
 # TYPE uplinkd_uplink_weight gauge
-uplinkd_uplink_weight{uplink="isp1"} 0
+uplinkd_uplink_weight{family="ipv4",uplink="isp1"} 0
+uplinkd_uplink_weight{family="ipv6",uplink="isp1"} 2
 # HELP uplinkd_kernel_fights Objects that somebody undoes again and again, by who.
 # TYPE uplinkd_kernel_fights gauge
 uplinkd_kernel_fights{by="ip"} 2
@@ -47,10 +55,12 @@ uplinkd_kernel_fights{by="unknown"} 2
 uplinkd_kernel_refused 1
 # HELP uplinkd_probe_down_after_seconds How long a silence means down.
 # TYPE uplinkd_probe_down_after_seconds gauge
-uplinkd_probe_down_after_seconds{target="gateway",uplink="isp1"} 1
+uplinkd_probe_down_after_seconds{family="ipv4",target="gateway",uplink="isp1"} 1
+uplinkd_probe_down_after_seconds{family="ipv6",target="gateway",uplink="isp1"} 2
 # HELP uplinkd_probe_loss_ratio Of the last 100 probes, unanswered.
 # TYPE uplinkd_probe_loss_ratio gauge
-uplinkd_probe_loss_ratio{target="gateway",uplink="isp1"} 0.1
+uplinkd_probe_loss_ratio{family="ipv4",target="gateway",uplink="isp1"} 0.1
+uplinkd_probe_loss_ratio{family="ipv6",target="gateway",uplink="isp1"} 0
 `
 	err := testutil.GatherAndCompare(registry, strings.NewReader(want), "uplinkd_uplink_state", "uplinkd_uplink_weight",
 		"uplinkd_kernel_fights", "uplinkd_kernel_refused", "uplinkd_probe_down_after_seconds", "uplinkd_probe_loss_ratio")
