@@ -17,7 +17,7 @@ func TestMetrics(t *testing.T) {
 		Daemon: api.Daemon{Version: "v1", Started: time.Unix(1_700_000_000, 0)},
 		Uplinks: []api.Uplink{{
 			Name: "isp1", Family: "ipv4", State: api.Doubtful, EffectiveWeight: 3,
-			IPv6: &api.IPv6{State: api.Up, Active: true, EffectiveWeight: 2, Probes: []api.Probe{{Target: "gateway", Sent: 10, Received: 10, DownAfter: 2000}}},
+			IPv6:     &api.IPv6{State: api.Up, Active: true, EffectiveWeight: 2, Probes: []api.Probe{{Target: "gateway", Sent: 10, Received: 10, DownAfter: 2000}}},
 			Counters: api.Counters{RxBytes: api.Known[uint64](5)},
 			Probes:   []api.Probe{{Target: "gateway", RTT: 1.5, Sent: 10, Received: 9, Loss: 10, LateAfter: 20, DownAfter: 1000}},
 		}},

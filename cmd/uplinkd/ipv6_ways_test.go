@@ -1,0 +1,135 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/proxy"
+
+	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
+)
+
+// The other ways to an address: the configuration, somebody else, and an uplink without IPv4.
+func TestIPv6OtherWays(t *testing.T) {
+	b := newBench6(t, 3)
+	b.routers()
+	one, two, three := b.world.ISPs[0], b.world.ISPs[1], b.world.ISPs[2]
+	// Somebody else is who hears the second one's router, and gives the third one its address.
+	b.ok(b.world.Host().Sysctl("net/ipv6/conf/eth3/accept_ra", "0"))
+	b.configure([]string{
+		fmt.Sprintf("name: isp1, interface: eth1, address: %s, gateway: %s, ipv6: {address: '%s', gateway: 'fe80::1', weight: 2}",
+			one.Static, one.Gateway, one.Static6()),
+		fmt.Sprintf("name: isp2, interface: eth2, address: %s, gateway: %s, ipv6: external", two.Static, two.Gateway),
+		fmt.Sprintf("name: isp3, interface: eth3, address: none, ipv6: {address: external, gateway: '%s', probe: {targets: [gateway, '%s']}}",
+			host(three.Link6(), 1), lab.Somewhere6(1)),
+	}, "")
+	b.start()
+	b.ok(b.world.Host().Address("eth3", three.Static6()))
+	b.untilStates6(15*time.Second, "up", "up", "up")
+	s := b.status()
+	if s.Uplinks[2].Family != "ipv6" || s.Uplinks[2].State != "up" {
+		t.Errorf("of an uplink without IPv4: family %s, state %s", s.Uplinks[2].Family, s.Uplinks[2].State)
+	}
+	if hops := s.DefaultRoute.NextHops; len(hops) != 2 {
+		t.Errorf("the default route of IPv4 has %v, want isp1 and isp2", hops)
+	}
+	counts := b.spread6(spreadOver, net.Dial)
+	if counts[1] < counts[2] || counts[2] == 0 || counts[3] == 0 {
+		t.Errorf("connections by each ISP: %v, want some by each and most by isp1", counts)
+	}
+	text, err := b.run("status", "-c", b.config)
+	b.ok(err)
+	t.Logf("\n%s", text)
+	if !strings.Contains(text, "  v6") || !strings.Contains(text, "of IPv6: ") {
+		t.Errorf("status says nothing of IPv6:\n%s", text)
+	}
+	for _, args := range [][]string{
+		{"explain", lab.Somewhere6(1).String(), "-c", b.config},
+		{"ping", "isp1", "fe80::1", "-n", "1", "-c", b.config},
+		{"ping", "isp3", "-n", "1", "-c", b.config},
+		{"probe", "tcp://[" + lab.Somewhere6(1).String() + "]:7000", "--via", "isp3", "-c", b.config},
+	} {
+		if out, err := b.run(args...); err != nil {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+func host(p netip.Prefix, n byte) netip.Addr {
+	a := p.Addr().As16()
+	a[15] = n
+	return netip.AddrFrom16(a)
+}
+
+// Without a prefix, what the LAN sends by an uplink gets that uplink's address.
+func TestIPv6Masquerade(t *testing.T) {
+	b := newBench6(t, 2)
+	b.routers()
+	b.ok(b.world.ISPs[0].StartDHCP6(lab.Lend{
+		Prefix: b.world.ISPs[0].Delegated6(), Preferred: lab.PreferredLifetime, Valid: lab.ValidLifetime,
+	}))
+	b.configure(b.dual("auto", 2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+	b.start()
+	b.untilStates6(15*time.Second, "up", "up")
+	b.lanClient()
+	var counts map[int]int
+	b.inLAN(func() error { counts = b.spread6(spreadOver, net.Dial); return nil })
+	b.twoToOne("of the LAN, masqueraded", counts)
+}
+
+// A SOCKS server spreads what it is asked for over IPv6.
+func TestIPv6ThroughDanted(t *testing.T) {
+	labtest.NeedRoot(t, "danted")
+	b := newBench6(t, 2)
+	b.routers()
+	b.configure(b.dual("auto", 2, 1), "")
+	b.start()
+	b.untilStates6(15*time.Second, "up", "up")
+	server := b.danted()
+	var counts map[int]int
+	b.inLAN(func() error {
+		dialer, err := proxy.SOCKS5("tcp4", server, nil, &net.Dialer{Timeout: 5 * time.Second})
+		if err == nil {
+			counts = b.spread6(spreadOver, dialer.Dial)
+		}
+		return err
+	})
+	b.twoToOne("through danted", counts)
+}
+
+// What was found is given back: by cleanup all of it, the settings too.
+func TestIPv6CleansUp(t *testing.T) {
+	b := newBench6(t, 2)
+	look := func() string {
+		return b.kernel("ip -6 rule", "ip -6 route show table all | grep -v '^fe80\\|^anycast\\|^local\\|^multicast\\|proto kernel\\|proto ra\\|dev lo proto kernel'|| true",
+			"ip -6 addr show scope global | grep inet6 | grep -v mngtmpaddr || true",
+			"cd /proc/sys/net/ipv6; grep . conf/eth*/accept_ra conf/eth*/use_oif_addrs_only conf/eth*/ignore_routes_with_linkdown fib_multipath_hash_policy",
+			"nft list tables")
+	}
+	before := look()
+	b.delegating(false)
+	b.configure(b.dual("auto", 2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+	b.start()
+	b.untilStates6(15*time.Second, "up", "up")
+	b.untilPrefixes()
+	b.kill(syscall.SIGTERM)
+	for _, isp := range b.world.ISPs {
+		isp.StopRouter() // the kernel would hear it again
+	}
+	if out, err := b.run("cleanup", "-c", b.config); err != nil {
+		t.Fatalf("cleanup: %v\n%s", err, out)
+	}
+	if after := look(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	if _, err := os.Stat(b.dir + "/state/restore.json"); err == nil {
+		t.Error("the record of what to give back is still there")
+	}
+}
