@@ -231,7 +231,8 @@ func parsePrefix(s string) (netip.Prefix, error) {
 
 // protocols are those that may be named; others are numbers.
 var protocols = map[string]uint8{
-	"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58, "sctp": 132, "udplite": 136,
+	"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58,
+	"sctp": 132, "udplite": 136,
 }
 
 func hasPorts(protocol uint8) bool {

@@ -36,7 +36,8 @@ func TimesOf(clock Clock, bootID string, written time.Time) (func(*Moment) time.
 	now, same := time.Now(), bootID == clock.BootID()
 	if !same && now.Before(written) {
 		// A machine without a battery for its clock: it knows no better yet.
-		return nil, fmt.Errorf("it was written at %s, and the clock shows an earlier time", written.Format(time.RFC3339))
+		return nil, fmt.Errorf("it was written at %s, and the clock shows an earlier time",
+			written.Format(time.RFC3339))
 	}
 	since := clock.SinceBoot()
 	return func(m *Moment) time.Time {

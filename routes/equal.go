@@ -18,7 +18,8 @@ func (s *Set) Equal(other *Set) bool {
 }
 
 func equalAddresses(a, b Address) bool {
-	return a.same(b) && a.Protocol == b.Protocol && a.NoPrefixRoute == b.NoPrefixRoute && a.NoDAD == b.NoDAD && a.Until.Equal(b.Until) &&
+	return a.same(b) && a.Protocol == b.Protocol &&
+		a.NoPrefixRoute == b.NoPrefixRoute && a.NoDAD == b.NoDAD && a.Until.Equal(b.Until) &&
 		a.Preferred.Equal(b.Preferred)
 }
 

@@ -110,11 +110,8 @@ func (u *Uplink) lentIPv6(p *Path, now time.Time) []Lent {
 			list = append(list, l)
 		}
 	}
-	if l := p.Report.Lease; l != nil && (!p.Report.Asking || slices.Contains(p.Assigned, l.Prefix)) {
-		add(Lent{l.Prefix, l.Preferred, l.Expire})
-		for _, other := range l.Others {
-			add(other)
-		}
+	for _, l := range p.lentByDHCPv6() {
+		add(l)
 	}
 	for _, a := range p.Advert.Prefixes {
 		if own, ok := u.addressIn(a); ok {
@@ -126,17 +123,29 @@ func (u *Uplink) lentIPv6(p *Path, now time.Time) []Lent {
 			add(lastAddressOf(d))
 		}
 	}
-	rank := func(l Lent) int {
-		switch {
-		case !l.preferred(now):
-			return 2
-		case slices.Contains(p.Preferred, l.Prefix):
-			return 0
-		}
-		return 1
-	}
-	slices.SortStableFunc(list, func(a, b Lent) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(list, func(a, b Lent) int { return p.rank(a, now) - p.rank(b, now) })
 	return list[:min(len(list), lentMost)]
+}
+
+// rank says how good an address is: the least is the best.
+func (p *Path) rank(l Lent, now time.Time) int {
+	switch {
+	case !l.preferred(now):
+		return 2
+	case slices.Contains(p.Preferred, l.Prefix):
+		return 0
+	}
+	return 1
+}
+
+// lentByDHCPv6 returns the addresses of the DHCPv6 lease. While it is not known whether it still is in
+// force, one that is not on the interface is not put there.
+func (p *Path) lentByDHCPv6() []Lent {
+	l := p.Report.Lease
+	if l == nil || p.Report.Asking && !slices.Contains(p.Assigned, l.Prefix) {
+		return nil
+	}
+	return append([]Lent{{l.Prefix, l.Preferred, l.Expire}}, l.Others...)
 }
 
 // lastAddressOf returns the address that an uplink takes of a prefix where its provider gives it no other: one of

@@ -44,10 +44,15 @@ func (s *State) chooseCarriers(f Family) []int {
 	if len(active) == 0 {
 		active = lowestTier(s.Uplinks, f, doubtful)
 	}
-	if len(active) > 0 || !s.Settled || s.Config.Routes.LastResort == configs.LastResortNone || s.fallsBack(f) {
+	if len(active) > 0 || !s.hasLastResort(f) {
 		return active
 	}
 	return s.lastResort(f, free)
+}
+
+// hasLastResort reports whether something is to carry when nothing is up.
+func (s *State) hasLastResort(f Family) bool {
+	return s.Settled && s.Config.Routes.LastResort != configs.LastResortNone && !s.fallsBack(f)
 }
 
 // fallsBack reports whether what cannot go by a family goes by another one: who finds IPv6

@@ -104,7 +104,8 @@ func (d *desired) firewallUplink(f *firewall.Table, u *Uplink, p *Path) {
 func (d *desired) policy(f Family, i int, p configs.Policy) firewall.Policy {
 	set := d.state.sets[f][i]
 	r := firewall.Policy{
-		Name: p.Name, From: set.from, To: set.to, In: p.In, Protocol: protocolsIn(f, p.Protocol), User: p.User, DSCP: p.DSCP,
+		Name: p.Name, From: set.from, To: set.to, In: p.In, Protocol: protocolsIn(f, p.Protocol),
+		User: p.User, DSCP: p.DSCP,
 		Skip: set.never,
 	}
 	if set.never {

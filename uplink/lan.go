@@ -181,7 +181,8 @@ func (s *State) adoptLAN(have routes.State) {
 	owner := Owner(s.Config)
 	for _, lan := range s.Config.LAN {
 		for _, a := range have.Addresses {
-			if !owner.OwnsAddress(a) || a.Interface != lan.Interface || !a.Prefix.Addr().Is6() || a.Prefix.Bits() != 64 {
+			network := a.Prefix.Addr().Is6() && a.Prefix.Bits() == 64
+			if !owner.OwnsAddress(a) || a.Interface != lan.Interface || !network {
 				continue
 			}
 			s.LANNets = append(s.LANNets, LANNet{

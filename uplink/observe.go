@@ -133,8 +133,12 @@ func (u *Uplink) takeAddresses(p *Path, list []routes.Address, now time.Time) {
 		}
 	}
 	p.Assigned = slices.Concat(p.Preferred, deprecated)
-	// One that ends by itself the kernel takes away where another host has it (addrconf_dad_stop in
-	// net/ipv6/addrconf.c), and says nothing.
+	u.noteRefused(p, tentative, now)
+}
+
+// noteRefused notes which of the addresses that others were asked about is gone: one that ends by itself the
+// kernel takes away where another host has it (addrconf_dad_stop in net/ipv6/addrconf.c), and says nothing.
+func (u *Uplink) noteRefused(p *Path, tentative []netip.Prefix, now time.Time) {
 	for _, a := range tentative {
 		gone := !slices.Contains(p.Assigned, a) && !slices.Contains(p.Tentative, a) && !slices.Contains(p.Duplicate, a)
 		if gone && u.Device.Link.Up && slices.Contains(u.Addresses(p), a) {

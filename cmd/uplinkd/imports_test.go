@@ -18,9 +18,9 @@ import (
 var mayImport = map[string][]string{
 	"cmd/uplinkd": {"*"},
 
-	"uplink": {"configs", "dhcp", "dhcp/ra", "probe", "routes", "routes/firewall", "uplink/api"},
+	"uplink": {"configs", "dhcp", "dhcp/dhcp6", "dhcp/ra", "probe", "routes", "routes/firewall", "uplink/api"},
 	"uplink/engine": {
-		"configs", "dhcp", "dhcp/ra", "internal/grid", "internal/latest", "probe", "routes", "routes/firewall", "routes/flows",
+		"configs", "dhcp", "dhcp/dhcp6", "dhcp/ra", "internal/grid", "internal/latest", "probe", "routes", "routes/firewall", "routes/flows",
 		"routes/reconcile", "uplink", "uplink/api",
 	},
 	"uplink/replay": {"configs", "internal/plain", "probe", "routes", "uplink", "uplink/api"},
@@ -37,9 +37,10 @@ var mayImport = map[string][]string{
 	"uplink/preflight": {"configs", "routes"},
 	"uplink/resolver":  {"configs", "internal/statefile", "uplink"},
 
-	"dhcp/ra": {"internal/latest", "internal/sock"},
-	"dhcp":    {"internal/latest", "internal/sock", "internal/statefile"},
-	"probe":   {"internal/grid", "internal/latest", "internal/plain", "internal/run", "internal/sock"},
+	"dhcp/dhcp6": {"dhcp", "internal/latest", "internal/sock", "internal/statefile"},
+	"dhcp/ra":    {"internal/latest", "internal/sock"},
+	"dhcp":       {"internal/latest", "internal/sock", "internal/statefile"},
+	"probe":      {"internal/grid", "internal/latest", "internal/plain", "internal/run", "internal/sock"},
 
 	"routes":            {"routes/firewall"},
 	"routes/reconcile":  {"internal/latest", "routes"},
@@ -58,7 +59,7 @@ var (
 		"github.com/vishvananda/netlink":  {"routes/kernel", "internal/lab"},
 		"github.com/google/nftables":      {"routes/kernel", "routes/flows", "internal/lab"},
 		"go.yaml.in/yaml":                 {"configs", "configs/imports"},
-		"github.com/insomniacslk/dhcp":    {"dhcp", "internal/lab"},
+		"github.com/insomniacslk/dhcp":    {"dhcp", "dhcp/dhcp6", "internal/lab"},
 		"github.com/mdlayher/ndp":         {"dhcp/ra", "internal/lab"},
 		"github.com/coreos/go-systemd":    {"systemd"},
 		"github.com/godbus/dbus":          {"uplink/resolver"},

@@ -19,7 +19,7 @@ import (
 func TestIPv6HostileRouter(t *testing.T) {
 	b := newBench6(t, 2)
 	b.delegating(false)
-	b.configure(b.dual("auto", 1, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+	b.configure(b.dual(1, 1), "lan: [{interface: lan0, subnet: 1}]\n")
 	b.start()
 	b.untilStates6(15*time.Second, "up", "up")
 	b.lanClient()
@@ -112,7 +112,7 @@ func TestIPv6RouterExpires(t *testing.T) {
 	for _, isp := range b.world.ISPs {
 		b.ok(isp.Router.Change(func(a *ndp.RouterAdvertisement) { a.RouterLifetime = 6 * time.Second }))
 	}
-	b.configure(b.dual("auto", 1, 1), "")
+	b.configure(b.dual(1, 1), "")
 	b.start()
 	b.untilStates6(10*time.Second, "up", "up")
 	b.world.ISPs[0].Router.Silence(true)
@@ -138,7 +138,7 @@ func TestIPv6Duplicate(t *testing.T) {
 	end = end[strings.LastIndexByte(end, '\n')+1:]
 	other := netip.MustParsePrefix(strings.Replace(isp.Link6().String(), "::/64", ":0:"+end+"/64", 1))
 	b.ok(isp.Namespace().Address("cust", other))
-	b.configure(b.dual("auto", 1, 1), "")
+	b.configure(b.dual(1, 1), "")
 	b.start()
 	b.until("the kernel hears no routers", time.Second, func() bool {
 		return strings.HasSuffix(strings.TrimSpace(b.kernel("cat /proc/sys/net/ipv6/conf/eth1/accept_ra")), "\n0")

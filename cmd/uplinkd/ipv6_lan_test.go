@@ -40,7 +40,7 @@ func TestIPv6AllDead(t *testing.T) {
 	b.delegating(false)
 	b.ok(b.world.Host().Sysctl("net/ipv4/ip_forward", "1"))
 	t.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv4/ip_forward", "0") })
-	lines := b.dual("auto", 1, 1)
+	lines := b.dual(1, 1)
 	for i := range lines {
 		lines[i] += ", masquerade: true"
 	}
@@ -118,7 +118,7 @@ func (b *bench) lanSource() (source netip.Addr) {
 		if err != nil {
 			return nil
 		}
-		defer conn.Close() //nolint:errcheck // nothing was said
+		defer conn.Close()
 		source = conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
 		return nil
 	})
@@ -130,7 +130,7 @@ func (b *bench) lanSource() (source netip.Addr) {
 func TestIPv6Renumbering(t *testing.T) {
 	b := newBench6(t, 2)
 	b.delegating(false)
-	b.configure(b.dual("auto", 1, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+	b.configure(b.dual(1, 1), "lan: [{interface: lan0, subnet: 1}]\n")
 	b.start()
 	b.untilStates6(15*time.Second, "up", "up")
 	b.untilPrefixes()

@@ -36,11 +36,11 @@ func newBench6Of(t *testing.T, build func() (*lab.World, error)) *bench {
 	return b
 }
 
-// dual returns the lines of uplinks with fixed addresses of IPv4, and what more is given.
-func (b *bench) dual(ipv6 string, weights ...int) []string {
+// dual returns the lines of uplinks with fixed addresses of IPv4, and IPv6 by what routers say.
+func (b *bench) dual(weights ...int) []string {
 	lines := b.static(weights...)
 	for i := range lines {
-		lines[i] += ", ipv6: " + ipv6
+		lines[i] += ", ipv6: auto"
 	}
 	return lines
 }
@@ -81,11 +81,11 @@ func (b *bench) untilStates6(limit time.Duration, want ...string) {
 	})
 }
 
-// spread6 makes n connections over IPv6 and returns how many each ISP has carried.
-func (b *bench) spread6(n int, dial func(network, address string) (net.Conn, error)) map[int]int {
+// spread6 makes connections over IPv6 and returns how many each ISP has carried.
+func (b *bench) spread6(dial func(network, address string) (net.Conn, error)) map[int]int {
 	b.Helper()
 	counts := map[int]int{}
-	for i := range n {
+	for i := range spreadOver {
 		conn, err := dial("tcp", fmt.Sprintf("[%s]:%d", lab.Somewhere6(i+1), lab.Port))
 		b.ok(err)
 		from, err := lab.ReadCaller(conn)
@@ -117,18 +117,18 @@ func (b *bench) twoToOne(of string, counts map[int]int) {
 func TestIPv6ByRouter(t *testing.T) {
 	b := newBench6(t, 2)
 	b.routers()
-	b.configure(b.dual("auto", 2, 1), "")
+	b.configure(b.dual(2, 1), "")
 	b.start()
 	b.untilStates(10*time.Second, "up", "up")
 	b.untilStates6(10*time.Second, "up", "up")
-	b.twoToOne("of this host", b.spread6(spreadOver, net.Dial))
+	b.twoToOne("of this host", b.spread6(net.Dial))
 }
 
 // One family of an uplink dies in silence. The other one goes on, and what has gone by it lives.
 func TestIPv6DiesAlone(t *testing.T) {
 	b := newBench6(t, 2)
 	b.routers()
-	b.configure(b.dual("auto", 1, 1), "")
+	b.configure(b.dual(1, 1), "")
 	b.start()
 	b.untilStates(10*time.Second, "up", "up")
 	b.untilStates6(10*time.Second, "up", "up")
@@ -245,7 +245,7 @@ func (b *bench) lanClient() netip.Addr {
 func TestIPv6Delegation(t *testing.T) {
 	b := newBench6(t, 2)
 	b.delegating(true)
-	b.configure(b.dual("auto", 2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+	b.configure(b.dual(2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
 	b.start()
 	b.untilStates6(15*time.Second, "up", "up")
 	b.untilPrefixes()
@@ -263,7 +263,7 @@ func TestIPv6Delegation(t *testing.T) {
 		t.Errorf("the LAN's host has %s, want one of %s", client, want)
 	}
 	var counts map[int]int
-	b.inLAN(func() error { counts = b.spread6(spreadOver, net.Dial); return nil })
+	b.inLAN(func() error { counts = b.spread6(net.Dial); return nil })
 	b.twoToOne("of the LAN, translated", counts)
 }
 
@@ -272,7 +272,7 @@ func TestIPv6SurvivesSIGKILL(t *testing.T) {
 	for name, managed := range map[string]bool{"routers": false, "DHCPv6": true} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench6(t, 2)
-			b.configure(b.dual("auto", 2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+			b.configure(b.dual(2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
 			b.start()
 			b.delegating(managed)
 			b.untilStates6(15*time.Second, "up", "up")

@@ -45,7 +45,7 @@ func (b *bench) connects6(length time.Duration) (failed, all int) {
 func TestIPv6Troubles(t *testing.T) {
 	b := newBench6(t, 2)
 	b.routers()
-	b.configure(b.dual("auto", 2, 1), "")
+	b.configure(b.dual(2, 1), "")
 	b.start()
 	b.untilStates6(10*time.Second, "up", "up")
 	sh := func(format string, args ...any) func() {

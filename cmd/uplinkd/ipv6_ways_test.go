@@ -40,7 +40,7 @@ func TestIPv6OtherWays(t *testing.T) {
 	if hops := s.DefaultRoute.NextHops; len(hops) != 2 {
 		t.Errorf("the default route of IPv4 has %v, want isp1 and isp2", hops)
 	}
-	counts := b.spread6(spreadOver, net.Dial)
+	counts := b.spread6(net.Dial)
 	if counts[1] < counts[2] || counts[2] == 0 || counts[3] == 0 {
 		t.Errorf("connections by each ISP: %v, want some by each and most by isp1", counts)
 	}
@@ -75,12 +75,12 @@ func TestIPv6Masquerade(t *testing.T) {
 	b.ok(b.world.ISPs[0].StartDHCP6(lab.Lend{
 		Prefix: b.world.ISPs[0].Delegated6(), Preferred: lab.PreferredLifetime, Valid: lab.ValidLifetime,
 	}))
-	b.configure(b.dual("auto", 2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+	b.configure(b.dual(2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
 	b.start()
 	b.untilStates6(15*time.Second, "up", "up")
 	b.lanClient()
 	var counts map[int]int
-	b.inLAN(func() error { counts = b.spread6(spreadOver, net.Dial); return nil })
+	b.inLAN(func() error { counts = b.spread6(net.Dial); return nil })
 	b.twoToOne("of the LAN, masqueraded", counts)
 }
 
@@ -89,7 +89,7 @@ func TestIPv6ThroughDanted(t *testing.T) {
 	labtest.NeedRoot(t, "danted")
 	b := newBench6(t, 2)
 	b.routers()
-	b.configure(b.dual("auto", 2, 1), "")
+	b.configure(b.dual(2, 1), "")
 	b.start()
 	b.untilStates6(15*time.Second, "up", "up")
 	server := b.danted()
@@ -97,7 +97,7 @@ func TestIPv6ThroughDanted(t *testing.T) {
 	b.inLAN(func() error {
 		dialer, err := proxy.SOCKS5("tcp4", server, nil, &net.Dialer{Timeout: 5 * time.Second})
 		if err == nil {
-			counts = b.spread6(spreadOver, dialer.Dial)
+			counts = b.spread6(dialer.Dial)
 		}
 		return err
 	})
@@ -115,7 +115,7 @@ func TestIPv6CleansUp(t *testing.T) {
 	}
 	before := look()
 	b.delegating(false)
-	b.configure(b.dual("auto", 2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+	b.configure(b.dual(2, 1), "lan: [{interface: lan0, subnet: 1}]\n")
 	b.start()
 	b.untilStates6(15*time.Second, "up", "up")
 	b.untilPrefixes()

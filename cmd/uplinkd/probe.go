@@ -129,7 +129,8 @@ func (c *common) specBy(ctx context.Context, o probeOrder) (probe.Spec, error) {
 		return probe.Spec{}, fmt.Errorf("uplink %s: %s: %w", u.Name, u.Interface, err)
 	}
 	spec := probe.Spec{
-		Uplink: u.Name, Interface: u.Interface, Index: link.Index, Gateway: u.Gateway, Pace: probe.Pace{Timeout: o.timeout},
+		Uplink: u.Name, Interface: u.Interface, Index: link.Index, Gateway: u.Gateway,
+		Pace: probe.Pace{Timeout: o.timeout},
 	}
 	if spec.Source, err = addressFor(u, o.target.IP); err != nil {
 		return spec, err

@@ -12,15 +12,7 @@ import (
 
 // remarks are the lines below the table: whatever is not as it should be.
 func (s *statusTable) remarks(b *strings.Builder) {
-	var lines []string
-	for _, u := range s.Uplinks {
-		if u.State != api.Up {
-			lines = append(lines, fmt.Sprintf("%s is %s: %s", u.Name, u.State, u.Reason))
-		}
-		if u.IPv6 != nil && u.Family != "ipv6" && u.IPv6.State != api.Up {
-			lines = append(lines, fmt.Sprintf("%s v6 is %s: %s", u.Name, u.IPv6.State, u.IPv6.Reason))
-		}
-	}
+	lines := s.statesRemarked()
 	for _, u := range s.Uplinks {
 		lines = append(lines, remarksOf(&u)...)
 	}
@@ -56,6 +48,20 @@ func (s *statusTable) remarks(b *strings.Builder) {
 			b.WriteString(plain.Line(line, remarkMost) + "\n")
 		}
 	}
+}
+
+// statesRemarked says of what is not up why.
+func (s *statusTable) statesRemarked() []string {
+	var lines []string
+	for _, u := range s.Uplinks {
+		if u.State != api.Up {
+			lines = append(lines, fmt.Sprintf("%s is %s: %s", u.Name, u.State, u.Reason))
+		}
+		if u.IPv6 != nil && u.Family != "ipv6" && u.IPv6.State != api.Up {
+			lines = append(lines, fmt.Sprintf("%s v6 is %s: %s", u.Name, u.IPv6.State, u.IPv6.Reason))
+		}
+	}
+	return lines
 }
 
 // fights tells what another program undoes again and again.

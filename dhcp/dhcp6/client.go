@@ -308,8 +308,8 @@ func (c *Client) tell() {
 	if c.machine != nil && c.spec != nil {
 		c.keep(c.spec, now.Lease)
 		if now.State != c.told.State {
-			c.out.Log.Info("DHCPv6 state", "uplink", c.spec.Uplink, "from", c.told.State.String(), "to", now.State.String(),
-				"reason", now.Reason)
+			c.out.Log.Info("DHCPv6 state", "uplink", c.spec.Uplink, "from", c.told.State.String(),
+				"to", now.State.String(), "reason", now.Reason)
 		}
 	}
 	c.told = now

@@ -137,7 +137,8 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 func serversOf(r *dhcpv6.Message) []netip.Addr {
 	var list []netip.Addr
 	for _, ip := range r.Options.DNS() {
-		if a, ok := netip.AddrFromSlice(ip); ok && a.Is6() && !a.Is4In6() && len(list) < serversMost && !slices.Contains(list, a) {
+		a, ok := netip.AddrFromSlice(ip)
+		if ok && a.Is6() && !a.Is4In6() && len(list) < serversMost && !slices.Contains(list, a) {
 			list = append(list, a)
 		}
 	}

@@ -16,6 +16,11 @@ type schedule struct {
 	limit       time.Duration // 0: no bound
 }
 
+// over reports whether a message is sent no more, after so many tries or so long.
+func (s *schedule) over(tries int, since time.Duration) bool {
+	return s.tries > 0 && tries >= s.tries || s.limit > 0 && since >= s.limit
+}
+
 // Schedules (RFC 8415 section 7.6).
 var (
 	soliciting = schedule{first: time.Second, most: time.Hour}
@@ -132,7 +137,7 @@ func (m *Machine) send(now time.Time) []*dhcpv6.Message {
 	case 2*m.pause > m.schedule.most:
 		m.pause = jitter(m.schedule.most)
 	default:
-		m.pause = m.pause + jitter(m.pause)
+		m.pause += jitter(m.pause)
 	}
 	m.tries++
 	m.wake = now.Add(m.pause)
@@ -281,8 +286,7 @@ func (l *Lease) at(now time.Time) *Lease {
 
 // due does what the state does when its time has come.
 func (m *Machine) due(now time.Time) []*dhcpv6.Message {
-	over := m.schedule.tries > 0 && m.tries >= m.schedule.tries ||
-		m.schedule.limit > 0 && now.Sub(m.began) >= m.schedule.limit
+	over := m.schedule.over(m.tries, now.Sub(m.began))
 	switch m.state {
 	case Off:
 		return nil
@@ -302,13 +306,20 @@ func (m *Machine) due(now time.Time) []*dhcpv6.Message {
 	case Bound:
 		return m.converse(now, Renewing, renewing, "T1")
 	case Renewing:
-		if !m.lease.Rebind.IsZero() && !now.Before(m.lease.Rebind) {
-			return m.converse(now, Rebinding, renewing, "T2: the server did not renew the lease")
-		}
+		return m.renew(now)
+	}
+	return m.send(now)
+}
+
+// renew asks the server of the lease again, until it is time to ask any.
+func (m *Machine) renew(now time.Time) []*dhcpv6.Message {
+	rebind := m.lease.Rebind
+	if !rebind.IsZero() && !now.Before(rebind) {
+		return m.converse(now, Rebinding, renewing, "T2: the server did not renew the lease")
 	}
 	messages := m.send(now)
-	if m.state == Renewing && !m.lease.Rebind.IsZero() && m.wake.After(m.lease.Rebind) {
-		m.wake = m.lease.Rebind // to rebind, which is not a repetition
+	if !rebind.IsZero() && m.wake.After(rebind) {
+		m.wake = rebind // to rebind, which is not a repetition
 	}
 	return messages
 }

@@ -65,7 +65,8 @@ func (m *Machine) addWish(message *dhcpv6.Message, lease *Lease) {
 		}
 		message.AddOption(ia)
 	}
-	if message.MessageType == dhcpv6.MessageTypeConfirm || !m.wish.Prefix && (lease == nil || len(lease.Prefixes) == 0) {
+	wanted := m.wish.Prefix || lease != nil && len(lease.Prefixes) > 0
+	if message.MessageType == dhcpv6.MessageTypeConfirm || !wanted {
 		return
 	}
 	ia := &dhcpv6.OptIAPD{IaId: m.identity.IAID}

@@ -119,17 +119,11 @@ func (f Files) parse(b []byte, spec Spec) (*Lease, error) {
 		return nil, err
 	}
 	lease := Lease{Server: p.Server, Domain: text(p.Domain), Renew: at(p.Renew), Rebind: at(p.Rebind)}
-	for _, e := range p.Addresses[:min(len(p.Addresses), lentMost)] {
-		if !hostAddress(e.Prefix.Addr()) || !e.Prefix.IsSingleIP() {
-			return nil, fmt.Errorf("%s is no address", e.Prefix)
-		}
-		lease.Addresses = append(lease.Addresses, Lent{e.Prefix, at(e.Preferred), at(e.Valid)})
+	if lease.Addresses, err = lentOf(p.Addresses, at, 128, 128); err != nil {
+		return nil, err
 	}
-	for _, e := range p.Prefixes[:min(len(p.Prefixes), lentMost)] {
-		if !hostAddress(e.Prefix.Addr()) || e.Prefix.Bits() < 16 || e.Prefix.Bits() > 64 {
-			return nil, fmt.Errorf("%s is no prefix", e.Prefix)
-		}
-		lease.Prefixes = append(lease.Prefixes, Lent{e.Prefix.Masked(), at(e.Preferred), at(e.Valid)})
+	if lease.Prefixes, err = lentOf(p.Prefixes, at, 16, 64); err != nil {
+		return nil, err
 	}
 	for _, a := range p.DNS[:min(len(p.DNS), serversMost)] {
 		if a.Is6() {
@@ -141,4 +135,15 @@ func (f Files) parse(b []byte, spec Spec) (*Lease, error) {
 		return nil, errors.New("it has expired")
 	}
 	return left, nil
+}
+
+// lentOf returns what entries say, each of a length between two.
+func lentOf(list []entry, at func(*dhcp.Moment) time.Time, shortest, longest int) (lent []Lent, err error) {
+	for _, e := range list[:min(len(list), lentMost)] {
+		if !hostAddress(e.Prefix.Addr()) || e.Prefix.Bits() < shortest || e.Prefix.Bits() > longest {
+			return nil, fmt.Errorf("%s is nothing that is lent", e.Prefix)
+		}
+		lent = append(lent, Lent{e.Prefix.Masked(), at(e.Preferred), at(e.Valid)})
+	}
+	return lent, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -131,8 +132,8 @@ func (s *DHCP6Server) answer(request *dhcpv6.Message) *dhcpv6.Message {
 	m.AddOption(dhcpv6.OptServerID(&dhcpv6.DUIDLL{
 		HWType: iana.HWTypeEthernet, LinkLayerAddr: net.HardwareAddr{2, 0, 0, 0, 0, byte(s.isp.Number)},
 	}))
-	switch request.MessageType {
-	case dhcpv6.MessageTypeRelease, dhcpv6.MessageTypeDecline, dhcpv6.MessageTypeConfirm:
+	said := []dhcpv6.MessageType{dhcpv6.MessageTypeRelease, dhcpv6.MessageTypeDecline, dhcpv6.MessageTypeConfirm}
+	if slices.Contains(said, request.MessageType) {
 		m.AddOption(&dhcpv6.OptStatusCode{StatusCode: iana.StatusSuccess})
 		return m
 	}

@@ -88,7 +88,8 @@ func uplinkStatus(u *uplink.Uplink, v view) api.Uplink {
 		prefixes[i] = a.String()
 	}
 	line := api.Uplink{
-		Name: u.Config.Name, Interface: u.Config.Interface, Family: p.Family.String(), State: p.OperState, Reason: reasonOf(u, p),
+		Name: u.Config.Name, Interface: u.Config.Interface, Family: p.Family.String(),
+		State: p.OperState, Reason: reasonOf(u, p),
 		Since: p.Since, Active: p.Carries, Weight: c.Weight, Tier: c.Tier, Table: u.Config.Table,
 		FwMark: u.Config.FwMark, Address: strings.Join(prefixes, " "),
 		Addresses: append([]netip.Prefix{}, addresses...),
