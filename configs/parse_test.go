@@ -145,6 +145,46 @@ func TestGood(t *testing.T) {
 				RenewAfter: 10 * time.Second, ConflictProbe: configs.ConflictNone, MTU: configs.MTUAccept, Send: configs.DHCPOptions{ClientID: "\x01\xab"},
 			}
 		}},
+		"ipv6 auto": {head + ", weight: 3, tier: 2, ipv6: auto}", func(c configs.Config) (any, any) {
+			v6 := c.Uplinks[0].IPv6
+			return []any{v6.Address, v6.Gateway, v6.Delegation, v6.Translate, v6.Weight, v6.Tier, v6.Probe.Targets},
+				[]any{configs.AddressAuto, configs.GatewayRA, configs.DelegationAsk, true, 3, 2, []configs.Target{configs.Gateway}}
+		}},
+		"ipv6 absent": {head + "}", func(c configs.Config) (any, any) { return c.Uplinks[0].IPv6, configs.IPv6{} }},
+		"ipv6 none":   {head + ", ipv6: none}", func(c configs.Config) (any, any) { return c.Uplinks[0].IPv6, configs.IPv6{} }},
+		"ipv6 by key": {head + ", weight: 3, ipv6: {address: ['2001:db8::5/64'], gateway: 'fe80::1', prefix: '2001:db8:1::/56', weight: 7, translate: false}}", func(c configs.Config) (any, any) {
+			v6 := c.Uplinks[0].IPv6
+			return []any{v6.Address, v6.Prefixes, v6.GatewayIP, v6.Routed, v6.Weight, v6.Translate}, []any{
+				configs.AddressStatic,
+				[]netip.Prefix{netip.MustParsePrefix("2001:db8::5/64")},
+				netip.MustParseAddr("fe80::1"),
+				netip.MustParsePrefix("2001:db8:1::/56"), 7, false,
+			}
+		}},
+		"targets of both families": {head + ", ipv6: auto}\nprobe: {quorum: all, targets: [gateway, 192.0.2.9, '2001:db8::9', 'https://example.org/']}", func(c configs.Config) (any, any) {
+			texts := func(list []configs.Target) (texts []string) {
+				for _, t := range list {
+					texts = append(texts, t.Text)
+				}
+				return texts
+			}
+			u := c.Uplinks[0]
+			return []any{texts(u.Probe.Targets), u.Probe.Quorum, texts(u.IPv6.Probe.Targets), u.IPv6.Probe.Quorum}, []any{
+				[]string{"gateway", "192.0.2.9", "https://example.org/"}, 3, []string{"gateway", "2001:db8::9", "https://example.org/"}, 3,
+			}
+		}},
+		"no IPv4": {"uplinks: [{name: a, interface: eth1, address: none, ipv6: auto}]", func(c configs.Config) (any, any) {
+			return []any{c.Uplinks[0].Present(), c.Uplinks[0].IPv6.Present()}, []any{false, true}
+		}},
+		"lan": {head + ", ipv6: auto}\nlan: [{interface: lan0, subnet: 1}, {interface: lan1, subnet: 2}]", func(c configs.Config) (any, any) {
+			return []any{c.LAN, c.LANPrefix}, []any{[]configs.LAN{{Interface: "lan0", Subnet: 1}, {Interface: "lan1", Subnet: 2}}, []string{"a"}}
+		}},
+		"lan of its own": {head + ", ipv6: auto}\nlan: [{interface: lan0}]\nipv6: {lan_prefix: 'fd00:aaaa::/56'}", func(c configs.Config) (any, any) {
+			return c.OwnPrefix, netip.MustParsePrefix("fd00:aaaa::/56")
+		}},
+		"policy of both": {head + ", ipv6: auto}\npolicies: [{name: p, to: [192.0.2.0/24, '2001:db8::/32'], via: a}]", func(c configs.Config) (any, any) {
+			return c.Policies[0].To.Prefixes, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")}
+		}},
 		"empty section":    {head + "}\nprobe:\n", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 5 }},
 		"alias":            {"probe: &p {up_after: 3}\nuplinks:\n  - {name: a, interface: eth1, address: dhcp, gateway: lease, probe: *p}", func(c configs.Config) (any, any) { return c.Uplinks[0].Probe.UpAfter, 3 }},
 		"last resort none": {head + "}\nroutes: {last_resort: none, hash: keep}", func(c configs.Config) (any, any) { return c.Routes.LastResort, configs.LastResortNone }},
@@ -225,18 +265,36 @@ func TestBad(t *testing.T) {
 		// Two of them are wrong; it said "of 2 targets".
 		"quorum with bad ones": {head + ", probe: {quorum: 4, targets: [gateway, 192.0.2.9, nonsense, 'tcp://x']}}", `f.yaml:2:124: uplink a: probe.targets[2]: "nonsense": must be gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name, socks5://host:port/IP:port, agent://host:port or exec:/path
 f.yaml:2:134: uplink a: probe.targets[3]: "tcp://x": must be tcp://IP:port`},
-		"quorum too high":   {head + "}\nprobe: {quorum: 2}", "f.yaml:3:17: probe.quorum: quorum 2 of 1 targets: must be at most as many as there are targets"},
-		"no unit":           {head + "}\nprobe: {interval: 500}", "f.yaml:3:19: probe.interval: \"500\": must be a number with its unit, such as 500ms or 2s"},
-		"interval too fast": {head + "}\nprobe: {interval: 1ms}", "f.yaml:3:19: probe.interval: 1ms: must be 10ms to 1h0m0s"},
-		"too many waiting":  {head + "}\nprobe: {rule: fixed, timeout: 1m}", "f.yaml:3:31: probe.timeout: timeout 1m0s with a probe every 100ms: more than 200 would wait for their answer: lower timeout or raise confirm"},
-		"interface name":    {"uplinks: [{name: a, interface: ../eth1, address: dhcp, gateway: lease}]", "f.yaml:1:32: uplink a: interface: \"../eth1\": must be an interface's name, at most 15 bytes"},
-		"no uplink":         {"uplinks: [{name: a, interface: all, address: dhcp, gateway: lease}]", "f.yaml:1:32: uplink a: interface: \"all\" is no way to the Internet: name the interface that the provider is on"},
-		"relative socket":   {head + "}\ncontrol: {socket: s}", "f.yaml:3:19: control.socket: \"s\": must be an absolute path of at most 107 bytes"},
-		"metrics":           {head + "}\ncontrol: {metrics: 'localhost:9'}", "f.yaml:3:20: control.metrics: \"localhost:9\": must be an address and a port, such as 127.0.0.1:9877"},
-		"control group":     {head + "}\ncontrol: {group: 'a b'}", "f.yaml:3:18: control.group: \"a b\": must be the name of a group"},
-		"priority too late": {head + "}\nroutes: {rule_priority: 32000}", "f.yaml:3:25: routes.rule_priority: 32000: must be 1 to 31766"},
-		"protocol taken":    {head + "}\nroutes: {protocol: 4}", "f.yaml:3:20: routes.protocol: 4: must be 5 to 255"},
-		"too large":         {strings.Repeat("#", configs.Most+1), "f.yaml: more than 1048576 bytes: this cannot be a configuration of uplinkd"},
+		"quorum too high":       {head + "}\nprobe: {quorum: 2}", "f.yaml:3:17: probe.quorum: quorum 2 of 1 targets: must be at most as many as there are targets"},
+		"ipv6, IPv4 address":    {head + ", ipv6: 192.0.2.7/24}", "f.yaml:2:81: uplink a: ipv6: 192.0.2.7: must be an IPv6 address: one of IPv4 belongs under address"},
+		"ipv6, no length":       {head + ", ipv6: '2001:db8::5'}", "f.yaml:2:81: uplink a: ipv6: \"2001:db8::5\": must be none, auto, external, or an address with its prefix length such as 2001:db8::5/64"},
+		"ipv6, of the link":     {head + ", ipv6: 'fe80::5/64'}", "f.yaml:2:81: uplink a: ipv6: fe80::5/64: of the link alone: give an address that the Internet can answer to"},
+		"ipv6, of routers":      {head + ", ipv6: '2001:db8::/64'}", "f.yaml:2:81: uplink a: ipv6: 2001:db8::/64: this is the address of all routers there (RFC 4291 section 2.6.1): give the host's own"},
+		"ipv6, IPv4 gateway":    {head + ", ipv6: {gateway: 192.0.2.1}}", "f.yaml:2:91: uplink a: ipv6.gateway: 192.0.2.1: must be an IPv6 address, ra or none"},
+		"ipv6, gateway none":    {head + ", ipv6: {gateway: none}}", "f.yaml:2:81: uplink a: ipv6: gateway: none: there is no gateway to probe: name addresses under ipv6.probe.targets of this uplink"},
+		"ipv6, length of none":  {head + ", ipv6: {prefix: none, prefix_length: 56}}", "f.yaml:2:111: uplink a: ipv6.prefix_length: only with prefix: ask: it is what DHCPv6 is asked for"},
+		"ipv6, prefix too long": {head + ", ipv6: {prefix: '2001:db8::/65'}}", "f.yaml:2:90: uplink a: ipv6.prefix: 2001:db8::/65: must be /16 to /64: the LAN gets a /64 of it"},
+		"ipv6, bits beyond":     {head + ", ipv6: {prefix: '2001:db8::1/56'}}", "f.yaml:2:90: uplink a: ipv6.prefix: 2001:db8::1/56: must have no bits set beyond its length: 2001:db8::/56"},
+		"ipv6, IPv4 target":     {head + ", ipv6: {probe: {targets: [192.0.2.9]}}}", "f.yaml:2:99: uplink a: ipv6.probe.targets: 192.0.2.9: an address of the other family: it belongs under probe.targets of the uplink"},
+		"IPv6 target without":   {head + ", probe: {targets: ['2001:db8::9']}}", "f.yaml:2:92: uplink a: probe.targets: 2001:db8::9: an address of the other family: it belongs under an uplink that has ipv6"},
+		"no target left":        {head + ", ipv6: auto}\nprobe: {targets: [192.0.2.9]}", "f.yaml:2:81: uplink a: ipv6: probe.targets: none can be asked over IPv6: name one, or gateway"},
+		"no family":             {"uplinks: [{name: a, interface: eth1, address: none}]", "f.yaml:1:47: uplink a: address: none: the uplink has no address in any family: give it one, or ipv6"},
+		"lan without ipv6":      {head + "}\nlan: [{interface: lan0}]", "f.yaml:3:19: lan[0].interface: lan: no uplink has ipv6 that could number it"},
+		"lan of an uplink":      {head + ", ipv6: auto}\nlan: [{interface: eth1}]", "f.yaml:3:19: lan[0].interface: eth1: an uplink is on it: name the interface that the hosts are on"},
+		"two lans, one subnet":  {head + ", ipv6: auto}\nlan: [{interface: lan0}, {interface: lan1}]", "f.yaml:3:38: lan[1].interface: subnet 0: also that of lan0: give each its own"},
+		"lan_prefix unknown":    {head + ", ipv6: auto}\nlan: [{interface: lan0}]\nipv6: {lan_prefix: [b]}", "f.yaml:4:20: ipv6.lan_prefix: b: no uplink of that name has ipv6"},
+		"metric of the kernel":  {head + ", ipv6: auto}\nroutes: {metric: 1024}", "f.yaml:3:18: routes.metric: 1024: in IPv6 that is where the kernel puts the routers it hears of, and one would take the place of the other: give another"},
+		"no unit":               {head + "}\nprobe: {interval: 500}", "f.yaml:3:19: probe.interval: \"500\": must be a number with its unit, such as 500ms or 2s"},
+		"interval too fast":     {head + "}\nprobe: {interval: 1ms}", "f.yaml:3:19: probe.interval: 1ms: must be 10ms to 1h0m0s"},
+		"too many waiting":      {head + "}\nprobe: {rule: fixed, timeout: 1m}", "f.yaml:3:31: probe.timeout: timeout 1m0s with a probe every 100ms: more than 200 would wait for their answer: lower timeout or raise confirm"},
+		"interface name":        {"uplinks: [{name: a, interface: ../eth1, address: dhcp, gateway: lease}]", "f.yaml:1:32: uplink a: interface: \"../eth1\": must be an interface's name, at most 15 bytes"},
+		"no uplink":             {"uplinks: [{name: a, interface: all, address: dhcp, gateway: lease}]", "f.yaml:1:32: uplink a: interface: \"all\" is no way to the Internet: name the interface that the provider is on"},
+		"relative socket":       {head + "}\ncontrol: {socket: s}", "f.yaml:3:19: control.socket: \"s\": must be an absolute path of at most 107 bytes"},
+		"metrics":               {head + "}\ncontrol: {metrics: 'localhost:9'}", "f.yaml:3:20: control.metrics: \"localhost:9\": must be an address and a port, such as 127.0.0.1:9877"},
+		"control group":         {head + "}\ncontrol: {group: 'a b'}", "f.yaml:3:18: control.group: \"a b\": must be the name of a group"},
+		"priority too late":     {head + "}\nroutes: {rule_priority: 32000}", "f.yaml:3:25: routes.rule_priority: 32000: must be 1 to 31766"},
+		"protocol taken":        {head + "}\nroutes: {protocol: 4}", "f.yaml:3:20: routes.protocol: 4: must be 5 to 255"},
+		"too large":             {strings.Repeat("#", configs.Most+1), "f.yaml: more than 1048576 bytes: this cannot be a configuration of uplinkd"},
 		"all at once, in order": {
 			"uplinks:\n- {name: a, interface: eth1, address: dhcp, weight: 0}\n- {name: 'b c', address: dhcp, gateway: lease}\nprobe: {up_after: 0}\n",
 			"f.yaml:2:3: uplink a: gateway: missing: with address dhcp give it the address of this ISP's router, or lease to take the router that DHCP names\n" +

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,5 +92,66 @@ func TestKeys(t *testing.T) {
 	}
 	if got := r.Key().String(); got != "route default table 501" {
 		t.Errorf("a route's key reads %q", got)
+	}
+}
+
+// An IPv6 address that was not there does not serve before others have been asked; one that was only
+// deprecated does at once.
+func TestAddressesOfIPv6AreAskedAbout(t *testing.T) {
+	a := routes.Address{Interface: "eth1", Prefix: netip.MustParsePrefix("2001:db8::5/64")}
+	four := routes.Address{Interface: "eth1", Prefix: netip.MustParsePrefix("192.0.2.5/24")}
+	trusted := routes.Address{Interface: "lan0", Prefix: netip.MustParsePrefix("2001:db8:1::1/64"), NoDAD: true}
+	var s routes.State
+	for _, x := range []routes.Address{a, four, trusted} {
+		s = routes.Apply(s, routes.PutAddress{Address: x})
+	}
+	if c := s.Addresses; c[0].Condition != routes.Tentative || c[1].Condition != routes.Serves || c[2].Condition != routes.Serves {
+		t.Errorf("put: %+v", c)
+	}
+	if c := s.Asked().Addresses; c[0].Condition != routes.Serves {
+		t.Errorf("asked: %+v", c)
+	}
+	s.Addresses[0].Condition = routes.Deprecated
+	if c := routes.Apply(s, routes.PutAddress{Address: a}).Addresses; c[0].Condition != routes.Serves {
+		t.Errorf("put again: %+v", c)
+	}
+}
+
+// What the kernel is told of an IPv6 address's lifetimes, and when it is told again.
+func TestLifetimesOfIPv6(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	in := func(d time.Duration) time.Time { return now.Add(d) }
+	prefix := netip.MustParsePrefix("2001:db8::5/64")
+	owner := routes.Owner{Protocol: 201, RulePriority: 20000}
+	for name, tt := range map[string]struct {
+		want, have routes.Address
+		op         string // "": none
+	}{
+		"fits":             {routes.Address{Preferred: in(time.Hour), Until: in(2 * time.Hour)}, routes.Address{Preferred: in(time.Hour), Until: in(2 * time.Hour)}, ""},
+		"a little shorter": {routes.Address{Preferred: in(time.Hour), Until: in(2 * time.Hour)}, routes.Address{Preferred: in(59 * time.Minute), Until: in(119 * time.Minute)}, ""},
+		"preferred anew":   {routes.Address{Preferred: in(time.Hour), Until: in(2 * time.Hour)}, routes.Address{Preferred: in(time.Minute), Until: in(2 * time.Hour)}, "valid_lft 7200 preferred_lft 3600"},
+		"deprecated by another": {
+			routes.Address{Preferred: in(time.Hour), Until: in(2 * time.Hour)},
+			routes.Address{Until: in(2 * time.Hour), Condition: routes.Deprecated},
+			"valid_lft 7200 preferred_lft 3600",
+		},
+		"deprecated by us":   {routes.Address{Preferred: now, Until: in(2 * time.Hour)}, routes.Address{Preferred: in(time.Hour), Until: in(2 * time.Hour)}, "valid_lft 7200 preferred_lft 0"},
+		"deprecated already": {routes.Address{Preferred: now, Until: in(2 * time.Hour)}, routes.Address{Until: in(2 * time.Hour), Condition: routes.Deprecated}, ""},
+		"for good, and not preferred": {
+			routes.Address{Preferred: in(time.Hour)}, routes.Address{}, "valid_lft forever preferred_lft 3600",
+		},
+	} {
+		tt.want.Interface, tt.want.Prefix, tt.want.Protocol = "eth1", prefix, 201
+		tt.have.Interface, tt.have.Prefix, tt.have.Protocol = "eth1", prefix, 201
+		plan := routes.Diff(routes.Set{Owner: owner, Addresses: []routes.Address{tt.want}}, routes.State{
+			At: now, Links: []routes.Link{{Name: "eth1", Index: 2, Up: true}}, Addresses: []routes.Address{tt.have},
+		})
+		text := ""
+		for _, op := range plan.Ops {
+			text += op.String()
+		}
+		if tt.op == "" != (text == "") || !strings.Contains(text, tt.op) {
+			t.Errorf("%s: %q, want %q", name, text, tt.op)
+		}
 	}
 }

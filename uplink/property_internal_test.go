@@ -53,8 +53,9 @@ func (h *host) lines() map[string]string {
 			address = fmt.Sprintf("10.%d.0.5/24, gateway: 10.%d.0.1", i, i)
 		}
 		lines[name] = fmt.Sprintf("{name: %s, interface: eth%s, address: %s, weight: %d, tier: %d, table: %d, fwmark: %d, "+
-			"max_connections: %d, probe: {hold_down: 2s, targets: %s}}",
+			"max_connections: %d, ipv6: %s, probe: {hold_down: 2s, targets: %s}}",
 			name, name, address, 1+h.random.IntN(3), 1+h.random.IntN(2), 501+i, i+1, 10*h.random.IntN(2),
+			h.one("none", "{weight: 5, probe: {targets: [gateway]}}", fmt.Sprintf("{address: '2001:db8:%d::5/64', gateway: 'fe80::1', probe: {targets: [gateway]}}", i)),
 			h.one("[gateway]", "[gateway, 192.0.2.1]", "[192.0.2.1]"))
 	}
 	return lines
@@ -84,15 +85,22 @@ func (h *host) next() func(s *State) Event {
 		return h.look(link)
 	case 2, 3:
 		verdicts := []probe.Evidence{h.evidence(), h.evidence()}
+		f := Family(h.random.IntN(int(families)))
 		return func(s *State) Event {
 			u := s.Named(name)
 			if u == nil {
 				return NeighbourFailed{}
 			}
-			targets := slices.Clone(verdicts[:len(u.Config.Probe.Targets)])
-			return ProbeChanged{Interface: link, Change: probe.Change{Series: u.Paths[0].Series, Targets: targets}}
+			targets := slices.Clone(verdicts[:len(u.In(f).Probe.Targets)])
+			return ProbeChanged{
+				Interface: link, Family: f, Change: probe.Change{Series: u.Paths[f].Series, Targets: targets},
+			}
 		}
 	case 4:
+		if h.random.IntN(2) == 0 {
+			advert := h.advert(name)
+			return func(*State) Event { return AdvertChanged{Interface: link, Advert: advert} }
+		}
 		report := h.report(name)
 		return func(*State) Event { return LeaseChanged{Interface: link, Report: report} }
 	case 5:
@@ -124,13 +132,24 @@ func (h *host) look(name string) func(*State) Event {
 		h.given[name] = nil
 	}
 	seen := routes.State{At: h.now, MainRule: h.random.IntN(9) > 0, Elsewhere: []routes.Address{{Interface: "lan0", Prefix: netip.MustParsePrefix("192.168.7.1/24")}}}
-	for _, name := range slices.Sorted(maps.Keys(h.links)) {
+	conditions := map[string]routes.Condition{}
+	for i, name := range slices.Sorted(maps.Keys(h.links)) {
 		seen.Links = append(seen.Links, h.links[name])
+		conditions[name] = []routes.Condition{
+			routes.Serves, routes.Serves, routes.Serves, routes.Deprecated, routes.Tentative, routes.Duplicate,
+		}[h.random.IntN(6)]
+		if h.links[name].Up {
+			own := netip.MustParsePrefix(fmt.Sprintf("fe80::%x/64", 16+i))
+			seen.Addresses = append(seen.Addresses, routes.Address{Interface: name, Prefix: own})
+		}
 	}
 	return func(s *State) Event {
 		state := seen
 		for _, a := range Desired(s).Addresses { // the kernel has what it was given
 			if h.links[a.Interface].Up {
+				if a.Prefix.Addr().Is6() {
+					a.Condition = conditions[a.Interface]
+				}
 				state.Addresses = append(slices.Clone(state.Addresses), a)
 			}
 		}
@@ -159,6 +178,21 @@ func (h *host) report(name string) LeaseReport {
 		}
 	}
 	return r
+}
+
+// advert is what routers may say.
+func (h *host) advert(name string) Advert {
+	a := Advert{Reason: "routers are asked for", Heard: h.random.IntN(4) > 0}
+	if a.Heard && h.random.IntN(5) > 0 {
+		a.Router = netip.MustParseAddr("fe80::1")
+	}
+	n := strings.Index("abcd", name)
+	for i := range h.random.IntN(3) {
+		p := AdvertPrefix{Prefix: netip.MustParsePrefix(fmt.Sprintf("2001:db8:%d:%d::/64", n, i+1)), OnLink: h.random.IntN(2) == 0}
+		p.Preferred, p.Valid = h.now.Add(time.Duration(h.random.IntN(100))*time.Second), h.now.Add(2*time.Minute)
+		a.Prefixes = append(a.Prefixes, p)
+	}
+	return a
 }
 
 const (

@@ -28,7 +28,7 @@ func TestScrape(t *testing.T) {
 		return string(body)
 	}
 	for _, line := range []string{
-		`uplinkd_uplink_state{state="up",uplink="isp1"} 1`, `uplinkd_uplink_active{uplink="isp2"} 1`, "uplinkd_kernel_in_sync 1",
+		`uplinkd_uplink_state{family="ipv4",state="up",uplink="isp1"} 1`, `uplinkd_uplink_active{family="ipv4",uplink="isp2"} 1`, "uplinkd_kernel_in_sync 1",
 	} {
 		if text := scrape(); !strings.Contains(text, line) {
 			t.Errorf("no %s in\n%s", line, text)
@@ -37,7 +37,7 @@ func TestScrape(t *testing.T) {
 	b.ok(b.world.ISPs[0].Silence(true))
 	for _, state := range []string{"doubtful", "down"} {
 		b.until(state, 12*time.Second, func() bool {
-			return strings.Contains(scrape(), `uplinkd_uplink_state{state="`+state+`",uplink="isp1"} 1`)
+			return strings.Contains(scrape(), `uplinkd_uplink_state{family="ipv4",state="`+state+`",uplink="isp1"} 1`)
 		})
 	}
 	if answer, err := client.Get("http://127.0.0.1:9877/v1/status"); err != nil || answer.StatusCode != http.StatusNotFound {

@@ -70,6 +70,7 @@ type Machine struct {
 	random  func() uint32
 	started time.Time // zero: it is stopped
 	heard   bool
+	silent  bool      // nobody has answered for silentAfter
 	asks    int       // solicitations since there was a router
 	ask     time.Time // when to solicit next; zero: not
 	routers []router  // in the order they were first heard
@@ -87,7 +88,7 @@ func NewMachine(random func() uint32) *Machine { return &Machine{random: random}
 // Start begins to solicit on a link that is up. Routers may be others than before: what they said
 // stays until they are heard anew, or its time is over.
 func (m *Machine) Start(now time.Time) {
-	m.started, m.asks, m.ask, m.heard = now, 0, now, false
+	m.started, m.asks, m.ask, m.heard, m.silent = now, 0, now, false, false
 	for i := range m.routers {
 		m.routers[i].stale = true
 	}
@@ -123,7 +124,7 @@ func (m *Machine) Wake() time.Time {
 			wake = t
 		}
 	}
-	if !m.started.IsZero() && !m.heard {
+	if !m.started.IsZero() && !m.heard && !m.silent {
 		sooner(m.started.Add(silentAfter))
 	}
 	for _, r := range m.routers {
@@ -150,6 +151,7 @@ func (m *Machine) Tick(now time.Time) (solicit bool) {
 	m.routers = slices.DeleteFunc(m.routers, func(r router) bool { return r.until.IsZero() })
 	m.list = slices.DeleteFunc(m.list, func(p network) bool { return over(p.Valid) })
 	m.servers = slices.DeleteFunc(m.servers, func(s server) bool { return over(s.until) })
+	m.silent = !m.heard && !m.started.IsZero() && now.Sub(m.started) >= silentAfter
 	if m.ask.IsZero() || now.Before(m.ask) {
 		return false
 	}
@@ -281,7 +283,7 @@ func (m *Machine) receiveServers(now time.Time, o *ndp.RecursiveDNSServer) {
 func (m *Machine) Change(now time.Time) Change {
 	c := Change{
 		Heard: m.heard, Router: m.used, MTU: m.mtu, Managed: m.managed,
-		Silent: !m.heard && !m.started.IsZero() && now.Sub(m.started) >= silentAfter,
+		Silent: m.silent && !m.heard,
 	}
 	for _, n := range m.list {
 		c.Prefixes = append(c.Prefixes, n.Prefix)

@@ -170,3 +170,56 @@ func TestManyPrefixes(t *testing.T) {
 		t.Error("the set is empty")
 	}
 }
+
+// Of IPv6: chains, sets and translations of its own, with the marks and counters of IPv4.
+func TestFirewallOfIPv6(t *testing.T) {
+	labtest.Need(t)
+	if _, err := exec.LookPath("nft"); err != nil {
+		labtest.NeedRoot(t, "nft")
+	}
+	k := openKernel(t)
+	t.Cleanup(func() { _ = exec.Command("nft", "delete", "table", "inet", "uplinkd").Run() })
+	dscp := uint8(46)
+	prefix := netip.MustParsePrefix
+	f := firewall.Table{
+		Name: "uplinkd", Mask: 0xff, Marks: true,
+		Uplinks: []firewall.Uplink{{Name: "isp1", Interface: "wan1", Mark: 0x97}},
+		Uplinks6: []firewall.Uplink{
+			{Name: "isp1", Interface: "wan1", Mark: 0x97, Foreign: prefixes("2001:db8:2::/48")},
+			{
+				Name: "isp2", Interface: "wan2", Mark: 0x98, Masquerade: true,
+				Translate: []firewall.Translation{
+					{From: prefix("2001:db8:1:101::/64"), To: prefix("2001:db8:2:101::/64")}, {From: prefix("2001:db8:1:102::/64")},
+				},
+			},
+		},
+		Policies: []firewall.Policy{{Name: "voice", DSCP: &dscp, Mark: 0x97}},
+		Policies6: []firewall.Policy{
+			{Name: "voice", DSCP: &dscp, Mark: 0x98, To: prefixes("2001:db8:9::/48", "ffff::/16")},
+			{Name: "login", Sticky: &firewall.Sticky{Seconds: 60, Destination: true, Ways: []firewall.StickyWay{{Mark: 0x97, Weight: 1}}}},
+		},
+	}
+	putFirewall(t, k, f)
+	text := strings.Join(strings.Fields(nft(t, "-n", "list", "table", "inet", "uplinkd")), " ")
+	for _, want := range []string{
+		`meta nfproto != 2 return`, `meta nfproto != 10 return`, `chain output6 { type route hook output priority -150;`,
+		`2001:db8:9::/48, ffff::/16`, `chain prerouting6`, `chain postrouting6`, `chain policies6`,
+		`@nh,0,16 & 0xfc0 == 0xb80 counter name "policy_voice" goto to_98`,
+		`oifname "wan2" ip6 saddr 2001:db8:1:101::/64 snat ip6 prefix to 2001:db8:2:101::/64`,
+		`ip6 saddr 2001:db8:1:102::/64 masquerade`, `fib saddr type != 2 masquerade`,
+		`type filter hook postrouting priority 150;`, `oifname "wan1" ip6 saddr @net6_`, `drop`,
+		`update @stuck_sd6_60_login_97`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+	f.Uplinks6, f.Policies6 = nil, nil
+	putFirewall(t, k, f)
+	if text := nft(t, "-n", "list", "table", "inet", "uplinkd"); strings.Contains(text, "6 {") && strings.Contains(text, "ip6") {
+		t.Errorf("without uplinks of IPv6 there is still\n%s", text)
+	}
+}

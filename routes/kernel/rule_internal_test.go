@@ -19,6 +19,7 @@ func TestRuleCodec(t *testing.T) {
 		{Priority: 20500, To: netip.MustParsePrefix("192.0.2.53/32"), Table: 501, Protocol: 201},
 		{Priority: 20501, From: netip.MustParsePrefix("192.0.2.0/24"), To: netip.MustParsePrefix("198.51.100.0/25"), Table: 501, Protocol: 201},
 		{Priority: 20300, From: netip.MustParsePrefix("2001:db8::/64"), V6: true, Table: 501, Protocol: 201},
+		{Priority: 20200, V6: true, Unreachable: true, Protocol: 201},
 	} {
 		got, err := parseRule(encodeRule(want))
 		if err != nil || got != want {

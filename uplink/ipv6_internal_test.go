@@ -1,0 +1,272 @@
+package uplink
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/routes"
+	"uplinkd/routes/firewall"
+	"uplinkd/uplink/api"
+)
+
+// Whatever happens: a next hop of IPv6 stands in the shared default route only while its interface has an
+// address that new connections may take; and IPv6 is unreachable exactly while nothing carries it.
+func TestIPv6Promises(t *testing.T) {
+	carried, unreachable := 0, 0
+	for seed := range uint64(propertyRuns) {
+		h := newHost(seed)
+		lines := h.lines()
+		s := New(h.config(t, lines, names, ""), h.now)
+		for n := range propertySteps {
+			h.now = h.now.Add(time.Duration(h.random.IntN(3000)) * time.Millisecond)
+			s = Step(s, h.next()(&s), h.now)
+			set := Desired(&s)
+			hops := 0
+			for _, r := range set.Default {
+				if !r.Dst.Addr().Is6() {
+					continue
+				}
+				hops = len(r.NextHops)
+				if r.Metric != 1 {
+					t.Fatalf("seed %d, step %d: the metric is %d", seed, n, r.Metric)
+				}
+				for _, hop := range r.NextHops {
+					u := s.On(hop.Interface)
+					p := &u.Paths[IPv6]
+					if first := u.Addresses(p)[0]; !slices.Contains(p.Preferred, first) {
+						t.Fatalf("seed %d, step %d: %s carries, and of %s only %v serve", seed, n, hop, first, p.Preferred)
+					}
+				}
+			}
+			nowhere := slices.ContainsFunc(set.Rules, func(r routes.Rule) bool { return r.Unreachable })
+			if want := s.Has(IPv6) && s.Settled && hops == 0; nowhere != want {
+				t.Fatalf("seed %d, step %d: unreachable %v with %d hops, settled %v", seed, n, nowhere, hops, s.Settled)
+			}
+			if nowhere {
+				unreachable++
+			}
+			carried += hops
+		}
+	}
+	if carried < 500 || unreachable < 500 {
+		t.Errorf("%d hops and %d times unreachable: the hosts are too alike", carried, unreachable)
+	}
+}
+
+// stateOf returns a state of a configuration whose uplinks a and b are up in IPv6 on etha and ethb.
+func stateOf(t *testing.T, rest string, now time.Time) State {
+	t.Helper()
+	h := newHost(1)
+	lines := map[string]string{}
+	for _, name := range []string{"a", "b"} {
+		lines[name] = fmt.Sprintf("{name: %s, interface: eth%s, address: dhcp, gateway: lease, ipv6: auto}", name, name)
+	}
+	s := New(h.config(t, lines, names, rest), now)
+	seen := routes.State{At: now, MainRule: true, MainRule6: true}
+	for i, name := range []string{"etha", "ethb"} {
+		seen.Links = append(seen.Links, h.links[name])
+		own := netip.MustParsePrefix(fmt.Sprintf("fe80::%x/64", 16+i))
+		seen.Addresses = append(seen.Addresses, routes.Address{Interface: name, Prefix: own})
+	}
+	return Step(s, Observed{routes.Applied{State: seen, Observed: []string{"etha", "ethb"}}}, now)
+}
+
+// heard is that a router of an uplink advertises networks.
+func heard(iface string, now time.Time, networks ...string) Event {
+	a := Advert{Heard: true, Router: netip.MustParseAddr("fe80::1"), Reason: "the router is fe80::1"}
+	for _, n := range networks {
+		a.Prefixes = append(a.Prefixes, AdvertPrefix{
+			Prefix: netip.MustParsePrefix(n), OnLink: true, Preferred: now.Add(time.Hour), Valid: now.Add(2 * time.Hour),
+		})
+	}
+	return AdvertChanged{Interface: iface, Advert: a}
+}
+
+// lent is that a DHCPv6 server has lent a prefix, and an address where one is given.
+func lent(iface, address, prefix string, until time.Time) Event {
+	l := &Lease{Delegated: []Lent{{Prefix: netip.MustParsePrefix(prefix), Until: until}}}
+	if address != "" {
+		l.Prefix, l.Expire = netip.MustParsePrefix(address), until
+	}
+	return LeaseChanged{Interface: iface, Family: IPv6, Report: LeaseReport{State: "bound", Confirmed: true, Lease: l}}
+}
+
+func addressesText(u *Uplink) string { return fmt.Sprint(u.Addresses(&u.Paths[IPv6])) }
+
+// Which addresses an uplink makes itself of what it hears.
+func TestIPv6Addresses(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for name, tt := range map[string]struct {
+		events []Event
+		want   string // of uplink b
+		reason string // a part of why it has none
+	}{
+		"nothing yet":    {nil, "[]", "no address"},
+		"of a router":    {[]Event{heard("ethb", now, "2001:db8:2::/64")}, "[2001:db8:2::11/64]", ""},
+		"of two":         {[]Event{heard("ethb", now, "2001:db8:2::/64", "2001:db8:3::/64")}, "[2001:db8:2::11/64 2001:db8:3::11/64]", ""},
+		"of none":        {[]Event{heard("ethb", now)}, "[]", "no address: the router is fe80::1"},
+		"of a server":    {[]Event{heard("ethb", now), lent("ethb", "2001:db8:2::a/128", "2001:db8:2:100::/56", now.Add(time.Hour))}, "[2001:db8:2::a/128]", ""},
+		"of both":        {[]Event{heard("ethb", now, "2001:db8:2::/64"), lent("ethb", "2001:db8:2::a/128", "2001:db8:2:100::/56", now.Add(time.Hour))}, "[2001:db8:2::a/128 2001:db8:2::11/64]", ""},
+		"of a prefix":    {[]Event{heard("ethb", now), lent("ethb", "", "2001:db8:2:100::/56", now.Add(time.Hour))}, "[2001:db8:2:1ff::1/128]", ""},
+		"another's":      {[]Event{heard("etha", now, "2001:db8:1::/64"), heard("ethb", now, "2001:db8:1::/64", "2001:db8:2::/64")}, "[2001:db8:2::11/64]", ""},
+		"of one network": {[]Event{heard("etha", now, "2001:db8:1::/64"), heard("ethb", now, "2001:db8:1::/64")}, "[2001:db8:1::11/64]", ""},
+		"of the LAN":     {[]Event{lent("etha", "", "2001:db8:1:100::/56", now.Add(time.Hour)), heard("ethb", now, "2001:db8:1:101::/64")}, "[]", "is part of 2001:db8:1:101::/64 on lan0"},
+	} {
+		s := stateOf(t, "lan: [{interface: lan0, subnet: 1}]\n", now)
+		for _, e := range tt.events {
+			s = Step(s, e, now)
+		}
+		u := s.Named("b")
+		if got := addressesText(u); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+		if o := u.addressObstacle(&u.Paths[IPv6]); tt.reason != "" && !strings.Contains(o.reason, tt.reason) {
+			t.Errorf("%s: the obstacle is %q, want %q", name, o.reason, tt.reason)
+		}
+	}
+}
+
+// An address is left before the kernel deprecates it, and what has it goes on.
+func TestLeavesBeforeDeprecation(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	s := stateOf(t, "", now)
+	s = Step(s, heard("ethb", now, "2001:db8:2::/64"), now)
+	u := s.Named("b")
+	p := &u.Paths[IPv6]
+	p.Assigned = u.Addresses(p)
+	p.Preferred = p.Assigned
+	for _, tt := range []struct {
+		left time.Duration // of the preferred lifetime
+		want bool
+	}{{time.Minute, true}, {4 * time.Second, true}, {2 * time.Second, false}, {-time.Second, false}} {
+		at := now.Add(time.Hour - tt.left)
+		next := Step(s, Sampled{}, at)
+		u := next.Named("b")
+		if got := u.deprecated(&u.Paths[IPv6]) == ""; got != tt.want {
+			t.Errorf("%v before it is deprecated new connections may take it: %v, want %v", tt.left, got, tt.want)
+		}
+		if len(u.Addresses(&u.Paths[IPv6])) != 1 {
+			t.Errorf("%v before it is deprecated it is gone", tt.left)
+		}
+	}
+}
+
+// Which networks the LAN has, as prefixes come and go.
+func TestLANNets(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	const one, two, other = "2001:db8:1:100::/56", "2001:db8:2:100::/56", "2001:db8:1:200::/56"
+	s := stateOf(t, "lan: [{interface: lan0, subnet: 1}]\n", now)
+	text := func() string {
+		var list []string
+		for _, n := range s.LANNets {
+			list = append(list, fmt.Sprintf("%s %s %v", n.Prefix, n.Of, n.Former))
+		}
+		return strings.Join(list, ", ")
+	}
+	step := func(after time.Duration, e Event, want string) {
+		t.Helper()
+		now = now.Add(after)
+		if s = Step(s, e, now); text() != want {
+			t.Errorf("the LAN has %q, want %q", text(), want)
+		}
+	}
+	step(time.Second, lent("ethb", "", two, now.Add(time.Hour)), "") // the first may yet have one
+	step(time.Second, lent("etha", "", one, now.Add(time.Hour)), "2001:db8:1:101::/64 a false")
+	step(time.Minute, lent("etha", "", one, now.Add(2*time.Hour)), "2001:db8:1:101::/64 a false")
+	step(time.Minute, lent("etha", "", other, now.Add(4*time.Hour)), "2001:db8:1:201::/64 a false, 2001:db8:1:101::/64 a true")
+	from := func(u *Uplink) (list []string) {
+		for _, x := range s.translations(u, &u.Paths[IPv6]) {
+			list = append(list, fmt.Sprintf("%s to %s", x.From, x.To))
+		}
+		return list
+	}
+	if got, want := from(s.Named("a")), []string{"2001:db8:1:101::/64 to 2001:db8:1:201::/64"}; !slices.Equal(got, want) {
+		t.Errorf("by a %v, want %v", got, want)
+	}
+	if got, want := from(s.Named("b")), []string{"2001:db8:1:201::/64 to 2001:db8:2:101::/64", "2001:db8:1:101::/64 to 2001:db8:2:101::/64"}; !slices.Equal(got, want) {
+		t.Errorf("by b %v, want %v", got, want)
+	}
+	// The old one ends when it was to end before, which is less than two hours.
+	step(2*time.Hour, Sampled{}, "2001:db8:1:201::/64 a false")
+	// Its provider gives nothing any more: the other one's takes its place at once, and both are known.
+	step(time.Second, LeaseChanged{Interface: "etha", Family: IPv6, Report: LeaseReport{State: "soliciting"}},
+		"2001:db8:1:201::/64 a false")
+	step(time.Second, lent("ethb", "", two, now.Add(9*time.Hour)), "2001:db8:2:101::/64 b false, 2001:db8:1:201::/64 a true")
+	// It is back, and the hosts stay with what they have.
+	step(time.Second, lent("etha", "", other, now.Add(9*time.Hour)), "2001:db8:2:101::/64 b false, 2001:db8:1:201::/64 a true")
+}
+
+// The n-th /64 of a prefix.
+func TestSubnetOf(t *testing.T) {
+	for _, tt := range []struct {
+		prefix string
+		n      uint32
+		want   string
+	}{
+		{"2001:db8:1:100::/56", 0, "2001:db8:1:100::/64"},
+		{"2001:db8:1:100::/56", 255, "2001:db8:1:1ff::/64"},
+		{"2001:db8:1:100::/56", 256, ""},
+		{"2001:db8:1:1::/64", 0, "2001:db8:1:1::/64"},
+		{"2001:db8:1:1::/64", 1, ""},
+		{"2001:db8::/32", 1 << 31, "2001:db8:8000::/64"},
+		{"2001:db8::/16", 1<<32 - 1, "2001:0:ffff:ffff::/64"},
+	} {
+		got, ok := subnetOf(netip.MustParsePrefix(tt.prefix), tt.n)
+		if text := got.String(); ok != (tt.want != "") || ok && text != tt.want {
+			t.Errorf("subnet %d of %s is %s, %v, want %s", tt.n, tt.prefix, text, ok, tt.want)
+		}
+	}
+}
+
+// Two uplinks give the LAN's packets what is theirs; neither lets one out with the other's.
+func TestForeignSources(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	s := stateOf(t, "lan: [{interface: lan0, subnet: 1}]\n", now)
+	for _, e := range []Event{
+		heard("etha", now, "2001:db8:1::/64"), heard("ethb", now, "2001:db8:2::/64"),
+		lent("etha", "", "2001:db8:1:100::/56", now.Add(time.Hour)), lent("ethb", "", "2001:db8:2:100::/56", now.Add(time.Hour)),
+	} {
+		s = Step(s, e, now)
+	}
+	set := s.foreignTo(s.Named("b"))
+	has := func(a string) bool {
+		addr := netip.MustParseAddr(a)
+		return slices.ContainsFunc(set.Ranges, func(r firewall.AddressRange) bool {
+			return !addr.Less(r.First) && !r.Last.Less(addr)
+		})
+	}
+	for a, want := range map[string]bool{
+		"2001:db8:1::10": true, "2001:db8:1:101::5": true, "2001:db8:1:1ff::1": true,
+		"2001:db8:2::11": false, "2001:db8:2:101::5": false, "2001:db8:9::1": false, "fe80::11": false,
+	} {
+		if has(a) != want {
+			t.Errorf("%s may not leave by b: %v, want %v", a, has(a), want)
+		}
+	}
+}
+
+// IPv6 has no last resort while IPv4 is up: who finds it unreachable takes IPv4.
+func TestNoLastResortBesideIPv4(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	s := stateOf(t, "", now)
+	s = Step(s, heard("ethb", now, "2001:db8:2::/64"), now)
+	s.Settled = true
+	u := s.Named("b")
+	p := &u.Paths[IPv6]
+	p.Assigned = u.Addresses(p)
+	p.Preferred, p.OperState = p.Assigned, api.Down
+	for state, want := range map[api.OperState]int{api.Down: 1, api.Up: 0} {
+		u.Paths[IPv4].OperState = state
+		if got := s.chooseCarriers(IPv6); len(got) != want {
+			t.Errorf("with IPv4 %s the last resort of IPv6 is %v", state, got)
+		}
+	}
+	if s.Config.Routes.LastResort != configs.LastResortKeep {
+		t.Error("the last resort is not the default one")
+	}
+}
