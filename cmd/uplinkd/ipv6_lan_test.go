@@ -97,8 +97,7 @@ func (b *bench) advertise() {
 	if err != nil {
 		labtest.Missing(b.T, "dnsmasq")
 	}
-	conf := filepath.Join(b.dir, "dnsmasq.conf")
-	b.ok(os.WriteFile(conf, []byte("port=0\ninterface=lan0\nbind-dynamic\nenable-ra\ndhcp-range=::,constructor:lan0,ra-stateless\n"), 0o600))
+	conf := "../../configs/examples/dnsmasq-lan.conf"
 	cmd := exec.Command(dnsmasq, "--keep-in-foreground", "--conf-file="+conf, "--pid-file="+filepath.Join(b.dir, "dnsmasq.pid"),
 		"--dhcp-leasefile="+filepath.Join(b.dir, "dnsmasq.leases"), "--user=root")
 	wait, err := lab.Spawn(cmd)

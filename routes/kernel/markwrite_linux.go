@@ -51,7 +51,7 @@ func (k *Kernel) ReadForwardDrops() ([]string, error) {
 	var list []string
 	for _, c := range chains {
 		family, ours := map[nftables.TableFamily]string{
-			nftables.TableFamilyIPv4: "ip", nftables.TableFamilyINet: "inet",
+			nftables.TableFamilyIPv4: "ip", nftables.TableFamilyINet: "inet", nftables.TableFamilyIPv6: "ip6",
 		}[c.Table.Family]
 		forwards := c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Type == nftables.ChainTypeFilter
 		if ours && forwards && c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {

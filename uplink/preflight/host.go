@@ -26,6 +26,7 @@ func ReadHost(root fs.FS, links []routes.Link, interfaces []string) Host {
 	h.NoDNS = noDNS(root)
 	_, err := fs.Stat(root, "proc/sys/net/mptcp/enabled")
 	h.NoMPTCP = err != nil
+	h.readIPv6(root, interfaces)
 	all := read(root, "proc/sys/net/ipv4/conf/all/rp_filter")
 	for _, l := range links {
 		index := strconv.Itoa(l.Index)
@@ -75,7 +76,7 @@ func processes(root fs.FS) []Process {
 			continue
 		}
 		name := read(root, path.Join("proc", e.Name(), "comm"))
-		if slices.Contains(dhcpClients, name) {
+		if slices.Contains(dhcpClients, name) || slices.Contains(ipv6Clients, name) {
 			list = append(list, Process{PID: pid, Name: name, Args: args(root, e.Name())})
 		}
 	}

@@ -42,6 +42,8 @@ type Host struct {
 	NoDNS           string             // why no DNS server is known; "": one is
 	MarkWrites      []routes.MarkWrite // of others, in nftables
 	ForwardDrops    []string           // chains that drop what is forwarded unless a rule accepts it
+	Forwards6       bool               // IPv6 is forwarded
+	AcceptRA        map[string]string  // by interface: accept_ra (ip-sysctl.rst)
 }
 
 // A Stanza is what ifupdown is to do with an interface for IPv4 (interfaces(5)).
@@ -71,6 +73,8 @@ func Inspect(c configs.Config, owner routes.Owner, have routes.State, host Host)
 	}
 	i.services()
 	i.defaults()
+	i.lastWords()
+	i.ipv6()
 	i.rules()
 	i.marks()
 	i.forwarding()
@@ -118,7 +122,7 @@ func (i *inspector) uplink(u *configs.Uplink) {
 			"run sets it to 2 (loose); see that nothing in /etc/sysctl.d sets it to 1 again")
 	}
 	for _, a := range i.have.Addresses {
-		if a.Interface == u.Interface && u.Address == configs.AddressDHCP && !i.owner.OwnsAddress(a) &&
+		if a.Interface == u.Interface && a.Prefix.Addr().Is4() && u.Address == configs.AddressDHCP && !i.owner.OwnsAddress(a) &&
 			!a.Prefix.Addr().IsLinkLocalUnicast() {
 			i.add(Warning, u.Name,
 				fmt.Sprintf("%s already has the address %s, which is not ours", u.Interface, a.Prefix),
@@ -194,14 +198,17 @@ func (i *inspector) defaults() {
 		if r.Table != c.Table || r.Dst.Bits() != 0 || i.owner.OwnsRoute(r) {
 			continue
 		}
-		what := ""
+		metric, what := c.Metric, ""
+		if r.Dst.Addr().Is6() && metric == 0 {
+			metric = 1 // there is no 0 in IPv6
+		}
 		remedy := fmt.Sprintf("remove it where it is configured (ifupdown `gateway`, networkd, NetworkManager), "+
 			"or by hand: ip route del %s", r)
 		switch {
-		case r.Metric == c.Metric:
+		case r.Metric == metric:
 			what = fmt.Sprintf("a foreign default route stands where ours belongs: %s", r)
-		case r.Metric < c.Metric:
-			what = fmt.Sprintf("a foreign default route wins over ours of metric %d: %s", c.Metric, r)
+		case r.Metric < metric:
+			what = fmt.Sprintf("a foreign default route wins over ours of metric %d: %s", metric, r)
 		default:
 			continue
 		}

@@ -224,3 +224,58 @@ func TestNeighbours(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// What would get in the way of IPv6 is looked for where an uplink has it, and nowhere else.
+func TestIPv6IsLookedAt(t *testing.T) {
+	parse := func(text string) configs.Config {
+		c, err := configs.Parse(strings.NewReader(text), configs.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	const head = "uplinks: [{name: isp1, interface: eth1, address: "
+	auto := parse(head + "dhcp, gateway: lease, ipv6: auto}]\nlan: [{interface: lan0, subnet: 1}]")
+	external := parse(head + "external, gateway: 192.0.2.1, ipv6: external}]")
+	mixed := parse(head + "external, gateway: 192.0.2.1, ipv6: auto}]")
+	four := parse(head + "dhcp, gateway: lease}]")
+	forwards := fstest.MapFile{Data: []byte("1\n")}
+	const conf = "proc/sys/net/ipv6/conf/"
+	last := routes.Route{
+		RouteKey: routes.RouteKey{Table: routes.TableMain, Dst: netip.MustParsePrefix("::/0"), Metric: 4278198272},
+		Type:     routes.Unreachable, Protocol: 3,
+	}
+	for name, tt := range map[string]struct {
+		config configs.Config
+		files  fstest.MapFS
+		drops  []string
+		routes []routes.Route
+		want   string // a part of a finding; "": none of IPv6
+	}{
+		"nothing, and no IPv6":  {four, fstest.MapFS{}, nil, nil, ""},
+		"no forwarding":         {auto, fstest.MapFS{}, nil, nil, "forwarding is 0: the LAN's hosts"},
+		"no filter":             {auto, fstest.MapFS{conf + "all/forwarding": &forwards}, []string{"table ip filter, chain FORWARD"}, nil, "no nft chain drops by default what of IPv6 is forwarded"},
+		"a filter":              {auto, fstest.MapFS{conf + "all/forwarding": &forwards}, []string{"table inet filter, chain forward"}, nil, ""},
+		"Docker's toggle":       {external, fstest.MapFS{conf + "all/forwarding": &forwards, conf + "eth1/accept_ra": &forwards}, nil, nil, "the kernel hears no router there"},
+		"heard all the same":    {external, fstest.MapFS{conf + "all/forwarding": &forwards, conf + "eth1/accept_ra": {Data: []byte("2")}}, nil, nil, ""},
+		"networkd hears too":    {mixed, fstest.MapFS{"run/systemd/netif/links/2": {Data: []byte("ADMIN_STATE=configured\n")}}, nil, nil, "hears its routers too"},
+		"another client":        {mixed, fstest.MapFS{"proc/7/comm": {Data: []byte("odhcp6c\n")}, "proc/7/cmdline": {Data: []byte("odhcp6c\x00eth1\x00")}}, nil, nil, "odhcp6c (pid 7) may speak IPv6"},
+		"on another interface":  {mixed, fstest.MapFS{"proc/7/comm": {Data: []byte("odhcp6c\n")}, "proc/7/cmdline": {Data: []byte("odhcp6c\x00eth9\x00")}}, nil, nil, ""},
+		"a last word in main":   {mixed, fstest.MapFS{}, nil, []routes.Route{last}, "ends every lookup before ours: unreachable default"},
+		"one of our own metric": {mixed, fstest.MapFS{}, nil, []routes.Route{{RouteKey: routes.RouteKey{Table: routes.TableMain, Dst: netip.MustParsePrefix("::/0"), Metric: 1}, Protocol: 3}}, "a foreign default route stands where ours belongs"},
+		"the kernel's":          {mixed, fstest.MapFS{}, nil, []routes.Route{{RouteKey: routes.RouteKey{Table: routes.TableMain, Dst: netip.MustParsePrefix("::/0"), Metric: 1024}, Protocol: 9}}, ""},
+	} {
+		host := preflight.ReadHost(tt.files, []routes.Link{eth1}, []string{"eth1"})
+		host.ForwardDrops = tt.drops
+		var found []string
+		for _, f := range preflight.Inspect(tt.config, owner, routes.State{Links: []routes.Link{eth1}, Routes: tt.routes}, host) {
+			if !strings.Contains(f.What, "no DNS server") {
+				found = append(found, f.What)
+			}
+		}
+		text := strings.Join(found, "; ")
+		if tt.want == "" != (text == "") || !strings.Contains(text, tt.want) {
+			t.Errorf("%s: %q, want %q", name, text, tt.want)
+		}
+	}
+}

@@ -86,7 +86,7 @@ func (i *inspector) marks() {
 func (i *inspector) forwarding() {
 	gateway := slices.ContainsFunc(i.config.Uplinks, func(u configs.Uplink) bool { return u.Masquerade })
 	for _, chain := range i.host.ForwardDrops {
-		if gateway {
+		if gateway && !strings.HasPrefix(chain, "table ip6 ") {
 			i.add(Warning, "", chain+" drops what is forwarded unless a rule there accepts it",
 				"have it accept what comes from your LAN and what belongs to it: with Docker "+
 					"`iptables -I DOCKER-USER -i lan0 -j ACCEPT`, and the same with "+
