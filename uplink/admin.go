@@ -16,6 +16,7 @@ type Admin struct {
 	Until       time.Time // of State; zero: until it is taken back
 	Weight      int       // 0: the configured one
 	WeightUntil time.Time
+	Family      string // ipv4 | ipv6: for that alone; "": for both
 	By          string // who gave the last order
 	Since       time.Time
 }
@@ -25,7 +26,18 @@ const AutoDisable = "auto_disable"
 
 // applyCommand returns what the operator wants after a command.
 func applyCommand(before Admin, c api.Command, now time.Time) Admin {
+	if c.Action == api.Renew {
+		return before
+	}
+	if c.Action == api.Enable && c.Family != "" && before.Family != c.Family {
+		// One family of what was out as a whole; or one that no order is about.
+		if before.Family == "" {
+			before.Family = map[string]string{IPv4.String(): IPv6.String(), IPv6.String(): IPv4.String()}[c.Family]
+		}
+		return before
+	}
 	after := before
+	after.Family = c.Family
 	until := time.Time{}
 	if c.For > 0 {
 		until = now.Add(c.For)
@@ -40,7 +52,6 @@ func applyCommand(before Admin, c api.Command, now time.Time) Admin {
 	case api.Enable:
 		after.State, after.Until = api.AdminUp, time.Time{}
 	case api.Renew:
-		return before
 	}
 	after.By, after.Since = c.By, now
 	return after.tidy()
@@ -72,8 +83,26 @@ func (a *Admin) expire(now time.Time) {
 	*a = a.tidy()
 }
 
-// Disabled reports whether the uplink is out by order.
-func (u *Uplink) Disabled() bool { return u.Admin.State == api.AdminDisabled }
+// AdminIn returns what the operator wants of the uplink in a family.
+func (u *Uplink) AdminIn(f Family) Admin {
+	if u.Admin.Family != "" && u.Admin.Family != f.String() {
+		return Admin{}
+	}
+	return u.Admin
+}
+
+// DisabledIn reports whether the uplink is out by order in a family.
+func (u *Uplink) DisabledIn(f Family) bool { return u.AdminIn(f).State == api.AdminDisabled }
+
+// Disabled reports whether the uplink is out by order in every family that it has.
+func (u *Uplink) Disabled() bool {
+	for p := range u.Present() {
+		if !u.DisabledIn(p.Family) {
+			return false
+		}
+	}
+	return true
+}
 
 // admins returns what the operator wants, by name; nil: nothing.
 func (s *State) admins() map[string]Admin {
@@ -117,10 +146,22 @@ func (s *State) Refuse(c Commanded) error {
 	switch {
 	case u == nil:
 		return fmt.Errorf("%w: %q: see uplinkd status", ErrNoUplink, c.Uplink)
+	case c.Family != "" && !u.hasFamily(c.Family):
+		return fmt.Errorf("uplink %s has no %s", c.Uplink, c.Family)
 	case c.Action == api.Renew && u.Config.Address != configs.AddressDHCP &&
 		u.Config.IPv6.Address != configs.AddressAuto:
 		return fmt.Errorf("uplink %s has no lease to renew: its address is %s",
 			c.Uplink, u.In(u.First().Family).Address)
 	}
 	return nil
+}
+
+// hasFamily reports whether the uplink has a family of that name.
+func (u *Uplink) hasFamily(name string) bool {
+	for p := range u.Present() {
+		if p.Family.String() == name {
+			return true
+		}
+	}
+	return false
 }

@@ -28,7 +28,7 @@ func (s *State) decideCarriers() {
 // operator has taken out stays out.
 func (s *State) chooseCarriers(f Family) []int {
 	free := func(u *Uplink) bool {
-		return u.Has(f) && u.Admin.State == api.AdminUp && u.deprecated(&u.Paths[f]) == ""
+		return u.Has(f) && u.AdminIn(f).State == api.AdminUp && u.deprecated(&u.Paths[f]) == ""
 	}
 	up := func(u *Uplink) bool {
 		p := &u.Paths[f]
@@ -59,7 +59,7 @@ func (s *State) hasLastResort(f Family) bool {
 // unreachable takes IPv4 at once (RFC 8305), and who waits for a dead uplink does not.
 func (s *State) fallsBack(f Family) bool {
 	return f == IPv6 && slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
-		return u.Has(IPv4) && u.Paths[IPv4].OperState == api.Up && u.Admin.State == api.AdminUp
+		return u.Has(IPv4) && u.Paths[IPv4].OperState == api.Up && u.AdminIn(IPv4).State == api.AdminUp
 	})
 }
 

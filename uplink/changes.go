@@ -122,6 +122,14 @@ func (u *Uplink) facts(p *Path) []string {
 }
 
 func (a *Admin) text() string {
+	text := a.orderText()
+	if a.Family != "" && text != "" {
+		text += ", " + a.Family + " alone"
+	}
+	return text
+}
+
+func (a *Admin) orderText() string {
 	switch {
 	case a.State != api.AdminUp && a.Weight > 0:
 		return fmt.Sprintf("%s, weight %d", a.State, a.Weight)

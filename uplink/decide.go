@@ -43,7 +43,7 @@ func (h *Health) noteChange(from, to api.OperState, now time.Time, c *configs.Pr
 
 // withAdmin is the state with what the operator wants, and past falls.
 func (u *Uplink) withAdmin(p *Path, now time.Time, startOver bool) (api.OperState, string) {
-	if u.Disabled() {
+	if u.DisabledIn(p.Family) {
 		return api.Disabled, "disabled by " + u.Admin.By
 	}
 	state, reason := u.withoutAdmin(p, now, startOver)
@@ -51,7 +51,7 @@ func (u *Uplink) withAdmin(p *Path, now time.Time, startOver bool) (api.OperStat
 	switch {
 	case state == api.Up && p.OperState == api.Down && now.Before(hold.Until):
 		return api.Down, fmt.Sprintf("held down until %s, after %s", hold.Until.Format(time.TimeOnly), hold.falls())
-	case state == api.Up && u.Admin.State == api.AdminDrained:
+	case state == api.Up && u.AdminIn(p.Family).State == api.AdminDrained:
 		return api.Drained, "drained by " + u.Admin.By + ": no new connections"
 	case state == api.Up && p.Health.Doubt != "":
 		return api.Doubtful, p.Health.Doubt

@@ -166,7 +166,7 @@ func (s *State) lead(p configs.Policy, f Family) *Uplink {
 		}
 		path := &u.Paths[f]
 		// At a start nobody has been judged, and what flows is not to be led elsewhere.
-		starting := path.OperState == api.Starting && !s.Settled && u.Admin.State == api.AdminUp &&
+		starting := path.OperState == api.Starting && !s.Settled && u.AdminIn(f).State == api.AdminUp &&
 			u.obstacle(path).reason == ""
 		if path.OperState == api.Up && path.Advice.Drains() {
 			drained = cmp.Or(drained, u)

@@ -108,7 +108,7 @@ func (s *State) lanPrefix(now time.Time) (prefix Lent, of string, ok bool) {
 // delegatedTo returns the prefix of the uplink of a name, and whether it has one.
 func (s *State) delegatedTo(name string, now time.Time) (Lent, bool) {
 	u := s.Named(name)
-	if u == nil || u.Disabled() {
+	if u == nil || u.DisabledIn(IPv6) {
 		return Lent{}, false
 	}
 	return u.delegated(now)
@@ -123,7 +123,7 @@ func (s *State) numbers(prefix netip.Prefix) bool {
 // would number the LAN, and the first of the file take its place a moment later.
 func (s *State) mayYetHavePrefix(name string, now time.Time) bool {
 	u := s.Named(name)
-	if u == nil || u.Disabled() || now.Sub(s.StartedAt) >= startLimit {
+	if u == nil || u.DisabledIn(IPv6) || now.Sub(s.StartedAt) >= startLimit {
 		return false
 	}
 	p := &u.Paths[IPv6]

@@ -57,7 +57,7 @@ func (s *State) decideSeries(u *Uplink, p *Path, now time.Time) {
 func (u *Uplink) probeable(p *Path) (routes.NextHop, bool) {
 	hop, ok := u.NextHop(p)
 	link := &u.Device.Link
-	return hop, ok && !u.Disabled() && link.Up && link.Carrier && len(u.Addresses(p)) > 0
+	return hop, ok && !u.DisabledIn(p.Family) && link.Up && link.Carrier && len(u.Addresses(p)) > 0
 }
 
 // ProbeTarget turns a target of the configuration into one of the probes.
@@ -171,7 +171,7 @@ func (s *State) leaseSpec(u *Uplink, p *Path) (dhcp.Spec, bool) {
 // routerSpec returns where routers are to be heard, and whether they are.
 func (s *State) routerSpec(u *Uplink, p *Path) (ra.Spec, bool) {
 	c := u.In(p.Family)
-	if p.Family != IPv6 || u.Disabled() || c.Address != configs.AddressAuto && c.Gateway != configs.GatewayRA {
+	if p.Family != IPv6 || u.DisabledIn(IPv6) || c.Address != configs.AddressAuto && c.Gateway != configs.GatewayRA {
 		return ra.Spec{}, false
 	}
 	spec := ra.Spec{
@@ -187,7 +187,7 @@ func (s *State) routerSpec(u *Uplink, p *Path) (ra.Spec, bool) {
 // lease6Spec returns where a lease of DHCPv6 is to be kept, and whether one is: an address where routers say
 // so, or say nothing, and a prefix for the LAN.
 func (s *State) lease6Spec(u *Uplink, p *Path) (dhcp6.Spec, bool) {
-	if p.Family != IPv6 || u.Disabled() {
+	if p.Family != IPv6 || u.DisabledIn(IPv6) {
 		return dhcp6.Spec{}, false
 	}
 	spec := dhcp6.Spec{
@@ -214,5 +214,5 @@ func (u *Uplink) asksForAddress(p *Path) bool {
 
 // KeepsLease reports whether our DHCP client is at work for the uplink.
 func (u *Uplink) KeepsLease() bool {
-	return u.Config.Address == configs.AddressDHCP && !u.Disabled() && u.Device.MAC != ""
+	return u.Config.Address == configs.AddressDHCP && !u.DisabledIn(IPv4) && u.Device.MAC != ""
 }

@@ -140,6 +140,9 @@ func (s *State) takeConfig(c configs.Config, now time.Time) {
 // takeCommand notes what the operator wants.
 func (u *Uplink) takeCommand(c api.Command, now time.Time) {
 	for p := range u.Present() {
+		if c.Family != "" && c.Family != p.Family.String() {
+			continue
+		}
 		switch c.Action {
 		case api.Renew:
 			p.OperatorRenews++

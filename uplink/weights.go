@@ -23,8 +23,8 @@ const slowSteps = 4
 
 // weight returns the weight the operator or the configuration gives.
 func (u *Uplink) weight(f Family) int {
-	if u.Admin.Weight > 0 {
-		return u.Admin.Weight
+	if a := u.AdminIn(f); a.Weight > 0 {
+		return a.Weight
 	}
 	return u.In(f).Weight
 }

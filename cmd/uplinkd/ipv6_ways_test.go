@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mdlayher/ndp"
 	"golang.org/x/net/proxy"
 
 	"uplinkd/internal/lab"
@@ -132,4 +133,93 @@ func TestIPv6CleansUp(t *testing.T) {
 	if _, err := os.Stat(b.dir + "/state/restore.json"); err == nil {
 		t.Error("the record of what to give back is still there")
 	}
+}
+
+// Orders count for both families, or for one alone.
+func TestIPv6Orders(t *testing.T) {
+	b := newBench6(t, 2)
+	b.routers()
+	b.configure(b.dual(1, 1), "")
+	b.start()
+	b.untilStates6(15*time.Second, "up", "up")
+	order := func(args ...string) {
+		t.Helper()
+		if out, err := b.run(append(args, "-c", b.config)...); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	flows, _ := b.openHere(10, b.dialTCP6)
+	for _, tt := range []struct {
+		args   []string
+		v4, v6 string // of isp1
+	}{
+		{[]string{"drain", "isp1", "--family", "ipv6"}, "up", "drained"},
+		{[]string{"enable", "isp1"}, "up", "up"},
+		{[]string{"disable", "isp1"}, "disabled", "disabled"},
+		{[]string{"enable", "isp1", "--family", "ipv6"}, "disabled", "up"},
+		{[]string{"enable", "isp1", "--family", "ipv4"}, "up", "up"},
+		{[]string{"drain", "isp1", "--family", "ipv4"}, "drained", "up"},
+		{[]string{"enable", "isp1"}, "up", "up"},
+	} {
+		order(tt.args...)
+		b.untilStates6(15*time.Second, tt.v6, "up")
+		b.untilStates(15*time.Second, tt.v4, "up")
+		if tt.args[0] == "drain" {
+			if broken := b.broken(flows, 0); len(broken) > 0 {
+				t.Errorf("%v broke %v", tt.args, broken)
+			}
+		}
+		if tt.args[0] == "disable" {
+			flows, _ = b.openHere(10, b.dialTCP6)
+		}
+	}
+	order("weight", "isp1", "3", "--family", "ipv6")
+	b.until("the weight of IPv6 alone", 3*time.Second, func() bool {
+		u := b.status().Uplinks[0]
+		return u.EffectiveWeight == 1 && u.IPv6.EffectiveWeight == 3
+	})
+	if out, err := b.run("drain", "isp1", "--family", "ipv5", "-c", b.config); err == nil {
+		t.Errorf("another family is taken:\n%s", out)
+	}
+}
+
+// What providers run: dnsmasq as router and DHCPv6 server, Kea with a prefix to delegate.
+func TestIPv6RealServers(t *testing.T) {
+	labtest.NeedRoot(t, "dnsmasq", "kea-dhcp6")
+	b := newBench6(t, 2)
+	one, two := b.world.ISPs[0], b.world.ISPs[1]
+	b.in(one.Namespace(), "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root",
+		"--interface=cust", "--bind-interfaces", "--enable-ra", "--dhcp-range=2001:db8:1::100,2001:db8:1::1ff,64,1h",
+		"--dhcp-leasefile="+b.dir+"/leases6", "--pid-file="+b.dir+"/dnsmasq6.pid")
+	b.ok(two.StartRouter())
+	b.ok(two.Router.Change(func(a *ndp.RouterAdvertisement) { a.ManagedConfiguration, a.Options = true, nil }))
+	config := b.dir + "/kea6.json"
+	b.ok(os.MkdirAll("/run/kea", 0o755))
+	b.ok(os.WriteFile(config, []byte(`{"Dhcp6": {
+		"interfaces-config": {"interfaces": ["cust"]}, "lease-database": {"type": "memfile", "persist": false},
+		"preferred-lifetime": 1800, "valid-lifetime": 3600, "renew-timer": 5, "rebind-timer": 900,
+		"subnet6": [{"id": 2, "subnet": "2001:db8:2::/64", "interface": "cust",
+			"pools": [{"pool": "2001:db8:2::100 - 2001:db8:2::1ff"}],
+			"pd-pools": [{"prefix": "2001:db8:2:100::", "prefix-len": 56, "delegated-len": 60}]}],
+		"loggers": [{"name": "kea-dhcp6", "severity": "INFO", "output_options": [{"output": "stdout"}]}]
+	}}`), 0o600))
+	b.in(two.Namespace(), "sh", "-c", "KEA_PIDFILE_DIR="+b.dir+" KEA_LOCKFILE_DIR="+b.dir+" exec kea-dhcp6 -c "+config)
+	b.configure(b.dual(1, 1), "lan: [{interface: lan0, subnet: 1}]\n")
+	b.start()
+	b.untilStates6(20*time.Second, "up", "up")
+	s := b.status()
+	for i, within := range []string{"2001:db8:1::100/120", "2001:db8:2::100/120"} {
+		a := s.Uplinks[i].IPv6.Addresses
+		if len(a) == 0 || !netip.MustParsePrefix(within).Contains(a[0].Addr()) || s.Uplinks[i].IPv6.DHCP == nil {
+			t.Errorf("isp%d: %+v, want an address of %s by DHCPv6", i+1, s.Uplinks[i].IPv6, within)
+		}
+	}
+	if p := s.Uplinks[1].IPv6.Prefixes; len(p) != 1 || p[0].Bits() != 60 {
+		t.Errorf("Kea has delegated %v, want a /60", p)
+	}
+	before := s.Uplinks[1].IPv6.DHCP.Expire.Time
+	b.until("Kea has renewed the lease", 15*time.Second, func() bool {
+		return b.status().Uplinks[1].IPv6.DHCP.Expire.After(before)
+	})
+	b.spread6(net.Dial)
 }

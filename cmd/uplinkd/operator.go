@@ -26,6 +26,17 @@ func reloadCommand(c *common) *cobra.Command {
 	return cmd
 }
 
+// flagFamily adds --family. Left out it is "": of both.
+func flagFamily(cmd *cobra.Command, to *string) {
+	cmd.Flags().Func("family", "of one `family` alone: ipv4 or ipv6", func(text string) error {
+		if text != "ipv4" && text != "ipv6" {
+			return errors.New("must be ipv4 or ipv6")
+		}
+		*to = text
+		return nil
+	})
+}
+
 // flagFor adds --for. Left out it is zero: until another order.
 func flagFor(cmd *cobra.Command, to *time.Duration) {
 	cmd.Flags().Func("for", "end the order by itself after this `time`, such as 30m", func(text string) error {
@@ -56,6 +67,7 @@ func orderCommand(c *common, cmd *cobra.Command, lasting bool) *cobra.Command {
 	if lasting {
 		flagFor(cmd, &o.For)
 	}
+	flagFamily(cmd, &o.Family)
 	c.flagSocket(cmd)
 	return cmd
 }
@@ -85,7 +97,7 @@ func renewCommand(c *common) *cobra.Command {
 
 func drainCommand(c *common) *cobra.Command {
 	var wait bool
-	var length time.Duration
+	o := api.Command{Action: api.Drain}
 	cmd := &cobra.Command{
 		Use: "drain UPLINK", Short: "Give an uplink no new connections, and leave it those it has, until enable",
 		Long: "Give an uplink no new connections, and leave it those it has, until enable.\n" + remembered + "\n" +
@@ -94,7 +106,7 @@ func drainCommand(c *common) *cobra.Command {
 		Args: named("UPLINK"), ValidArgsFunction: c.uplinkNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client := c.client()
-			if err := client.Command(cmd.Context(), args[0], api.Command{Action: api.Drain, For: length}); err != nil {
+			if err := client.Command(cmd.Context(), args[0], o); err != nil {
 				return err
 			}
 			if !wait {
@@ -104,7 +116,8 @@ func drainCommand(c *common) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it has no connections left")
-	flagFor(cmd, &length)
+	flagFor(cmd, &o.For)
+	flagFamily(cmd, &o.Family)
 	c.flagSocket(cmd)
 	return cmd
 }
@@ -166,13 +179,12 @@ func (c *common) untilDrained(ctx context.Context, daemon drainer, name string) 
 }
 
 func weightCommand(c *common) *cobra.Command {
-	var length time.Duration
+	o := api.Command{Action: api.Weight}
 	cmd := &cobra.Command{
 		Use: "weight UPLINK N", Short: "Give an uplink another weight, 1 to 256, or `default` for the configured one",
 		Long: "Give an uplink another weight, 1 to 256, or `default` for the configured one.\n" + remembered,
 		Args: named("UPLINK", "N"), ValidArgsFunction: c.uplinkNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o := api.Command{Action: api.Weight, For: length}
 			if args[1] != "default" {
 				n, err := strconv.Atoi(args[1])
 				if err != nil || n < 1 || n > 256 {
@@ -183,7 +195,8 @@ func weightCommand(c *common) *cobra.Command {
 			return c.client().Command(cmd.Context(), args[0], o)
 		},
 	}
-	flagFor(cmd, &length)
+	flagFor(cmd, &o.For)
+	flagFamily(cmd, &o.Family)
 	c.flagSocket(cmd)
 	return cmd
 }

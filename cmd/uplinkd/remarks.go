@@ -91,6 +91,9 @@ func remarksOf(u *api.Uplink) []string {
 		if o.Weight > 0 {
 			text += fmt.Sprintf(" weight %d%s", o.Weight, untilText(o.WeightUntil))
 		}
+		if o.Family != "" {
+			text += ", " + o.Family + " alone"
+		}
 		lines = append(lines, text)
 	}
 	if u.Capped {

@@ -123,8 +123,11 @@ type IPv6 struct {
 type Order struct {
 	State AdminState `json:"state"`
 	By    string     `json:"by"` // who gave the last order
-	Since time.Time  `json:"since"`
-	Until When       `json:"until"` // of State; none: until it is taken back
+
+	Family string `json:"family,omitempty"` // ipv4 | ipv6: it is for that alone
+
+	Since time.Time `json:"since"`
+	Until When      `json:"until"` // of State; none: until it is taken back
 
 	Weight      int  `json:"weight"`       // 0: the configured one
 	WeightUntil When `json:"weight_until"` // of Weight

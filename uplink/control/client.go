@@ -63,6 +63,9 @@ func (c *Client) Command(ctx context.Context, name string, o api.Command) error 
 	if o.For > 0 {
 		query.Set("for", o.For.String())
 	}
+	if o.Family != "" {
+		query.Set("family", o.Family)
+	}
 	path := "/v1/uplinks/" + url.PathEscape(name) + "/" + url.PathEscape(string(o.Action))
 	if len(query) > 0 {
 		path += "?" + query.Encode()

@@ -264,6 +264,10 @@ func commandOf(r *http.Request) (api.Command, error) {
 		}
 		o.For = d
 	}
+	o.Family = r.URL.Query().Get("family")
+	if o.Family != "" && o.Family != "ipv4" && o.Family != "ipv6" {
+		return o, fmt.Errorf("family %q: must be ipv4 or ipv6", o.Family)
+	}
 	return o, nil
 }
 

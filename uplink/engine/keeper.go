@@ -104,14 +104,14 @@ func (k *keeper) failure() string {
 // the disk and the wire, and back.
 func orderOf(a uplink.Admin) api.Order {
 	return api.Order{
-		State: a.State, By: a.By, Since: a.Since, Until: api.When{Time: a.Until},
+		State: a.State, Family: a.Family, By: a.By, Since: a.Since, Until: api.When{Time: a.Until},
 		Weight: a.Weight, WeightUntil: api.When{Time: a.WeightUntil},
 	}
 }
 
 func adminOf(o api.Order) uplink.Admin {
 	return uplink.Admin{
-		State: o.State, By: o.By, Since: o.Since, Until: o.Until.Time,
+		State: o.State, Family: o.Family, By: o.By, Since: o.Since, Until: o.Until.Time,
 		Weight: o.Weight, WeightUntil: o.WeightUntil.Time,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"uplinkd/internal/statefile"
 	"uplinkd/uplink/api"
@@ -39,6 +40,7 @@ func Load(dir string) (map[string]api.Order, error) {
 	}
 	for name, o := range p.Orders {
 		known := o.State == api.AdminUp || o.State == api.AdminDisabled || o.State == api.AdminDrained
+		known = known && slices.Contains([]string{"", "ipv4", "ipv6"}, o.Family)
 		if !known || o.Weight < 0 || o.Weight > 256 {
 			return nil, fmt.Errorf("%s: %+v of %s is no order", path(dir), o, name)
 		}
