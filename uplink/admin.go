@@ -29,15 +29,11 @@ func applyCommand(before Admin, c api.Command, now time.Time) Admin {
 	if c.Action == api.Renew {
 		return before
 	}
-	if c.Action == api.Enable && c.Family != "" && before.Family != c.Family {
-		// One family of what was out as a whole; or one that no order is about.
-		if before.Family == "" {
-			before.Family = map[string]string{IPv4.String(): IPv6.String(), IPv6.String(): IPv4.String()}[c.Family]
-		}
-		return before
-	}
 	after := before
-	after.Family = c.Family
+	after.Family = familyAfter(before, c)
+	if takesBack(c) && c.Family != "" && after.Family != c.Family {
+		return after // what stands is of the other family
+	}
 	until := time.Time{}
 	if c.For > 0 {
 		until = now.Add(c.For)
@@ -55,6 +51,50 @@ func applyCommand(before Admin, c api.Command, now time.Time) Admin {
 	}
 	after.By, after.Since = c.By, now
 	return after.tidy()
+}
+
+// takesBack reports whether a command takes an order back.
+func takesBack(c api.Command) bool {
+	return c.Action == api.Enable || c.Action == api.Weight && c.Weight == 0
+}
+
+// familyAfter returns the families that the orders are about after a command.
+func familyAfter(before Admin, c api.Command) string {
+	other := map[string]string{IPv4.String(): IPv6.String(), IPv6.String(): IPv4.String()}
+	switch {
+	case before == (Admin{}):
+		return c.Family
+	case takesBack(c) && c.Family != "" && before.Family == "":
+		return other[c.Family] // one family of what was out as a whole
+	case takesBack(c):
+		return before.Family
+	case before.Family != "" && c.Family == other[before.Family]:
+		return "" // the same of both: see clashes
+	}
+	return c.Family
+}
+
+// clashes reports whether a command is about other families than the orders in force, and would change what
+// those say of a family that it does not name.
+func (a Admin) clashes(c api.Command) bool {
+	if a == (Admin{}) || a.Family == c.Family || c.Action == api.Renew {
+		return false
+	}
+	state, weighted := a.State != api.AdminUp, a.Weight != 0
+	switch c.Action {
+	case api.Enable:
+		return c.Family != "" && a.Family == "" && weighted
+	case api.Disable, api.Drain:
+		wants := map[api.Action]api.AdminState{api.Disable: api.AdminDisabled, api.Drain: api.AdminDrained}[c.Action]
+		return weighted || c.Family != "" && (a.Family == "" || a.State != wants)
+	case api.Weight:
+		if takesBack(c) {
+			return c.Family != "" && a.Family == "" && state
+		}
+		return state || c.Family != "" && (a.Family == "" || a.Weight != c.Weight)
+	case api.Renew:
+	}
+	return false
 }
 
 // tidy takes away what no longer says anything.
@@ -148,6 +188,13 @@ func (s *State) Refuse(c Commanded) error {
 		return fmt.Errorf("%w: %q: see uplinkd status", ErrNoUplink, c.Uplink)
 	case c.Family != "" && !u.hasFamily(c.Family):
 		return fmt.Errorf("uplink %s has no %s", c.Uplink, c.Family)
+	case u.Admin.clashes(c.Command):
+		of := u.Admin.Family
+		if of == "" {
+			of = "both families"
+		}
+		return fmt.Errorf("an order about %s of uplink %s is in force (%s) and would come to be about another: "+
+			"take it back first: uplinkd enable %s, uplinkd weight %s default", of, c.Uplink, u.Admin.text(), c.Uplink, c.Uplink)
 	case c.Action == api.Renew && u.Config.Address != configs.AddressDHCP &&
 		u.Config.IPv6.Address != configs.AddressAuto:
 		return fmt.Errorf("uplink %s has no lease to renew: its address is %s",

@@ -20,7 +20,11 @@ func Changes(before, after State, now time.Time) []api.Event {
 			continue
 		}
 		for p := range u.Present() {
-			list = append(list, u.changes(old, &old.Paths[p.Family], p, now)...)
+			was := old.Paths[p.Family]
+			if !old.Has(p.Family) {
+				was = newPath(p.Family, was.Weight, now)
+			}
+			list = append(list, u.changes(old, &was, p, now)...)
 		}
 	}
 	list = append(list, conflictChanges(before.told, after.told, now)...)
@@ -44,20 +48,22 @@ func Changes(before, after State, now time.Time) []api.Event {
 	return list
 }
 
-// removals tells of each name that a new configuration no longer has: to whoever follows it by
-// that, the uplink is down.
+// removals tells of each name that a new configuration no longer has, in one family or at all: to whoever
+// follows it by that, the uplink is down.
 func removals(before, after *State, now time.Time) []api.Event {
 	var list []api.Event
 	for i := range before.Uplinks {
 		u := &before.Uplinks[i]
-		if after.Named(u.Config.Name) != nil {
-			continue
+		for p := range u.Present() {
+			if named := after.Named(u.Config.Name); named != nil && named.Has(p.Family) {
+				continue
+			}
+			list = append(list, api.Event{
+				Time: now, Uplink: u.Config.Name, Interface: u.Config.Interface, Family: p.Family.String(),
+				Kind: api.EventState, From: string(p.OperState), To: string(api.Down),
+				Reason: "no longer in the configuration", Evidence: []string{},
+			})
 		}
-		list = append(list, api.Event{
-			Time: now, Uplink: u.Config.Name, Interface: u.Config.Interface, Kind: api.EventState,
-			From: string(u.OperState()), To: string(api.Down), Reason: "no longer in the configuration",
-			Evidence: []string{},
-		})
 	}
 	return list
 }

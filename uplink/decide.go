@@ -14,8 +14,8 @@ import (
 const carrierTime = 4 * time.Second
 
 // decideState decides how a path is, from what is known.
-func (u *Uplink) decideState(p *Path, now time.Time, startOver bool) {
-	state, reason := u.withAdmin(p, now, startOver)
+func (u *Uplink) decideState(p *Path, now time.Time) {
+	state, reason := u.withAdmin(p, now)
 	if state != p.OperState {
 		p.Health.noteChange(p.OperState, state, now, &u.In(p.Family).Probe)
 		p.OperState, p.Since = state, now
@@ -42,11 +42,11 @@ func (h *Health) noteChange(from, to api.OperState, now time.Time, c *configs.Pr
 }
 
 // withAdmin is the state with what the operator wants, and past falls.
-func (u *Uplink) withAdmin(p *Path, now time.Time, startOver bool) (api.OperState, string) {
+func (u *Uplink) withAdmin(p *Path, now time.Time) (api.OperState, string) {
 	if u.DisabledIn(p.Family) {
 		return api.Disabled, "disabled by " + u.Admin.By
 	}
-	state, reason := u.withoutAdmin(p, now, startOver)
+	state, reason := u.withoutAdmin(p, now)
 	hold := &p.Health.Hold
 	switch {
 	case state == api.Up && p.OperState == api.Down && now.Before(hold.Until):
@@ -64,11 +64,11 @@ func (u *Uplink) withAdmin(p *Path, now time.Time, startOver bool) (api.OperStat
 }
 
 // withoutAdmin is the state as the host and the probes have it.
-func (u *Uplink) withoutAdmin(p *Path, now time.Time, startOver bool) (api.OperState, string) {
+func (u *Uplink) withoutAdmin(p *Path, now time.Time) (api.OperState, string) {
 	if o := u.obstacle(p); o.reason != "" {
 		// A link that has just come up may take a few seconds to its carrier.
 		rising := !u.Device.Link.Carrier && now.Sub(u.Device.LinkUpAt) < carrierTime
-		if (o.passing || rising) && !p.EverDecided && !startOver {
+		if starting := !p.EverDecided && now.Sub(p.Since) < startLimit; starting && (o.passing || rising) {
 			return api.Starting, o.reason
 		}
 		return api.Down, o.reason

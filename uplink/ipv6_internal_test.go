@@ -270,3 +270,43 @@ func TestNoLastResortBesideIPv4(t *testing.T) {
 		t.Error("the last resort is not the default one")
 	}
 }
+
+// A family that a new configuration adds long after the start begins as at a start: it was said to have come
+// down from what it had been before it was removed.
+func TestReloadAddsAFamily(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	s := stateOf(t, "", now)
+	with := s.Config
+	without := with
+	without.Uplinks = slices.Clone(with.Uplinks)
+	for i := range without.Uplinks {
+		without.Uplinks[i].IPv6 = configs.IPv6{}
+	}
+	now = now.Add(startLimit)
+	s = Step(s, Resumed{}, now)
+	if state := s.Uplinks[0].Paths[IPv6].OperState; state != api.Down {
+		t.Fatalf("without routers the state is %s", state)
+	}
+	one := Step(s, Reloaded{Config: without}, now)
+	var gone []string
+	for _, e := range Changes(s, one, now) {
+		if e.Kind == api.EventState {
+			gone = append(gone, fmt.Sprint(e.Uplink, " ", e.Family, " ", e.From, " ", e.To))
+		}
+	}
+	if want := []string{"a ipv6 down down", "b ipv6 down down"}; !slices.Equal(gone, want) {
+		t.Errorf("removed: %q, want %q", gone, want)
+	}
+	two := Step(one, Reloaded{Config: with}, now)
+	if state := two.Uplinks[0].Paths[IPv6].OperState; state != api.Starting {
+		t.Errorf("added: the state is %s", state)
+	}
+	for _, e := range Changes(one, two, now) {
+		if e.Kind == api.EventState {
+			t.Errorf("added: %+v", e)
+		}
+	}
+	if three := Step(two, Resumed{}, now.Add(startLimit)); three.Uplinks[0].Paths[IPv6].OperState != api.Down {
+		t.Errorf("and after %v still %s", startLimit, three.Uplinks[0].Paths[IPv6].OperState)
+	}
+}

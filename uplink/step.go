@@ -85,13 +85,12 @@ func (s *State) decide(now time.Time) {
 		u.decideProbe(p, shared)
 		p.Health.conclude(u.poll(p, shared), p.Series)
 	}
-	startOver := now.Sub(s.StartedAt) >= startLimit
 	for u, p := range s.paths() {
-		u.decideState(p, now, startOver)
+		u.decideState(p, now)
 		p.ConfirmRequests = u.confirmRequests(p, now)
 	}
 	undecided := func(u Uplink) bool { return !u.everDecided() }
-	s.Settled = s.Settled || startOver || !slices.ContainsFunc(s.Uplinks, undecided)
+	s.Settled = s.Settled || now.Sub(s.StartedAt) >= startLimit || !slices.ContainsFunc(s.Uplinks, undecided)
 	for u, p := range s.paths() {
 		u.takeAdvice(p, now, s.Config.Routes.BalanceInterval)
 	}

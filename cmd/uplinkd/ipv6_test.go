@@ -71,6 +71,9 @@ func (b *bench) untilStates6(limit time.Duration, want ...string) {
 		got = nil
 		carrying := 0
 		for _, u := range s.Uplinks {
+			if u.IPv6 == nil {
+				return false
+			}
 			got = append(got, string(u.IPv6.State))
 			if u.IPv6.Active {
 				carrying++

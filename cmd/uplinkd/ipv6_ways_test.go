@@ -196,6 +196,7 @@ func TestIPv6RealServers(t *testing.T) {
 	config := b.dir + "/kea6.json"
 	b.ok(os.MkdirAll("/run/kea", 0o755))
 	b.ok(os.WriteFile(config, []byte(`{"Dhcp6": {
+		"data-directory": "`+b.dir+`",
 		"interfaces-config": {"interfaces": ["cust"]}, "lease-database": {"type": "memfile", "persist": false},
 		"preferred-lifetime": 1800, "valid-lifetime": 3600, "renew-timer": 5, "rebind-timer": 900,
 		"subnet6": [{"id": 2, "subnet": "2001:db8:2::/64", "interface": "cust",
@@ -203,7 +204,8 @@ func TestIPv6RealServers(t *testing.T) {
 			"pd-pools": [{"prefix": "2001:db8:2:100::", "prefix-len": 56, "delegated-len": 60}]}],
 		"loggers": [{"name": "kea-dhcp6", "severity": "INFO", "output_options": [{"output": "stdout"}]}]
 	}}`), 0o600))
-	b.in(two.Namespace(), "sh", "-c", "KEA_PIDFILE_DIR="+b.dir+" KEA_LOCKFILE_DIR="+b.dir+" exec kea-dhcp6 -c "+config)
+	b.in(two.Namespace(), "sh", "-c", "KEA_PIDFILE_DIR="+b.dir+" KEA_LOCKFILE_DIR="+b.dir+
+		" KEA_DHCP_DATA_DIR="+b.dir+" exec kea-dhcp6 -c "+config)
 	b.configure(b.dual(1, 1), "lan: [{interface: lan0, subnet: 1}]\n")
 	b.start()
 	b.untilStates6(20*time.Second, "up", "up")

@@ -86,6 +86,9 @@ func TestTornState(t *testing.T) {
 	if out, err := b.run("weight", "isp2", "7", "-c", b.config); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	b.until("the kernel has the weight", 5*time.Second, func() bool {
+		return strings.Contains(b.kernel("ip route show table all"), "weight 7")
+	})
 	b.kill(syscall.SIGTERM)
 	state := filepath.Join(b.dir, "state")
 	whole := map[string][]byte{}
