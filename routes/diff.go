@@ -117,9 +117,10 @@ func (d *differ) addressPuts() (ops []Op) {
 		i := slices.IndexFunc(d.have.Addresses, w.same)
 		if i >= 0 {
 			h := d.have.Addresses[i]
-			// An address someone else put there serves as well and stays theirs, unless it is one that
-			// ends before ours, as those that the kernel makes of what a router says, or serves no more.
-			serves := !d.want.Owner.OwnsAddress(h) && h.Until.IsZero() && h.Condition != Deprecated
+			// An address someone else put there serves as well and stays theirs; but in IPv6 one may end
+			// before ours, as those that the kernel makes of what a router says, or serve no more.
+			ends := w.Prefix.Addr().Is6() && (!h.Until.IsZero() || h.Condition == Deprecated)
+			serves := !d.want.Owner.OwnsAddress(h) && !ends
 			if serves || w.lifetimesFit(h, d.have.At) {
 				continue
 			}

@@ -206,15 +206,23 @@ func TestLifetimes(t *testing.T) {
 			t.Errorf("has %v, wants %v: %d operations, want %d", tt.have, tt.want, len(plan.Ops), tt.ops)
 		}
 	}
-	// What another program has set is as good, and not ours to change.
-	foreign := routes.Address{Interface: "eth1", Prefix: netip.MustParsePrefix("192.0.2.5/24")}
-	mine := foreign
-	mine.Protocol, mine.Until = 201, now.Add(time.Hour)
-	plan := routes.Diff(routes.Set{Owner: owner, Prune: true, Addresses: []routes.Address{mine}}, routes.State{
-		At: now, Links: []routes.Link{{Name: "eth1", Index: 2, Up: true}}, Addresses: []routes.Address{foreign},
-	})
-	if len(plan.Ops) != 0 {
-		t.Errorf("a foreign address: %s", text(plan))
+	// What another program has set is as good, and not ours to change; but in IPv6 that which ends before ours.
+	for prefix, tt := range map[string]struct {
+		ends bool // the foreign one
+		ops  int
+	}{"192.0.2.5/24": {false, 0}, "192.0.2.6/24": {true, 0}, "2001:db8::5/64": {false, 0}, "2001:db8::6/64": {true, 1}} {
+		foreign := routes.Address{Interface: "eth1", Prefix: netip.MustParsePrefix(prefix)}
+		mine := foreign
+		mine.Protocol, mine.Until = 201, now.Add(time.Hour)
+		if tt.ends {
+			foreign.Until = now.Add(time.Minute)
+		}
+		plan := routes.Diff(routes.Set{Owner: owner, Prune: true, Addresses: []routes.Address{mine}}, routes.State{
+			At: now, Links: []routes.Link{{Name: "eth1", Index: 2, Up: true}}, Addresses: []routes.Address{foreign},
+		})
+		if len(plan.Ops) != tt.ops {
+			t.Errorf("a foreign address %s: %s", prefix, text(plan))
+		}
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 func (s *Set) Equal(other *Set) bool {
 	return s.Owner == other.Owner && s.Prune == other.Prune && s.Leave == other.Leave &&
 		s.IPv6 == other.IPv6 &&
-		slices.Equal(s.Observe, other.Observe) && slices.Equal(s.Links, other.Links) &&
+		slices.Equal(s.Observe, other.Observe) && slices.Equal(s.Inside, other.Inside) &&
+		slices.Equal(s.Links, other.Links) &&
 		slices.Equal(s.Settings, other.Settings) && slices.EqualFunc(s.Addresses, other.Addresses, equalAddresses) &&
 		slices.EqualFunc(s.Tables, other.Tables, identical) && slices.Equal(s.Rules, other.Rules) &&
 		firewall.Equal(s.Firewall, other.Firewall) && slices.EqualFunc(s.Default, other.Default, identical) &&

@@ -18,6 +18,7 @@ var ErrGone = errors.New("the interface does not exist")
 type Scope struct {
 	Owner    Owner
 	Links    []string  // their state, addresses
+	Inside   []string  // of Links, those of the site: foreign routes by them are the site's
 	Tables   []uint32  // those of uplinks: foreign default routes in these
 	Shared   []uint32  // those that others fill, with a million routes maybe: foreign default routes in these too
 	Beside   []uint32  // of Shared, those where we want more than default routes
@@ -48,7 +49,7 @@ type Witness interface {
 
 // ScopeOf returns what has to be read to compare the kernel with want.
 func ScopeOf(want Set) Scope {
-	scope := Scope{Owner: want.Owner, Links: want.Observe}
+	scope := Scope{Owner: want.Owner, Links: want.Observe, Inside: want.Inside}
 	// A foreign default route of main may stand before ours, or end every lookup.
 	scope.Shared = append(scope.Shared, TableMain)
 	for _, r := range want.Default {

@@ -56,6 +56,7 @@ type Set struct {
 
 	IPv6      bool     // anything is wanted of that family
 	Observe   []string // interfaces whose state and addresses are to be read
+	Inside    []string // of these, those of the site, and not to the Internet
 	Links     []string // interfaces that must be administratively up
 	Settings  []Setting
 	Addresses []Address

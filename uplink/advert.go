@@ -118,9 +118,12 @@ func (u *Uplink) lentIPv6(p *Path, now time.Time) []Lent {
 			add(Lent{own, a.Preferred, a.Valid})
 		}
 	}
-	if l := p.Report.Lease; l != nil && len(list) == 0 && p.Report.Confirmed && (p.Advert.Heard || p.Advert.Silent) {
-		for _, d := range l.Delegated {
-			add(lastAddressOf(d))
+	known := len(list) == 0 && p.Report.Confirmed && (p.Advert.Heard || p.Advert.Silent)
+	serves := slices.ContainsFunc(list, func(l Lent) bool { return slices.Contains(p.Preferred, l.Prefix) })
+	for _, d := range p.Delegations {
+		// One that is there stays while no other serves: what has it goes on.
+		if last := lastAddressOf(d); known || !serves && slices.Contains(p.Assigned, last.Prefix) {
+			add(last)
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Lent) int { return p.rank(a, now) - p.rank(b, now) })
@@ -130,12 +133,14 @@ func (u *Uplink) lentIPv6(p *Path, now time.Time) []Lent {
 // rank says how good an address is: the least is the best.
 func (p *Path) rank(l Lent, now time.Time) int {
 	switch {
-	case !l.preferred(now):
-		return 2
-	case slices.Contains(p.Preferred, l.Prefix):
+	case l.preferred(now) && slices.Contains(p.Preferred, l.Prefix):
 		return 0
+	case slices.Contains(p.Assigned, l.Prefix):
+		return 1 // what has it goes on, until another serves
+	case l.preferred(now):
+		return 2
 	}
-	return 1
+	return 3
 }
 
 // lentByDHCPv6 returns the addresses of the DHCPv6 lease. While it is not known whether it still is in

@@ -232,11 +232,11 @@ func (d *desired) route(f Family, table, metric uint32, o configs.RouteOptions, 
 	}
 }
 
-// idle reports whether nothing goes by a family any more. A connection over a drained uplink goes by
-// its mark, if it has one.
+// idle reports whether nothing goes by a family any more. A connection over an uplink that takes no new ones
+// goes by its mark, if it has one.
 func (s *State) idle(f Family) bool {
 	return s.Config.Marks || !slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
-		return u.Has(f) && u.Paths[f].OperState == api.Drained
+		return u.Has(f) && (u.Paths[f].OperState == api.Drained || u.Paths[f].OperState == api.Doubtful)
 	})
 }
 
@@ -255,7 +255,7 @@ func (d *desired) sharedDefault(f Family) {
 	}
 	// Without a default route the kernel picks any address for a connection, and the rule of that
 	// leads it to its uplink, dead or not (ip6_dst_lookup_tail in net/ipv6/ip6_output.c).
-	if f == IPv6 && d.state.Has(f) && d.state.Settled && !d.state.OthersLead[f] && d.state.idle(f) {
+	if f == IPv6 && d.state.Has(f) && d.state.Settled && !d.state.OthersLead[f] && !d.state.OthersRules6 && d.state.idle(f) {
 		d.rule(f, routes.Rule{Priority: ruleNowhere, Unreachable: true})
 	}
 }

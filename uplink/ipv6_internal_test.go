@@ -172,7 +172,7 @@ func TestLANNets(t *testing.T) {
 		t.Helper()
 		now = now.Add(after)
 		if s = Step(s, e, now); text() != want {
-			t.Errorf("the LAN has %q, want %q", text(), want)
+			t.Errorf("the LAN has %q, want %q (%s)", text(), want, s.Uplinks[0].Paths[IPv6].PrefixClash)
 		}
 	}
 	step(time.Second, lent("ethb", "", two, now.Add(time.Hour)), "") // the first may yet have one
@@ -308,5 +308,70 @@ func TestReloadAddsAFamily(t *testing.T) {
 	}
 	if three := Step(two, Resumed{}, now.Add(startLimit)); three.Uplinks[0].Paths[IPv6].OperState != api.Down {
 		t.Errorf("and after %v still %s", startLimit, three.Uplinks[0].Paths[IPv6].OperState)
+	}
+}
+
+// A prefix that holds what others need is not used, whoever delegates it: it made a route in main, which is asked
+// before all others, and the other uplink's probes failed by it.
+func TestDelegationThatHoldsOthers(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for prefix, want := range map[string]string{
+		"2001:db8:1:100::/56": "",
+		"2001:db8:2::/48":     "holds 2001:db8:2::/64 of b",
+		"2001:db8:2:100::/56": "is part of what b has",
+		"2001:db8:53::/48":    "a name server of b 2001:db8:53::1",
+		"fd00:a:b::/48":       "which this site routes elsewhere",
+		"2001:db8:3:f0::/64":  "ask for a shorter one",
+	} {
+		s := stateOf(t, "lan: [{interface: lan0, subnet: 1}]\n", now)
+		s.Site = []netip.Prefix{netip.MustParsePrefix("fd00::/16")}
+		b := lent("ethb", "", "2001:db8:2:100::/56", now.Add(time.Hour)).(LeaseChanged)
+		b.Report.Lease.DNS = []netip.Addr{netip.MustParseAddr("2001:db8:53::1")}
+		for _, e := range []Event{heard("ethb", now, "2001:db8:2::/64"), b, lent("etha", "", prefix, now.Add(time.Hour))} {
+			s = Step(s, e, now)
+		}
+		u := s.Named("a")
+		if want == "is part of what b has" {
+			u = s.Named("b") // the first of the file has it
+			want = "is part of what a has"
+		}
+		used := len(u.Delegated()) > 0
+		if got := u.Paths[IPv6].PrefixClash; want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", prefix, got, want)
+		}
+		if may := want == "" || strings.Contains(want, "shorter"); used != may {
+			t.Errorf("%s is used: %v, want %v", prefix, used, may)
+		}
+	}
+}
+
+// Renumbering at one stroke: the old address is deprecated and a new one named. The path goes on with the old one
+// until the new one serves; it was down meanwhile, and all connections ended.
+func TestRenumberingEndsNothing(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	s := stateOf(t, "", now)
+	s = Step(s, heard("ethb", now, "2001:db8:2::/64"), now)
+	old := netip.MustParsePrefix("2001:db8:2::11/64")
+	seen := routes.State{At: now, MainRule: true, MainRule6: true}
+	for i := range s.Uplinks {
+		seen.Links = append(seen.Links, s.Uplinks[i].Device.Link)
+		seen.Addresses = append(seen.Addresses, routes.Address{
+			Interface: s.Uplinks[i].Config.Interface, Prefix: netip.PrefixFrom(s.Uplinks[i].Device.LinkLocal, 64),
+		})
+	}
+	seen.Addresses = append(seen.Addresses, routes.Address{Interface: "ethb", Prefix: old})
+	s = Step(s, Observed{routes.Applied{State: seen, Observed: []string{"etha", "ethb"}}}, now)
+	if got := addressesText(s.Named("b")); got != "[2001:db8:2::11/64]" {
+		t.Fatalf("it has %s", got)
+	}
+	e := heard("ethb", now, "2001:db8:2::/64", "2001:db8:3::/64").(AdvertChanged)
+	e.Advert.Prefixes[0].Preferred = now
+	s = Step(s, e, now)
+	u := s.Named("b")
+	if got := addressesText(u); got != "[2001:db8:2::11/64 2001:db8:3::11/64]" {
+		t.Errorf("it has %s", got)
+	}
+	if o := u.obstacle(&u.Paths[IPv6]); o.reason != "" {
+		t.Errorf("the obstacle is %q", o.reason)
 	}
 }

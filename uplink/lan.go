@@ -56,9 +56,8 @@ func (u *Uplink) delegated(now time.Time) (Lent, bool) {
 	case c.Delegation == configs.DelegationStatic:
 		return Lent{Prefix: c.Routed}, true
 	case c.Delegation == configs.DelegationAsk:
-		lease := u.Paths[IPv6].Report.Lease
-		for i := 0; lease != nil && i < len(lease.Delegated); i++ {
-			if d := lease.Delegated[i]; d.preferred(now) && (d.Until.IsZero() || now.Before(d.Until)) {
+		for _, d := range u.Paths[IPv6].Delegations {
+			if d.preferred(now) && (d.Until.IsZero() || now.Before(d.Until)) {
 				return d, true
 			}
 		}
@@ -72,8 +71,8 @@ func (u *Uplink) Delegated() []Lent {
 	case !u.Has(IPv6):
 	case u.Config.IPv6.Delegation == configs.DelegationStatic:
 		return []Lent{{Prefix: u.Config.IPv6.Routed}}
-	case u.Paths[IPv6].Report.Lease != nil:
-		return u.Paths[IPv6].Report.Lease.Delegated
+	case u.Config.IPv6.Delegation == configs.DelegationAsk:
+		return u.Paths[IPv6].Delegations
 	}
 	return nil
 }
@@ -204,6 +203,7 @@ func (d *desired) lan() {
 	}
 	for _, lan := range d.state.Config.LAN {
 		d.set.Observe = append(d.set.Observe, lan.Interface)
+		d.set.Inside = append(d.set.Inside, lan.Interface)
 	}
 	for _, n := range d.state.LANNets {
 		d.set.Addresses = append(d.set.Addresses, routes.Address{
@@ -274,7 +274,7 @@ func (s *State) foreignTo(u *Uplink) *firewall.Prefixes {
 		}
 	}
 	for _, n := range s.LANNets {
-		if u.Config.IPv6.Translate {
+		if u.Config.IPv6.Translate && n.Of != u.Config.Name {
 			add(n.Prefix)
 		}
 	}

@@ -24,6 +24,7 @@ func (s *State) takeObserved(a routes.Applied) {
 	s.LAN = s.elsewhere(a.State)
 	s.NoMainRule = [families]bool{IPv4: !a.State.MainRule, IPv6: !a.State.MainRule6}
 	s.OthersLead = s.othersLead(a.State.Routes)
+	s.OthersRules6 = othersRules6(a.State.Rules, Owner(s.Config))
 	s.OthersMarks = othersMarks(a.State.Rules, Owner(s.Config))
 	s.Conflicts, s.Fights = a.Plan.Conflicts, a.Fights
 	after := a.After()
@@ -68,7 +69,7 @@ func (u *Uplink) takeDevice(s routes.State) {
 	for f := range u.Paths {
 		p := &u.Paths[f]
 		if link.Index != d.Link.Index {
-			p.EverAssigned = nil
+			p.EverAssigned, p.Tentative = nil, nil
 		}
 		if p.Adopted.Carried && p.Health.ProvenIndex == 0 {
 			p.Health.ProvenIndex = link.Index // the process before us had seen to that
@@ -173,6 +174,17 @@ func othersMarks(rules []routes.Rule, owner routes.Owner) (bits uint32) {
 	}
 	return bits
 }
+
+// othersRules6 reports whether others lead IPv6 elsewhere by rules after ours: a tunnel, a table of the operator's.
+func othersRules6(rules []routes.Rule, owner routes.Owner) bool {
+	return slices.ContainsFunc(rules, func(r routes.Rule) bool {
+		after := r.Priority > owner.RulePriority+ruleNowhere && r.Priority < ruleMain
+		return r.V6 && !owner.OwnsRule(r) && after && r.Table != routes.TableMain && !r.Unreachable
+	})
+}
+
+// ruleMain is the priority of the kernel's rule of main (fib6_rules_net_init in net/ipv6/fib6_rules.c).
+const ruleMain = 32766
 
 // FamilyOf returns the family of an address.
 func FamilyOf(a netip.Addr) Family {

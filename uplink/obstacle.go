@@ -51,6 +51,9 @@ func (u *Uplink) addressObstacle(p *Path) obstacle {
 		}
 		return obstacle{reason: "no lease: " + p.Report.Reason, passing: true}
 	}
+	if p.Family == IPv6 {
+		addresses = addresses[:1] // others are on their way in or out
+	}
 	for _, a := range addresses {
 		if !slices.Contains(p.Assigned, a) && slices.Contains(p.EverAssigned, a) {
 			return obstacle{reason: fmt.Sprintf("the address %s is gone from %s", a, u.Config.Interface)}

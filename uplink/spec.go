@@ -187,7 +187,8 @@ func (s *State) routerSpec(u *Uplink, p *Path) (ra.Spec, bool) {
 // lease6Spec returns where a lease of DHCPv6 is to be kept, and whether one is: an address where routers say
 // so, or say nothing, and a prefix for the LAN.
 func (s *State) lease6Spec(u *Uplink, p *Path) (dhcp6.Spec, bool) {
-	if p.Family != IPv6 || u.DisabledIn(IPv6) {
+	seen := u.Device.Link.Index != 0 || u.Device.UpIndex != 0 // what is kept is of an interface that is known
+	if p.Family != IPv6 || u.DisabledIn(IPv6) || !seen {
 		return dhcp6.Spec{}, false
 	}
 	spec := dhcp6.Spec{
@@ -203,12 +204,12 @@ func (s *State) lease6Spec(u *Uplink, p *Path) (dhcp6.Spec, bool) {
 }
 
 // asksForAddress reports whether an address is to be had by DHCPv6 (RFC 4861 section 4.2, M). What has been
-// lent is kept while a router is silent.
+// lent is kept whatever a router says later: one that starts says little at first.
 func (u *Uplink) asksForAddress(p *Path) bool {
 	if u.Config.IPv6.Address != configs.AddressAuto {
 		return false
 	}
-	lent := p.Report.Lease != nil && p.Report.Lease.Prefix.IsValid() && !p.Advert.Heard
+	lent := p.Report.Lease != nil && p.Report.Lease.Prefix.IsValid()
 	return p.Advert.Managed || p.Advert.Silent || lent
 }
 

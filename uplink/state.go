@@ -30,6 +30,7 @@ type State struct {
 	Site         []netip.Prefix   // what this host routes to its site, not to an uplink
 	NoMainRule   [families]bool   // the kernel's own rule that leads to main is gone
 	OthersLead   [families]bool   // main has a default route of others, not by an uplink
+	OthersRules6 bool             // rules of others after ours lead somewhere in IPv6
 	OthersMarks  uint32           // bits of marks that rules of others look at before ours
 	Conflicts    []routes.Conflict
 	Fights       []routes.Fight
@@ -108,6 +109,8 @@ type Path struct {
 
 	// What was decided. Each is decided in one place, once a step.
 	Clash           string // why the lease is not used beside other networks
+	Delegations     []Lent // of the lease, those that may be used; of IPv6
+	PrefixClash     string // why others may not
 	GatewayIsOurs   bool   // the next hop is an address of this host
 	Lease           *Lease // in force; nil: none
 	Health          Health

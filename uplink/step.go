@@ -75,6 +75,7 @@ func (s *State) decide(now time.Time) {
 	for _, p := range s.paths() {
 		p.Adopted.expire(now)
 	}
+	s.siftDelegations()
 	s.decideLAN(now)
 	s.decideLeases(now)
 	for u, p := range s.paths() {
@@ -120,10 +121,12 @@ func (s *State) takeConfig(c configs.Config, now time.Time) {
 			u.Config = config
 			for f := range families {
 				switch p := &u.Paths[f]; {
-				case !known.Has(f):
+				case !known.Has(f) || !u.Has(f):
 					*p = newPath(f, u.In(f).Weight, now)
 				case known.In(f).Address != u.In(f).Address:
-					p.Report, p.Advert, p.Lease = LeaseReport{}, Advert{}, nil
+					if p.Lease = nil; f == IPv4 {
+						p.Report = LeaseReport{} // in IPv6 the clients may go on, and say only what is new
+					}
 					p.Adopted, p.EverAssigned = Adopted{}, nil
 				}
 			}

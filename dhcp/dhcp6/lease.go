@@ -121,6 +121,10 @@ const leastRenewal = 10 * time.Second
 // hostAddress reports whether a host can have an address, beyond its link.
 func hostAddress(a netip.Addr) bool { return a.Is6() && !a.Is4In6() && a.IsGlobalUnicast() }
 
+// shortestPrefix is the shortest that a provider gives one customer: it has that much itself. What is
+// delegated leads nowhere else.
+const shortestPrefix = 32
+
 // prefixOf returns a prefix that a LAN can be numbered by.
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	if n == nil {
@@ -128,7 +132,7 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	}
 	addr, ok := netip.AddrFromSlice(n.IP.To16())
 	bits, size := n.Mask.Size()
-	if !ok || size != 128 || bits < 16 || bits > 64 || !hostAddress(addr) {
+	if !ok || size != 128 || bits < shortestPrefix || bits > 64 || !hostAddress(addr) {
 		return netip.Prefix{}, false
 	}
 	return netip.PrefixFrom(addr, bits).Masked(), true

@@ -163,8 +163,12 @@ func (m *Machine) lacksWish() bool {
 
 // Wishes takes another wish while the link stays up.
 func (m *Machine) Wishes(now time.Time, w Wish) []*dhcpv6.Message {
+	another := m.wish != w
 	m.wish = w
-	if m.lease == nil || !m.lacksWish() {
+	switch {
+	case m.lease == nil && m.state == Soliciting && another:
+		return m.converse(now, Soliciting, soliciting, "something else is wanted")
+	case m.lease == nil || !m.lacksWish():
 		return nil
 	}
 	return m.converse(now, Rebinding, confirming, "more is wanted than the lease has")
@@ -195,9 +199,15 @@ func (m *Machine) Decline(now time.Time, address netip.Addr) []*dhcpv6.Message {
 	}
 	declined := &Lease{Server: m.lease.Server, Addresses: []Lent{{Prefix: netip.PrefixFrom(address, 128)}}}
 	message := m.give(now, dhcpv6.MessageTypeDecline, declined)
-	m.lease = nil
-	return append([]*dhcpv6.Message{message},
-		m.converse(now, Soliciting, soliciting, fmt.Sprintf("another host has %s", address))...)
+	rest := *m.lease
+	rest.Addresses = slices.DeleteFunc(slices.Clone(rest.Addresses), has)
+	why := fmt.Sprintf("another host has %s", address)
+	if len(rest.Addresses) == 0 && len(rest.Prefixes) == 0 {
+		m.lease = nil
+		return append([]*dhcpv6.Message{message}, m.converse(now, Soliciting, soliciting, why)...)
+	}
+	m.lease = &rest
+	return append([]*dhcpv6.Message{message}, m.converse(now, Rebinding, confirming, why)...)
 }
 
 // Suspended says that the machine was suspended for d: the lease is that much nearer its end, and on a
@@ -236,7 +246,10 @@ func (l *Lease) earlier(d time.Duration) *Lease {
 // Confirm asks about the lease in force: the server that gave it the first time, then any.
 func (m *Machine) Confirm(now time.Time, count int) []*dhcpv6.Message {
 	switch {
+	case m.state == Soliciting && m.tries > 1 && now.Sub(m.asked) >= leastConfirm:
+		return m.converse(now, Soliciting, soliciting, "asking anew")
 	case m.lease == nil || m.state == Off || m.state == Soliciting || m.state == Requesting:
+		m.doubts = 0
 		return nil
 	case now.Sub(m.asked) < leastConfirm:
 		m.doubts = count
@@ -326,7 +339,7 @@ func (m *Machine) renew(now time.Time) []*dhcpv6.Message {
 
 // request asks the server of the offer for it.
 func (m *Machine) request(now time.Time, why string) []*dhcpv6.Message {
-	m.state, m.why, m.schedule, m.tries, m.pause = Requesting, why, requesting, 0, 0
+	m.state, m.why, m.schedule, m.tries, m.pause, m.doubts = Requesting, why, requesting, 0, 0, 0
 	m.began, m.xid = now, m.newID()
 	return m.send(now)
 }

@@ -325,6 +325,7 @@ func TestStrangers(t *testing.T) {
 		"preferred beyond its end": {kind: dhcpv6.MessageTypeReply, addresses: []netip.Addr{netip.MustParseAddr("2001:db8::66")}, preferred: 2 * time.Hour, valid: time.Hour},
 		"of the link":              {kind: dhcpv6.MessageTypeReply, addresses: []netip.Addr{netip.MustParseAddr("fe80::66")}, preferred: time.Hour, valid: time.Hour},
 		"too long a prefix":        {kind: dhcpv6.MessageTypeReply, prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:9::/65")}, preferred: time.Hour, valid: time.Hour},
+		"too short a prefix":       {kind: dhcpv6.MessageTypeReply, prefixes: []netip.Prefix{netip.MustParsePrefix("2001::/31")}, preferred: time.Hour, valid: time.Hour},
 		"all of IPv6":              {kind: dhcpv6.MessageTypeReply, prefixes: []netip.Prefix{netip.MustParsePrefix("::/0")}, preferred: time.Hour, valid: time.Hour},
 	} {
 		m, now := bound(t)
@@ -336,6 +337,43 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
+// A confirmation that has to wait, while the lease turns out not to be known, kept a core busy: the machine wanted
+// to be woken up in the past until the server answered.
+func TestConfirmsNothingWhileRequesting(t *testing.T) {
+	m, now := bound(t)
+	now = now.Add(10 * time.Second)
+	sent := m.Confirm(now, 1)
+	m.Confirm(now.Add(time.Second), 2)
+	unknown := reply{kind: dhcpv6.MessageTypeReply, ia: iana.StatusNoBinding}
+	if next := receive(t, m, now.Add(time.Second), unknown.to(sent[0])); kinds(next) != "REQUEST" {
+		t.Fatalf("it sends %s", kinds(next))
+	}
+	for range 20 {
+		wake := m.Wake()
+		m.Tick(wake)
+		if !m.Wake().After(wake) {
+			t.Fatalf("woken up at %v, it wants that again", wake.Sub(now))
+		}
+	}
+}
+
+// Whoever asks for the lease anew, or for something else, need not wait for the pause of an hour.
+func TestAsksAnew(t *testing.T) {
+	m := machine(both)
+	m.Start(start)
+	now := start
+	for range 20 {
+		now = m.Wake()
+		m.Tick(now)
+	}
+	if got := kinds(m.Confirm(now.Add(10*time.Second), 1)); got != "SOLICIT" {
+		t.Errorf("asked for a lease, it sends %q", got)
+	}
+	if got := kinds(m.Wishes(now.Add(20*time.Second), dhcp6.Wish{Prefix: true})); got != "SOLICIT" {
+		t.Errorf("asked for something else, it sends %q", got)
+	}
+}
+
 // Giving back, and an address that another host has.
 func TestReleaseAndDecline(t *testing.T) {
 	m, now := bound(t)
@@ -343,7 +381,7 @@ func TestReleaseAndDecline(t *testing.T) {
 		t.Errorf("it sends %s and has %v", got, m.Lease())
 	}
 	m, now = bound(t)
-	if got := kinds(m.Decline(now, address)); got != "DECLINE SOLICIT" || m.Lease() != nil {
+	if got := kinds(m.Decline(now, address)); got != "DECLINE REBIND" || len(m.Lease().Addresses) != 0 || len(m.Lease().Prefixes) != 1 {
 		t.Errorf("it sends %s and has %v", got, m.Lease())
 	}
 	m, now = bound(t)
@@ -398,7 +436,7 @@ func TestAtRandom(t *testing.T) {
 			if wake := m.Wake(); wake.IsZero() {
 				state, why := m.State()
 				t.Fatalf("seed %d: it will never wake up again: %s, %s", seed, state, why)
-			} else if wake.Before(now) {
+			} else if !wake.After(now) {
 				state, why := m.State()
 				t.Fatalf("seed %d: it wants to be woken up %v ago: %s, %s", seed, now.Sub(wake), state, why)
 			}

@@ -243,6 +243,7 @@ func (c *Client) tick(now time.Time) {
 // tell reports what has changed since it was last told.
 func (c *Client) tell(now time.Time) {
 	if c.machine == nil {
+		c.untold = false
 		if !c.told.equal(&Change{}, now) {
 			c.told = Change{}
 			c.changed(c.told)

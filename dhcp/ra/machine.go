@@ -149,6 +149,8 @@ func (m *Machine) Tick(now time.Time) (solicit bool) {
 		}
 	}
 	m.routers = slices.DeleteFunc(m.routers, func(r router) bool { return r.until.IsZero() })
+	m.choose()
+	m.retire(now)
 	m.list = slices.DeleteFunc(m.list, func(p network) bool { return over(p.Valid) })
 	m.servers = slices.DeleteFunc(m.servers, func(s server) bool { return over(s.until) })
 	m.silent = !m.heard && !m.started.IsZero() && now.Sub(m.started) >= silentAfter
@@ -175,6 +177,9 @@ func (m *Machine) lose(now time.Time, address netip.Addr, why string) {
 		m.used = netip.Addr{}
 	}
 	m.last = fmt.Sprintf("the router %s %s", address, why)
+	for i := range m.list {
+		m.list[i].gone = m.list[i].gone || m.list[i].router == address
+	}
 	others := slices.ContainsFunc(m.routers, func(r router) bool { return r.address != address && !r.until.IsZero() })
 	if !others && !m.started.IsZero() {
 		m.asks, m.ask = 0, now // it may be back (RFC 7559 section 2.1)
@@ -206,6 +211,7 @@ func (m *Machine) Receive(now time.Time, from netip.Addr, hopLimit int, a *ndp.R
 	}
 	m.miss(now, from, named)
 	m.choose()
+	m.retire(now)
 }
 
 // Bounds on an MTU (RFC 8200 section 5; and Ethernet's): what is beyond them says nothing.

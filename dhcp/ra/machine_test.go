@@ -161,6 +161,57 @@ func TestChoosesRouter(t *testing.T) {
 	}
 }
 
+// The router in use is one no longer, and another is there: it is taken at once, which it was not before the next
+// advertisement. What the gone one named is no longer preferred, once another names networks.
+func TestAnotherRouterIsThere(t *testing.T) {
+	m := listening()
+	m.Receive(start, one, 255, advert(time.Minute, network(first, time.Hour, 2*time.Hour)))
+	m.Receive(start, two, 255, advert(time.Hour))
+	now := start.Add(time.Minute)
+	m.Tick(now)
+	c := m.Change(now)
+	if c.Router != two {
+		t.Errorf("the router is %s, want %s", c.Router, two)
+	}
+	if len(c.Prefixes) != 1 || !now.Before(c.Prefixes[0].Preferred) {
+		t.Errorf("nobody names networks, and it has %+v", c.Prefixes)
+	}
+	m.Receive(now, two, 255, advert(time.Hour, network(second, time.Hour, 2*time.Hour)))
+	for _, p := range m.Change(now).Prefixes {
+		if preferred := now.Before(p.Preferred); preferred != (p.Prefix == second) {
+			t.Errorf("%s is preferred: %v", p.Prefix, preferred)
+		}
+	}
+	// One that is no default router, and names networks, is not gone.
+	m.Receive(now, one, 255, advert(0, network(first, time.Hour, 2*time.Hour)))
+	for _, p := range m.Change(now).Prefixes {
+		if !now.Before(p.Preferred) {
+			t.Errorf("%s is no longer preferred, and has been named", p.Prefix)
+		}
+	}
+}
+
+// A router was replaced while the link was down: the networks of the old one are not preferred once the new one
+// speaks and the old one does not.
+func TestReplacedRouter(t *testing.T) {
+	m := listening()
+	m.Receive(start, one, 255, advert(time.Hour, network(first, time.Hour, 2*time.Hour)))
+	now := start.Add(time.Minute)
+	m.Stop()
+	m.Start(now)
+	m.Receive(now, two, 255, advert(time.Hour, network(second, time.Hour, 2*time.Hour)))
+	if p := m.Change(now).Prefixes; len(p) != 2 || !now.Before(p[0].Preferred) {
+		t.Errorf("the old router has had no time to speak, and there is %+v", p)
+	}
+	now = now.Add(5 * time.Second)
+	m.Receive(now, two, 255, advert(time.Hour, network(second, time.Hour, 2*time.Hour)))
+	for _, p := range m.Change(now).Prefixes {
+		if preferred := now.Before(p.Preferred); preferred != (p.Prefix == second) {
+			t.Errorf("%s is preferred: %v", p.Prefix, preferred)
+		}
+	}
+}
+
 // RFC 4862 section 5.5.3 e: a stranger cannot end an address sooner than in two hours; that it is no longer
 // preferred counts at once.
 func TestTwoHours(t *testing.T) {

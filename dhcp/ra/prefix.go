@@ -16,7 +16,8 @@ const twoHours = 2 * time.Hour
 type network struct {
 	Prefix
 	router netip.Addr
-	missed int // so many of its advertisements in a row named others, and not this one
+	gone   bool // the router has withdrawn itself, or has been silent for as long as it was to be one
+	missed int  // so many of its advertisements in a row named others, and not this one
 }
 
 // missedMost is how many advertisements of a router in a row may name other networks and not one that
@@ -52,7 +53,7 @@ func (m *Machine) receivePrefix(now time.Time, from netip.Addr, o *ndp.PrefixInf
 		m.list = append(m.list, network{Prefix: Prefix{Prefix: prefix, Valid: now}})
 	}
 	p := &m.list[i]
-	p.OnLink, p.router = o.OnLink, from
+	p.OnLink, p.router, p.gone = o.OnLink, from, false
 	p.Preferred = endOf(now, o.PreferredLifetime)
 	left := p.Valid.Sub(now)
 	switch longer := p.Valid.IsZero() || left > twoHours; {
@@ -63,6 +64,27 @@ func (m *Machine) receivePrefix(now time.Time, from netip.Addr, o *ndp.PrefixInf
 	}
 	return prefix, true
 }
+
+// retire has nothing new begin from what a router named that is gone, once another names networks: a router
+// that was replaced has another address, and its networks may be dead long before their lifetimes end.
+func (m *Machine) retire(now time.Time) {
+	isGone := func(n network) bool {
+		stale := func(r router) bool { return r.address == n.router && r.stale }
+		return n.gone || now.Sub(m.started) >= staleFor && slices.ContainsFunc(m.routers, stale)
+	}
+	lives := func(n network) bool { return !isGone(n) && (n.Preferred.IsZero() || now.Before(n.Preferred)) }
+	if m.started.IsZero() || !slices.ContainsFunc(m.list, lives) {
+		return
+	}
+	for i := range m.list {
+		if n := &m.list[i]; isGone(*n) && (n.Preferred.IsZero() || now.Before(n.Preferred)) {
+			n.Preferred = now
+		}
+	}
+}
+
+// staleFor is how long after a start a router that was there before may take to say that it still is.
+const staleFor = 5 * time.Second
 
 // miss counts the networks that a router has named before, and does not now, though it names others.
 func (m *Machine) miss(now time.Time, from netip.Addr, named map[netip.Prefix]bool) {

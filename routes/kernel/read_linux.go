@@ -216,7 +216,8 @@ func (k *Kernel) readRoutes(ctx context.Context, state *routes.State, scope rout
 		return err
 	}
 	for _, s := range known.site {
-		if !slices.Contains(scope.Links, names[s.link]) {
+		name := names[s.link]
+		if !slices.Contains(scope.Links, name) || slices.Contains(scope.Inside, name) {
 			state.Site = append(state.Site, s.dst)
 		}
 	}

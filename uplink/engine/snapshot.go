@@ -162,6 +162,9 @@ func dhcpStatus(p *uplink.Path) *api.DHCP {
 		d.DNS = append(d.DNS, lease.DNS...)
 		d.Domain, d.MTU, d.SubnetMask = lease.Domain, lease.MTU, subnetMask(lease.Prefix)
 	}
+	if p.PrefixClash != "" {
+		d.Reason += "; " + p.PrefixClash
+	}
 	if r := p.Report.Rival; r.MAC != "" {
 		d.Conflict = &api.Rival{MAC: r.MAC, At: r.At}
 	}
