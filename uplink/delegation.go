@@ -40,6 +40,7 @@ func (s *State) prefixClash(of int, prefix netip.Prefix) string {
 	within := func(what string, a netip.Addr) string {
 		return fmt.Sprintf("the prefix %s holds %s %s: have the provider give another", prefix, what, a)
 	}
+	inUse := s.numbers(prefix)
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		p, c := &u.Paths[IPv6], u.In(IPv6)
@@ -53,6 +54,9 @@ func (s *State) prefixClash(of int, prefix netip.Prefix) string {
 			if prefix.Contains(t.IP) {
 				return within("a probe target of "+u.Config.Name, t.IP)
 			}
+		}
+		if inUse {
+			continue // whoever comes later with something of it cannot take it away
 		}
 		if l := p.Report.Lease; l != nil {
 			for _, a := range l.DNS {
@@ -81,7 +85,7 @@ func (u *Uplink) holds(prefix netip.Prefix, i, of int) string {
 	if i == of {
 		return ""
 	}
-	for _, a := range u.Paths[IPv6].known() {
+	for _, a := range u.Paths[IPv6].Assigned {
 		if prefix.Contains(a.Addr()) {
 			return fmt.Sprintf("the prefix %s holds %s of %s: have the provider give another", prefix, a, u.Config.Name)
 		}
@@ -96,16 +100,4 @@ func (u *Uplink) holds(prefix netip.Prefix, i, of int) string {
 		}
 	}
 	return ""
-}
-
-// known returns the addresses and networks of a path of IPv6 as they were told, whatever is decided about them.
-func (p *Path) known() []netip.Prefix {
-	list := slices.Clone(p.Assigned)
-	if l := p.Report.Lease; l != nil && l.Prefix.IsValid() {
-		list = append(list, l.Prefix)
-	}
-	for _, a := range p.Advert.Prefixes {
-		list = append(list, a.Prefix)
-	}
-	return list
 }

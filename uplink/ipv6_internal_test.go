@@ -317,7 +317,7 @@ func TestDelegationThatHoldsOthers(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for prefix, want := range map[string]string{
 		"2001:db8:1:100::/56": "",
-		"2001:db8:2::/48":     "holds 2001:db8:2::/64 of b",
+		"2001:db8:2::/48":     "holds 2001:db8:2::11/64 of b",
 		"2001:db8:2:100::/56": "is part of what b has",
 		"2001:db8:53::/48":    "a name server of b 2001:db8:53::1",
 		"fd00:a:b::/48":       "which this site routes elsewhere",
@@ -327,6 +327,8 @@ func TestDelegationThatHoldsOthers(t *testing.T) {
 		s.Site = []netip.Prefix{netip.MustParsePrefix("fd00::/16")}
 		b := lent("ethb", "", "2001:db8:2:100::/56", now.Add(time.Hour)).(LeaseChanged)
 		b.Report.Lease.DNS = []netip.Addr{netip.MustParseAddr("2001:db8:53::1")}
+		own := netip.MustParsePrefix("2001:db8:2::11/64")
+		s.Named("b").Paths[IPv6].Assigned = []netip.Prefix{own}
 		for _, e := range []Event{heard("ethb", now, "2001:db8:2::/64"), b, lent("etha", "", prefix, now.Add(time.Hour))} {
 			s = Step(s, e, now)
 		}
