@@ -159,19 +159,30 @@ func (s *State) admins() map[string]Admin {
 }
 
 // AutoDisabled returns the commands that follow from falls of uplinks that are to
-// stay out after one, as long as another is up. It is pure.
+// stay out after one, in the family that fell, as long as another is up there. It is pure.
 func AutoDisabled(before, after State) []Commanded {
 	var list []Commanded
 	for i := range after.Uplinks {
 		u := &after.Uplinks[i]
 		old := before.at(i, u.Config.Interface)
-		if !u.Config.AutoDisable || old == nil || u.Disabled() {
+		if !u.Config.AutoDisable || old == nil {
 			continue
 		}
-		// The last one is not taken out: who would enable it could not get in.
-		fell := (old.OperState() == api.Up || old.OperState() == api.Doubtful) && u.OperState() == api.Down
-		if fell && after.AnyUp(u.First().Family, u.Config.Name) {
-			list = append(list, Commanded{u.Config.Name, api.Command{Action: api.Disable, By: AutoDisable}})
+		for p := range u.Present() {
+			was := old.Paths[p.Family].OperState
+			fell := (was == api.Up || was == api.Doubtful) && p.OperState == api.Down && old.Has(p.Family)
+			// The last one is not taken out: who would enable it could not get in.
+			if !fell || u.DisabledIn(p.Family) || !after.AnyUp(p.Family, u.Config.Name) {
+				continue
+			}
+			c := api.Command{Action: api.Disable, By: AutoDisable}
+			if u.Has(IPv4) && u.Has(IPv6) {
+				c.Family = p.Family.String()
+			}
+			if u.Admin.clashes(c) {
+				c.Family = "" // as a whole rather than not at all
+			}
+			list = append(list, Commanded{u.Config.Name, c})
 		}
 	}
 	return list

@@ -29,6 +29,8 @@ const answered = 4
 // any comes in is a reason to ask, and no more. A silence that an answer has disproved makes
 // it more patient: who only sends is not asked about again and again.
 type Silence struct {
+	Paths int // how many are probed by the interface; 0: one
+
 	read     bool
 	rx, tx   uint64
 	at       time.Time // of the last look
@@ -52,7 +54,7 @@ func (s *Silence) Look(rx, tx uint64, now time.Time, doubted func(since time.Tim
 		s.patience = TrafficEvery
 		return false, false
 	}
-	if in+out > probesMost {
+	if in+out > probesMost*uint64(max(s.Paths, 1)) {
 		s.busy = now
 	}
 	if in > 0 && in*answered > out {
@@ -70,12 +72,12 @@ func (s *Silence) Look(rx, tx uint64, now time.Time, doubted func(since time.Tim
 	}
 	s.unheard += out
 	// Looks are not quite as far apart as they should be.
-	quiet := s.unheard >= unheardLeast && now.Sub(s.since) >= s.patience-TrafficEvery/4
+	quiet := s.unheard >= s.unheardLeast() && now.Sub(s.since) >= s.patience-TrafficEvery/4
 	ask = quiet && !s.asked
 	if ask {
 		s.asked, s.askedAt = true, now
 	}
-	return ask, now.Sub(s.busy) <= busyKept || s.unheard >= unheardLeast && !s.asked
+	return ask, now.Sub(s.busy) <= busyKept || s.unheard >= s.unheardLeast() && !s.asked
 }
 
 // disproved reports whether it is so long ago that somebody asked that there has been an
@@ -94,9 +96,9 @@ func (s *Silence) end(now time.Time, doubted func(since time.Time) bool) {
 	s.since, s.unheard, s.asked = time.Time{}, 0, false
 }
 
-// unheardLeast is how many packets must have gone out: a single one may be a probe, or
+// unheardLeast is how many packets must have gone out: a single one may be a probe, one of each path, or
 // something that wants no answer.
-const unheardLeast = 2
+func (s *Silence) unheardLeast() uint64 { return uint64(max(s.Paths, 1)) + 1 }
 
-// probesMost is how many packets probes make between two looks, at most.
+// probesMost is how many packets the probes of a path make between two looks, at most.
 const probesMost = 4

@@ -81,3 +81,22 @@ func TestPatienceIsForgotten(t *testing.T) {
 		t.Errorf("dead at %v, asked at %v; want within 110 ms", dies, late)
 	}
 }
+
+// The probes of two families over one interface are not traffic: they had its counters read twenty times a second.
+func TestProbesOfTwoFamiliesAreNoTraffic(t *testing.T) {
+	for paths, want := range map[int]bool{1: true, 2: false} {
+		s := uplink.Silence{Paths: paths}
+		now := time.Unix(1_800_000_000, 0)
+		rx, tx := uint64(0), uint64(0)
+		busy := false
+		for range 100 {
+			now = now.Add(uplink.TrafficIdle)
+			rx, tx = rx+3, tx+3 // a probe of each, and who is asked for the gateway's address
+			_, now := s.Look(rx, tx, now, func(time.Time) bool { return false })
+			busy = busy || now
+		}
+		if busy != want {
+			t.Errorf("probes of %d paths count as traffic: %v, want %v", paths, busy, want)
+		}
+	}
+}

@@ -121,16 +121,16 @@ func TestIPv6CleansUp(t *testing.T) {
 	b.untilStates6(15*time.Second, "up", "up")
 	b.untilPrefixes()
 	b.kill(syscall.SIGTERM)
-	for _, isp := range b.world.ISPs {
-		isp.StopRouter() // the kernel would hear it again
-	}
 	if out, err := b.run("cleanup", "-c", b.config); err != nil {
 		t.Fatalf("cleanup: %v\n%s", err, out)
 	}
+	b.until("the kernel has heard the routers again", time.Second, func() bool {
+		return strings.Count(b.kernel("ip -6 route show default proto ra"), "via fe80::1") == 2
+	})
 	if after := look(); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
-	if _, err := os.Stat(b.dir + "/state/restore.json"); err == nil {
+	if _, err := os.Stat(b.dir + "/state/kernel.json"); err == nil {
 		t.Error("the record of what to give back is still there")
 	}
 }

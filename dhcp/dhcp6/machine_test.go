@@ -1,6 +1,7 @@
 package dhcp6_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -157,6 +158,36 @@ func TestSolicitPauses(t *testing.T) {
 		last, now = pause, m.Wake()
 		if got := kinds(m.Tick(now)); got != "SOLICIT" {
 			t.Fatalf("it sends %q", got)
+		}
+	}
+}
+
+// A server bounds the pause, also one that has nothing (RFC 8415 section 21.24), which counted only for the next conversation; a
+// bound that is none is not taken.
+func TestSolMaxRT(t *testing.T) {
+	for seconds, most := range map[uint32]time.Duration{120: 132 * time.Second, 59: 66 * time.Minute, 86401: 66 * time.Minute} {
+		m := machine(both)
+		now := start
+		sent := m.Start(now)
+		for len(sent) == 0 { // the first is delayed
+			now = m.Wake()
+			sent = m.Tick(now)
+		}
+		none := reply{kind: dhcpv6.MessageTypeAdvertise, ia: iana.StatusNoAddrsAvail}.to(sent[0])
+		none.AddOption(&dhcpv6.OptionGeneric{
+			OptionCode: dhcpv6.OptionSolMaxRT, OptionData: binary.BigEndian.AppendUint32(nil, seconds),
+		})
+		if _, err := m.Receive(now, none); err == nil {
+			t.Fatal("an offer of nothing is taken")
+		}
+		longest := time.Duration(0)
+		for range 20 {
+			wake := m.Wake()
+			longest, now = max(longest, wake.Sub(now)), wake
+			m.Tick(now)
+		}
+		if longest > most || longest < most*8/10 {
+			t.Errorf("a bound of %d s: the longest pause is %v, want %v", seconds, longest, most)
 		}
 	}
 }

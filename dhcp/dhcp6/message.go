@@ -136,6 +136,9 @@ func (m *Machine) takeBounds(r *dhcpv6.Message) {
 	n := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 	if n >= solicitLeast && n <= solicitMost {
 		m.mostWait = time.Duration(n) * time.Second
+		if m.state == Soliciting {
+			m.schedule.most = m.mostWait
+		}
 	}
 }
 

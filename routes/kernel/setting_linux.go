@@ -211,7 +211,9 @@ func (k *Kernel) restoreSetting(ctx context.Context, saved routes.Saved) error {
 	now, err := k.readSetting(ctx, saved.Setting)
 	// What someone has changed since is theirs.
 	if err == nil && now == saved.Set {
-		err = k.putSetting(ctx, saved.Setting)
+		if err = k.putSetting(ctx, saved.Setting); err == nil {
+			k.solicit(saved.Setting)
+		}
 	}
 	if err = ignore(err, fs.ErrNotExist); err != nil {
 		return err

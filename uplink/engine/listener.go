@@ -112,7 +112,12 @@ func (l *listener) adopt(before map[int]*ear, links []heardLink) map[int]*ear {
 		if e == nil {
 			e = &ear{}
 		}
-		e.heardLink = link
+		e.heardLink, e.silence.Paths = link, 0
+		for _, p := range link.probers {
+			if p != nil {
+				e.silence.Paths++
+			}
+		}
 		ears[link.index] = e
 	}
 	return ears
