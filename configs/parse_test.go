@@ -219,6 +219,7 @@ func TestBad(t *testing.T) {
 		"dns":                {head + "}\ndns: dnsmasq\n", "f.yaml:3:6: dns: \"dnsmasq\": must be none or route or resolved or file or hook"},
 		"nameserver":         {head + ", nameservers: [a.example]}\n", "f.yaml:2:89: uplink a: nameservers[0]: \"a.example\": must be the IP address of a DNS server"},
 		"nameserver twice":   {head + ", nameservers: [192.0.2.1, 192.0.2.1]}\n", "f.yaml:2:100: uplink a: nameservers[1]: 192.0.2.1: named twice: keep one"},
+		"another family":     {head + ", nameservers: [2001:db8::1]}\n", "f.yaml:2:88: uplink a: nameservers: 2001:db8::1 is of IPv6, which this uplink does not have: remove it, or give the uplink ipv6"},
 		"four nameservers":   {head + ", nameservers: [192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4]}\n", "f.yaml:2:122: uplink a: nameservers[3]: 192.0.2.4: more than 3: keep those that are to be asked"},
 		"here as nameserver": {head + ", nameservers: [127.0.0.1]}\n", "f.yaml:2:89: uplink a: nameservers[0]: 127.0.0.1: must be an address that one host can have"},
 		"doubled key":        {head + ", tier: 1, tier: 2}\n", "f.yaml:2:84: uplink a: tier: given twice, first on line 2: keep one"},

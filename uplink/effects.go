@@ -77,17 +77,20 @@ func byDefault(before, after *State, f Family, over string) (uplink, why string)
 	if before.Config.Routes.Table != after.Config.Routes.Table {
 		return "", "it goes by the default route, which is in another table then"
 	}
+	if !before.Has(f) {
+		return "", "it goes by the default route, which is ours then"
+	}
 	for i := range after.Uplinks {
 		name := after.Uplinks[i].Config.Interface
-		if name != over && before.On(name) == nil {
+		if old := before.On(name); name != over && after.Uplinks[i].Has(f) && (old == nil || !old.Has(f)) {
 			return "", "it goes by the default route, which leads to " + name + " too then"
 		}
 	}
 	old, u := before.On(over), after.On(over)
 	switch {
-	case old == nil:
+	case old == nil || !old.Has(f):
 		return "", ""
-	case u == nil:
+	case u == nil || !u.Has(f):
 		return old.Config.Name, "it goes by the default route of an uplink that is removed"
 	case otherGateway(old, u, f):
 		return old.Config.Name, "it goes by the default route, which has another gateway then"

@@ -56,3 +56,39 @@ func TestEffects(t *testing.T) {
 		}
 	}
 }
+
+// A login over IPv6 was of no interest to plan and apply, whatever happened to its uplink.
+func TestEffectsInIPv6(t *testing.T) {
+	const v4 = "{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1"
+	const a, gateway = v4 + ", ipv6: {address: 2001:db8:1::5/64, gateway: fe80::1}}", "fe80::1}"
+	const b = "{name: b, interface: eth2, address: none, ipv6: {address: 2001:db8:2::5/64, gateway: fe80::1}}"
+	state := func(uplinks ...string) State {
+		c, err := configs.Parse(strings.NewReader("uplinks: ["+strings.Join(uplinks, ", ")+"]"), configs.Options{File: "t"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return New(c, time.Unix(0, 0))
+	}
+	way := routes.Way{Type: "unicast", Table: routes.TableMain, Interface: "eth1", Gateway: netip.MustParseAddr("fe80::1")}
+	const own, lan = "2001:db8:1::5", "2001:db8:77::1"
+	for name, tt := range map[string]struct {
+		before, after []string
+		own           string
+		uplink, why   string
+	}{
+		"nothing":                  {[]string{a}, []string{a}, own, "a", ""},
+		"the family is removed":    {[]string{a}, []string{v4 + "}"}, own, "a", "leaves the address"},
+		"another address":          {[]string{a}, []string{strings.Replace(a, "1::5", "1::6", 1)}, own, "a", "leaves the address"},
+		"another gateway":          {[]string{a}, []string{strings.Replace(a, gateway, "fe80::2}", 1)}, own, "a", "another gateway"},
+		"of IPv4":                  {[]string{a}, []string{strings.Replace(a, "192.0.2.1,", "192.0.2.2,", 1)}, own, "a", ""},
+		"default, the first of it": {[]string{v4 + "}"}, []string{a}, lan, "", "which is ours then"},
+		"default, one way more":    {[]string{a}, []string{a, b}, lan, "", "eth2"},
+		"default, it goes":         {[]string{a, b}, []string{v4 + "}", b}, lan, "a", "removed"},
+	} {
+		before, after := state(tt.before...), state(tt.after...)
+		uplink, why := Concerned(&before, &after, Effects(&before, &after), netip.MustParseAddr(tt.own), way)
+		if (why == "") != (tt.why == "") || !strings.Contains(why, tt.why) || uplink != tt.uplink {
+			t.Errorf("%s: %q, %q; want %q, %q", name, uplink, why, tt.uplink, tt.why)
+		}
+	}
+}

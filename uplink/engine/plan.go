@@ -34,8 +34,8 @@ func (e *Engine) Plan(ctx context.Context, c configs.Config, login *api.Login) (
 	}
 	effects := uplink.Effects(&before, &after)
 	f := Forecast{Plan: uplink.Plan(before, uplink.Reloaded{Config: c}, have, now), Effects: e.count(ctx, effects)}
-	if login != nil && !login.Local.Addr().Is4() {
-		other := *login // of the other family, which is none of ours
+	if login != nil && !before.Has(uplink.FamilyOf(login.Local.Addr())) && !after.Has(uplink.FamilyOf(login.Local.Addr())) {
+		other := *login // of a family that is none of ours
 		f.Login = &other
 	} else if login != nil {
 		found := *login
