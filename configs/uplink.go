@@ -285,8 +285,8 @@ func (p *parser) checkUplink(u *rawUplink) {
 	if !u.IPv6.Present() {
 		p.checkOtherTargets(u.probeAt, u.Probe, false, "an uplink that has ipv6")
 		if i := slices.IndexFunc(u.Nameservers, netip.Addr.Is6); i >= 0 {
-			p.fail(u.where("nameservers"), "%s is of IPv6, which this uplink does not have: remove it, or give the uplink ipv6",
-				u.Nameservers[i])
+			p.fail(u.where("nameservers"),
+				"%s is of IPv6, which this uplink does not have: remove it, or give the uplink ipv6", u.Nameservers[i])
 		}
 	}
 	p.checkGatewayTarget(u)

@@ -260,7 +260,9 @@ func (w *wire) header() int64 {
 // uplink.
 func (w *wire) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		sameFamily := func(a netip.Addr) bool { return a.Is6() == w.spec.isIPv6() && !(a.Is6() && a.IsLinkLocalUnicast()) }
+		sameFamily := func(a netip.Addr) bool {
+			return a.Is6() == w.spec.isIPv6() && (a.Is4() || !a.IsLinkLocalUnicast())
+		}
 		if i := slices.IndexFunc(w.spec.DNS, sameFamily); i >= 0 {
 			address = netip.AddrPortFrom(w.spec.DNS[i], 53).String()
 		} else if at, err := netip.ParseAddrPort(address); err == nil && at.Addr().IsLoopback() {

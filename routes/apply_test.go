@@ -120,7 +120,7 @@ func TestAddressesOfIPv6AreAskedAbout(t *testing.T) {
 // What the kernel is told of an IPv6 address's lifetimes, and when it is told again.
 func TestLifetimesOfIPv6(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	in := func(d time.Duration) time.Time { return now.Add(d) }
+	in := now.Add
 	prefix := netip.MustParsePrefix("2001:db8::5/64")
 	owner := routes.Owner{Protocol: 201, RulePriority: 20000}
 	for name, tt := range map[string]struct {

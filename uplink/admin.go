@@ -80,19 +80,31 @@ func (a Admin) clashes(c api.Command) bool {
 	if a == (Admin{}) || a.Family == c.Family || c.Action == api.Renew {
 		return false
 	}
-	state, weighted := a.State != api.AdminUp, a.Weight != 0
+	// What the command is not about, and would come to be of its families.
+	other := a.Weight != 0
+	if c.Action == api.Weight {
+		other = a.State != api.AdminUp
+	}
+	narrower := c.Family != "" && a.Family == ""
+	switch {
+	case takesBack(c):
+		return narrower && other
+	case c.Family == "":
+		return other
+	}
+	return other || narrower || !a.same(c)
+}
+
+// same reports whether a command orders what is in force.
+func (a Admin) same(c api.Command) bool {
 	switch c.Action {
-	case api.Enable:
-		return c.Family != "" && a.Family == "" && weighted
-	case api.Disable, api.Drain:
-		wants := map[api.Action]api.AdminState{api.Disable: api.AdminDisabled, api.Drain: api.AdminDrained}[c.Action]
-		return weighted || c.Family != "" && (a.Family == "" || a.State != wants)
+	case api.Disable:
+		return a.State == api.AdminDisabled
+	case api.Drain:
+		return a.State == api.AdminDrained
 	case api.Weight:
-		if takesBack(c) {
-			return c.Family != "" && a.Family == "" && state
-		}
-		return state || c.Family != "" && (a.Family == "" || a.Weight != c.Weight)
-	case api.Renew:
+		return a.Weight == c.Weight
+	case api.Enable, api.Renew:
 	}
 	return false
 }
@@ -204,8 +216,9 @@ func (s *State) Refuse(c Commanded) error {
 		if of == "" {
 			of = "both families"
 		}
-		return fmt.Errorf("an order about %s of uplink %s is in force (%s) and would come to be about another: "+
-			"take it back first: uplinkd enable %s, uplinkd weight %s default", of, c.Uplink, u.Admin.text(), c.Uplink, c.Uplink)
+		return fmt.Errorf("an order about %[1]s of uplink %[2]s is in force (%[3]s) and would come to be about "+
+			"another: take it back first: uplinkd enable %[2]s, uplinkd weight %[2]s default",
+			of, c.Uplink, u.Admin.text())
 	case c.Action == api.Renew && u.Config.Address != configs.AddressDHCP &&
 		u.Config.IPv6.Address != configs.AddressAuto:
 		return fmt.Errorf("uplink %s has no lease to renew: its address is %s",

@@ -255,7 +255,8 @@ func (d *desired) sharedDefault(f Family) {
 	}
 	// Without a default route the kernel picks any address for a connection, and the rule of that
 	// leads it to its uplink, dead or not (ip6_dst_lookup_tail in net/ipv6/ip6_output.c).
-	if f == IPv6 && d.state.Has(f) && d.state.Settled && !d.state.OthersLead[f] && !d.state.OthersRules6 && d.state.idle(f) {
+	others := d.state.OthersLead[f] || d.state.OthersRules6
+	if f == IPv6 && d.state.Has(f) && d.state.Settled && !others && d.state.idle(f) {
 		d.rule(f, routes.Rule{Priority: ruleNowhere, Unreachable: true})
 	}
 }

@@ -120,6 +120,9 @@ func (u *Uplink) probeSpec(p *Path, shared opinions) probe.Spec {
 	if p.Lease != nil {
 		spec.DNS = p.Lease.DNS
 	}
+	if len(spec.DNS) == 0 { // a fixed address comes with none, and the host's may be of the other family alone
+		spec.DNS = u.nameservers(p)
+	}
 	return spec
 }
 

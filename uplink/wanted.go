@@ -46,7 +46,9 @@ func Want(s *State) Wanted {
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		for p := range u.Present() {
-			work := Work{Interface: u.Config.Interface, Family: p.Family, Probe: p.Probe, Release: u.DisabledIn(p.Family)}
+			work := Work{
+				Interface: u.Config.Interface, Family: p.Family, Probe: p.Probe, Release: u.DisabledIn(p.Family),
+			}
 			work.Lease, work.KeepLease = s.leaseSpec(u, p)
 			work.Routers, work.Listen = s.routerSpec(u, p)
 			work.Lease6, work.KeepLease6 = s.lease6Spec(u, p)

@@ -84,7 +84,7 @@ func (b *bench) leftBy6(n int) int {
 	if err != nil {
 		return 0
 	}
-	defer conn.Close() //nolint:errcheck // it was only to be opened
+	defer conn.Close()
 	from, err := lab.ReadCaller(conn)
 	if err != nil {
 		return 0

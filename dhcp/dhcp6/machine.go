@@ -222,27 +222,6 @@ func (m *Machine) Suspended(now time.Time, d time.Duration) []*dhcpv6.Message {
 	return m.Start(now)
 }
 
-// earlier returns the lease with all its ends nearer.
-func (l *Lease) earlier(d time.Duration) *Lease {
-	at := func(t time.Time) time.Time {
-		if t.IsZero() {
-			return t
-		}
-		return t.Add(-d)
-	}
-	shift := func(list []Lent) []Lent {
-		list = slices.Clone(list)
-		for i := range list {
-			list[i].Preferred, list[i].Valid = at(list[i].Preferred), at(list[i].Valid)
-		}
-		return list
-	}
-	next := *l
-	next.Addresses, next.Prefixes = shift(l.Addresses), shift(l.Prefixes)
-	next.Renew, next.Rebind = at(l.Renew), at(l.Rebind)
-	return &next
-}
-
 // Confirm asks about the lease in force: the server that gave it the first time, then any.
 func (m *Machine) Confirm(now time.Time, count int) []*dhcpv6.Message {
 	switch {
@@ -280,21 +259,6 @@ func (m *Machine) Tick(now time.Time) []*dhcpv6.Message {
 		return nil
 	}
 	return m.due(now)
-}
-
-// at returns what is left of the lease, itself where that is all, nil where it is nothing.
-func (l *Lease) at(now time.Time) *Lease {
-	over := func(x Lent) bool { return !x.Valid.IsZero() && !now.Before(x.Valid) }
-	if !slices.ContainsFunc(l.Addresses, over) && !slices.ContainsFunc(l.Prefixes, over) {
-		return l
-	}
-	next := *l
-	next.Addresses = slices.DeleteFunc(slices.Clone(l.Addresses), over)
-	next.Prefixes = slices.DeleteFunc(slices.Clone(l.Prefixes), over)
-	if len(next.Addresses)+len(next.Prefixes) == 0 {
-		return nil
-	}
-	return &next
 }
 
 // due does what the state does when its time has come.

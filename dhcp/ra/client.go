@@ -254,7 +254,7 @@ func (c *Client) tell(now time.Time) {
 		return
 	}
 	c.untold = false
-	next := c.machine.Change(now)
+	next := c.machine.Change()
 	if c.told.equal(&next, now) {
 		return
 	}

@@ -286,7 +286,7 @@ func (m *Machine) receiveServers(now time.Time, o *ndp.RecursiveDNSServer) {
 }
 
 // Change returns what the routers say by now.
-func (m *Machine) Change(now time.Time) Change {
+func (m *Machine) Change() Change {
 	c := Change{
 		Heard: m.heard, Router: m.used, MTU: m.mtu, Managed: m.managed,
 		Silent: m.silent && !m.heard,

@@ -91,13 +91,13 @@ func TestIgnores(t *testing.T) {
 		m := listening()
 		m.Only = tt.only
 		m.Receive(start, tt.from, tt.hops, advert(time.Hour, network(first, time.Hour, time.Hour)))
-		if c := m.Change(start); c.Heard || c.Router.IsValid() || len(c.Prefixes) > 0 {
+		if c := m.Change(); c.Heard || c.Router.IsValid() || len(c.Prefixes) > 0 {
 			t.Errorf("%s: it says %+v", name, c)
 		}
 	}
 	m := ra.NewMachine(func() uint32 { return 0 })
 	m.Receive(start, one, 255, advert(time.Hour))
-	if m.Change(start).Heard {
+	if m.Change().Heard {
 		t.Error("a machine that is stopped has heard something")
 	}
 }
@@ -117,7 +117,7 @@ func TestPrefixesOfNoUse(t *testing.T) {
 	} {
 		m := listening()
 		m.Receive(start, one, 255, advert(time.Hour, o))
-		if c := m.Change(start); len(c.Prefixes) > 0 {
+		if c := m.Change(); len(c.Prefixes) > 0 {
 			t.Errorf("%s: %+v", name, c.Prefixes)
 		}
 	}
@@ -131,7 +131,7 @@ func TestChoosesRouter(t *testing.T) {
 		a := advert(lifetime)
 		a.RouterSelectionPreference = p
 		m.Receive(now, from, 255, a)
-		return m.Change(now).Router
+		return m.Change().Router
 	}
 	for i, tt := range []struct {
 		from     netip.Addr
@@ -150,7 +150,7 @@ func TestChoosesRouter(t *testing.T) {
 			t.Errorf("step %d: the router is %s, want %s", i, got, tt.want)
 		}
 	}
-	if reason := m.Change(start).Reason; !strings.Contains(reason, "fe80::2 has withdrawn itself") {
+	if reason := m.Change().Reason; !strings.Contains(reason, "fe80::2 has withdrawn itself") {
 		t.Errorf("the reason is %q", reason)
 	}
 	later := start.Add(time.Minute)
@@ -169,7 +169,7 @@ func TestAnotherRouterIsThere(t *testing.T) {
 	m.Receive(start, two, 255, advert(time.Hour))
 	now := start.Add(time.Minute)
 	m.Tick(now)
-	c := m.Change(now)
+	c := m.Change()
 	if c.Router != two {
 		t.Errorf("the router is %s, want %s", c.Router, two)
 	}
@@ -177,14 +177,14 @@ func TestAnotherRouterIsThere(t *testing.T) {
 		t.Errorf("nobody names networks, and it has %+v", c.Prefixes)
 	}
 	m.Receive(now, two, 255, advert(time.Hour, network(second, time.Hour, 2*time.Hour)))
-	for _, p := range m.Change(now).Prefixes {
+	for _, p := range m.Change().Prefixes {
 		if preferred := now.Before(p.Preferred); preferred != (p.Prefix == second) {
 			t.Errorf("%s is preferred: %v", p.Prefix, preferred)
 		}
 	}
 	// One that is no default router, and names networks, is not gone.
 	m.Receive(now, one, 255, advert(0, network(first, time.Hour, 2*time.Hour)))
-	for _, p := range m.Change(now).Prefixes {
+	for _, p := range m.Change().Prefixes {
 		if !now.Before(p.Preferred) {
 			t.Errorf("%s is no longer preferred, and has been named", p.Prefix)
 		}
@@ -200,12 +200,12 @@ func TestReplacedRouter(t *testing.T) {
 	m.Stop()
 	m.Start(now)
 	m.Receive(now, two, 255, advert(time.Hour, network(second, time.Hour, 2*time.Hour)))
-	if p := m.Change(now).Prefixes; len(p) != 2 || !now.Before(p[0].Preferred) {
+	if p := m.Change().Prefixes; len(p) != 2 || !now.Before(p[0].Preferred) {
 		t.Errorf("the old router has had no time to speak, and there is %+v", p)
 	}
 	now = now.Add(5 * time.Second)
 	m.Receive(now, two, 255, advert(time.Hour, network(second, time.Hour, 2*time.Hour)))
-	for _, p := range m.Change(now).Prefixes {
+	for _, p := range m.Change().Prefixes {
 		if preferred := now.Before(p.Preferred); preferred != (p.Prefix == second) {
 			t.Errorf("%s is preferred: %v", p.Prefix, preferred)
 		}
@@ -232,7 +232,7 @@ func TestTwoHours(t *testing.T) {
 		m := listening()
 		m.Receive(start, one, 255, advert(time.Hour, network(first, 0, tt.first)))
 		m.Receive(start, one, 255, advert(time.Hour, network(first, 0, tt.then)))
-		c := m.Change(start)
+		c := m.Change()
 		want := start.Add(tt.want)
 		if tt.want == 0 {
 			want = time.Time{}
@@ -250,7 +250,7 @@ func TestTwoHours(t *testing.T) {
 // names its networks in turn keeps both.
 func TestFlashRenumbering(t *testing.T) {
 	preferred := func(m *ra.Machine, now time.Time, p netip.Prefix) bool {
-		for _, x := range m.Change(now).Prefixes {
+		for _, x := range m.Change().Prefixes {
 			if x.Prefix == p {
 				return now.Before(x.Preferred)
 			}
@@ -299,13 +299,13 @@ func TestBounds(t *testing.T) {
 			Lifetime: time.Hour, Servers: []netip.Addr{netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1))},
 		}, ndp.NewMTU(uint32(i))))
 	}
-	c := m.Change(start)
+	c := m.Change()
 	if len(c.Prefixes) != 16 || len(c.DNS) != 6 || c.MTU != 0 {
 		t.Errorf("%d networks, %d DNS servers, MTU %d", len(c.Prefixes), len(c.DNS), c.MTU)
 	}
 	m.Suspended(2 * time.Hour)
 	m.Tick(start)
-	if c = m.Change(start); len(c.Prefixes) != 0 || len(c.DNS) != 0 || c.Router.IsValid() {
+	if c = m.Change(); len(c.Prefixes) != 0 || len(c.DNS) != 0 || c.Router.IsValid() {
 		t.Errorf("two hours of sleep later: %+v", c)
 	}
 }
@@ -363,7 +363,7 @@ func FuzzAdvertisement(f *testing.F) {
 		m.Receive(start, one, 255, a)
 		m.Receive(start.Add(time.Second), one, 255, a)
 		m.Tick(start.Add(time.Minute))
-		for _, p := range m.Change(start.Add(time.Minute)).Prefixes {
+		for _, p := range m.Change().Prefixes {
 			if p.Prefix.Bits() != 64 || !p.Prefix.Addr().IsGlobalUnicast() || p.Prefix != p.Prefix.Masked() {
 				t.Errorf("%s is a network of this host", p.Prefix)
 			}

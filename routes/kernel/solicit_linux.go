@@ -22,7 +22,8 @@ func (k *Kernel) solicit(s routes.Setting) {
 		return
 	}
 	defer unix.Close(fd) //nolint:errcheck // it holds nothing
-	if unix.BindToDevice(fd, link) != nil || unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, 255) != nil {
+	if unix.BindToDevice(fd, link) != nil ||
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, 255) != nil {
 		return
 	}
 	allRouters := unix.SockaddrInet6{Addr: [16]byte{0: 0xff, 1: 0x02, 15: 0x02}}

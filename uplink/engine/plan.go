@@ -34,10 +34,13 @@ func (e *Engine) Plan(ctx context.Context, c configs.Config, login *api.Login) (
 	}
 	effects := uplink.Effects(&before, &after)
 	f := Forecast{Plan: uplink.Plan(before, uplink.Reloaded{Config: c}, have, now), Effects: e.count(ctx, effects)}
-	if login != nil && !before.Has(uplink.FamilyOf(login.Local.Addr())) && !after.Has(uplink.FamilyOf(login.Local.Addr())) {
+	if login == nil {
+		return f, nil
+	}
+	if family := uplink.FamilyOf(login.Local.Addr()); !before.Has(family) && !after.Has(family) {
 		other := *login // of a family that is none of ours
 		f.Login = &other
-	} else if login != nil {
+	} else {
 		found := *login
 		way, err := e.wayOf(ctx, login)
 		found.Uplink, found.Why = uplink.Concerned(&before, &after, effects, login.Local.Addr(), way)

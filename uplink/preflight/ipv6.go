@@ -38,7 +38,8 @@ func (i *inspector) routersHeard(u *configs.Uplink) {
 	}
 	state := i.host.Networkd[link.Index]
 	if u.Address == configs.AddressExternal && state != "" && state != "unmanaged" {
-		i.add(Problem, u.Name, fmt.Sprintf("systemd-networkd manages %s (%s), and hears its routers too", u.Interface, state),
+		i.add(Problem, u.Name,
+			fmt.Sprintf("systemd-networkd manages %s (%s), and hears its routers too", u.Interface, state),
 			"IPv6AcceptRA=no, and no IPv6 in DHCP=, in its .network file")
 	}
 	for _, p := range i.host.Processes {

@@ -122,8 +122,8 @@ func (i *inspector) uplink(u *configs.Uplink) {
 			"run sets it to 2 (loose); see that nothing in /etc/sysctl.d sets it to 1 again")
 	}
 	for _, a := range i.have.Addresses {
-		if a.Interface == u.Interface && a.Prefix.Addr().Is4() && u.Address == configs.AddressDHCP && !i.owner.OwnsAddress(a) &&
-			!a.Prefix.Addr().IsLinkLocalUnicast() {
+		foreign := a.Interface == u.Interface && a.Prefix.Addr().Is4() && !i.owner.OwnsAddress(a)
+		if foreign && u.Address == configs.AddressDHCP && !a.Prefix.Addr().IsLinkLocalUnicast() {
 			i.add(Warning, u.Name,
 				fmt.Sprintf("%s already has the address %s, which is not ours", u.Interface, a.Prefix),
 				fmt.Sprintf("stop what put it there, then: ip addr del %s dev %s", a.Prefix, u.Interface))
