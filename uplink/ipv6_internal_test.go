@@ -377,3 +377,33 @@ func TestRenumberingEndsNothing(t *testing.T) {
 		t.Errorf("the obstacle is %q", o.reason)
 	}
 }
+
+// Rules of others after ours, as those of a tunnel, go on leading while no uplink carries IPv6: the rule that leads
+// nowhere stands before them, and took what they lead.
+func TestNowhereLeavesOthersRules(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for name, tt := range map[string]struct {
+		rule routes.Rule
+		want bool // that the rule to nowhere is there
+	}{
+		"none":              {routes.Rule{}, true},
+		"a tunnel's":        {routes.Rule{V6: true, Priority: 32765, Table: 51820}, false},
+		"of IPv4":           {routes.Rule{Priority: 32765, Table: 51820}, true},
+		"before ours":       {routes.Rule{V6: true, Priority: 100, Table: 77}, true},
+		"of ours":           {routes.Rule{V6: true, Priority: 20300, Table: 501, Protocol: 201}, true},
+		"to main":           {routes.Rule{V6: true, Priority: 30000, Table: routes.TableMain}, true},
+		"after the default": {routes.Rule{V6: true, Priority: 40000, Table: 77}, true},
+	} {
+		s := stateOf(t, "", now)
+		seen := routes.State{At: now, MainRule: true, MainRule6: true}
+		if tt.rule != (routes.Rule{}) {
+			seen.Rules = []routes.Rule{tt.rule}
+		}
+		now = now.Add(startLimit)
+		s = Step(s, Observed{routes.Applied{State: seen, Observed: []string{"etha", "ethb"}}}, now)
+		set := Desired(&s)
+		if got := slices.ContainsFunc(set.Rules, func(r routes.Rule) bool { return r.Unreachable }); got != tt.want {
+			t.Errorf("%s: unreachable %v, want %v", name, got, tt.want)
+		}
+	}
+}
