@@ -127,7 +127,14 @@ func (u *Uplink) lentIPv6(p *Path, now time.Time) []Lent {
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Lent) int { return p.rank(a, now) - p.rank(b, now) })
-	return list[:min(len(list), lentMost)]
+	if len(list) > lentMost {
+		// Those on their way out do not keep a new one away.
+		if i := slices.IndexFunc(list, func(l Lent) bool { return l.preferred(now) }); i >= lentMost {
+			list[lentMost-1] = list[i]
+		}
+		list = list[:lentMost]
+	}
+	return list
 }
 
 // rank says how good an address is: the least is the best.

@@ -378,6 +378,27 @@ func TestRenumberingEndsNothing(t *testing.T) {
 	}
 }
 
+// As many old addresses as an uplink may have do not keep a new one away.
+func TestOldAddressesMakeRoom(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	s := stateOf(t, "", now)
+	var networks []string
+	for n := range lentMost + 1 {
+		networks = append(networks, fmt.Sprintf("2001:db8:%x::/64", n))
+	}
+	e := heard("ethb", now, networks...).(AdvertChanged)
+	p := &s.Named("b").Paths[IPv6]
+	for n := range lentMost {
+		e.Advert.Prefixes[n].Preferred = now
+		p.Assigned = append(p.Assigned, netip.MustParsePrefix(fmt.Sprintf("2001:db8:%x::11/64", n)))
+	}
+	s = Step(s, e, now)
+	if got := addressesText(s.Named("b")); !strings.HasPrefix(got, "[2001:db8::11/64 ") ||
+		!strings.HasSuffix(got, fmt.Sprintf(" 2001:db8:%x::11/64]", lentMost)) {
+		t.Errorf("it has %s, want an old one first, and the new one", got)
+	}
+}
+
 // Rules of others after ours, as those of a tunnel, go on leading while no uplink carries IPv6: the rule that leads
 // nowhere stands before them, and took what they lead.
 func TestNowhereLeavesOthersRules(t *testing.T) {
