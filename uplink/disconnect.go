@@ -70,18 +70,29 @@ func (s *State) othersHave(name string, address netip.Addr) bool {
 
 // Untranslated returns what is to end when our nft table has been put where there was
 // none: connection tracking keeps to what it has decided about a flow at its first
-// packet. nil when no uplink translates.
-func (s *State) Untranslated() *Disconnect {
-	d := &Disconnect{}
-	for i := range s.Uplinks {
-		if c := &s.Uplinks[i].Config; c.Masquerade {
-			d.Untranslated = append(d.Untranslated, c.Interface)
+// packet. Of each family whose addresses an uplink translates.
+func (s *State) Untranslated() []Disconnect {
+	var list []Disconnect
+	for f := range families {
+		d := Disconnect{Family: f}
+		for i := range s.Uplinks {
+			if u := &s.Uplinks[i]; u.Has(f) && u.translates(f, s.Config.LAN) {
+				d.Untranslated = append(d.Untranslated, u.Config.Interface)
+			}
+		}
+		if d.Untranslated != nil {
+			list = append(list, d)
 		}
 	}
-	if d.Untranslated == nil {
-		return nil
+	return list
+}
+
+// translates reports whether what is forwarded by the uplink may get another address.
+func (u *Uplink) translates(f Family, lan []configs.LAN) bool {
+	if f == IPv6 {
+		return len(lan) > 0 && u.Config.IPv6.Translate
 	}
-	return d
+	return u.Config.Masquerade
 }
 
 // failbackDisconnects returns the disconnects of the uplinks that a better tier has

@@ -210,7 +210,7 @@ func machineDUID() []byte {
 // sockets.
 func disconnect(ctx context.Context, d uplink.Disconnect) (ended uplink.Disconnected, err error) {
 	if len(d.Untranslated) > 0 {
-		ended.Flows, err = flows.ForgetUntranslated(ctx, d.Untranslated)
+		ended.Flows, err = flows.ForgetUntranslated(ctx, d.Family == uplink.IPv6, d.Untranslated)
 		return ended, err
 	}
 	var forgotten, closed error

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -192,7 +193,7 @@ func (s *Server) serve6(ns *Namespace) error {
 		if s.tcp6, err = net.Listen("tcp6", at); err != nil {
 			return err
 		}
-		s.udp6, err = net.ListenPacket("udp6", at)
+		s.udp6, err = anySource.ListenPacket(context.Background(), "udp6", at)
 		return err
 	})
 	if err != nil {
@@ -202,6 +203,13 @@ func (s *Server) serve6(ns *Namespace) error {
 	s.all.Go(s.serveUDP6)
 	return nil
 }
+
+// anySource has a socket answer from addresses that no interface has (ip6_datagram_send_ctl in net/ipv6/datagram.c).
+var anySource = net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+	var set error
+	err := c.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1) })
+	return errors.Join(err, set)
+}}
 
 // serveUDP6 is serveUDP for IPv6.
 func (s *Server) serveUDP6() {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestParseTraffic(t *testing.T) {
@@ -31,6 +32,6 @@ func FuzzFlow(f *testing.F) {
 		alive(b)
 		answersTo(b)
 		_, _, _ = unanswered(b)
-		nameOf(b)
+		nameOf(unix.AF_INET, b)
 	})
 }

@@ -18,6 +18,7 @@ const (
 	ctaZone = 18
 
 	ctaIPv4Src = 1
+	ctaIPv6Src = 3
 
 	seenReply = 2 // IPS_SEEN_REPLY: it has been answered
 
@@ -26,16 +27,16 @@ const (
 	untranslatedMost = 65536
 )
 
-// ForgetUntranslated makes connection tracking forget the forwarded flows of IPv4 that
+// ForgetUntranslated makes connection tracking forget the forwarded flows of a family that
 // leave by one of the interfaces with the address they came with, and that nobody has
 // answered: they began while nothing translated them, and connection tracking would
 // never have them translated. Their next packet begins anew. It returns how many these
 // were. It reads every flow there is: a million take about a second.
-func ForgetUntranslated(ctx context.Context, interfaces []string) (int, error) {
+func ForgetUntranslated(ctx context.Context, v6 bool, interfaces []string) (int, error) {
 	if flowCount() == 0 {
 		return 0, nil
 	}
-	found, err := untranslated(ctx)
+	found, err := untranslated(ctx, v6)
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
@@ -76,19 +77,23 @@ type named struct {
 
 // untranslated returns the forwarded flows that go by the address they came with and
 // have no answer.
-func untranslated(ctx context.Context) ([]named, error) {
+func untranslated(ctx context.Context, v6 bool) ([]named, error) {
 	own, err := ownAddresses()
 	if err != nil {
 		return nil, err
 	}
 	var found []named
-	err = ask(ctx, unix.NETLINK_NETFILTER, ctGet, unix.NLM_F_DUMP, header(unix.AF_INET, 0), func(message []byte) {
+	family := uint8(unix.AF_INET)
+	if v6 {
+		family = unix.AF_INET6
+	}
+	err = ask(ctx, unix.NETLINK_NETFILTER, ctGet, unix.NLM_F_DUMP, header(family, 0), func(message []byte) {
 		if len(message) <= genericHeader || len(found) == untranslatedMost {
 			return
 		}
 		flow := message[genericHeader:]
 		if from, to, ok := unanswered(flow); ok && !own[from] && !own[to] && to.IsGlobalUnicast() {
-			found = append(found, named{to, nameOf(flow)})
+			found = append(found, named{to, nameOf(family, flow)})
 		}
 	})
 	return found, ignore(err, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT)
@@ -102,19 +107,24 @@ func unanswered(flow []byte) (from, to netip.Addr, ok bool) {
 		return from, to, false
 	}
 	ends := nlmsg.Attr(nlmsg.Attr(flow, ctaTupleOrig), ctaTupleIP)
-	src, dst := nlmsg.Attr(ends, ctaIPv4Src), nlmsg.Attr(ends, ctaIPv4Dst)
-	if len(src) != 4 || len(dst) != 4 {
+	for _, kinds := range [][2]uint16{{ctaIPv4Src, ctaIPv4Dst}, {ctaIPv6Src, ctaIPv6Dst}} {
+		src, ok1 := netip.AddrFromSlice(nlmsg.Attr(ends, kinds[0]))
+		dst, ok2 := netip.AddrFromSlice(nlmsg.Attr(ends, kinds[1]))
+		if ok1 && ok2 {
+			from, to = src, dst
+		}
+	}
+	if !from.IsValid() {
 		return from, to, false
 	}
-	from, to = netip.AddrFrom4([4]byte(src)), netip.AddrFrom4([4]byte(dst))
 	answers, ok := answersTo(flow)
 	return from, to, ok && answers == from
 }
 
 // nameOf returns the request to forget a flow: by both its ends, its zone and its
 // number, so that none can be mistaken for another that has taken its place.
-func nameOf(flow []byte) []byte {
-	b := header(unix.AF_INET, 1)
+func nameOf(family uint8, flow []byte) []byte {
+	b := header(family, 1)
 	for _, kind := range []uint16{ctaTupleOrig, ctaZone, ctaID} {
 		value := nlmsg.Attr(flow, kind)
 		if value == nil {
@@ -133,6 +143,9 @@ func nameOf(flow []byte) []byte {
 func wayOut(ctx context.Context, to netip.Addr) int {
 	b := make([]byte, unix.SizeofRtMsg)
 	b[0], b[1] = unix.AF_INET, 32
+	if to.Is6() {
+		b[0], b[1] = unix.AF_INET6, 128
+	}
 	b = nlmsg.AppendAttr(b, unix.RTA_DST, to.AsSlice())
 	index := 0
 	request := nlmsg.Request{Protocol: unix.NETLINK_ROUTE, Type: unix.RTM_GETROUTE, Body: b}

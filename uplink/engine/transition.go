@@ -70,20 +70,21 @@ func (e *Engine) forgetUntranslated(a routes.Applied) {
 		return
 	}
 	e.tablesPut = a.TablesPut
-	d := e.state.Untranslated()
-	if d == nil || e.deps.Disconnect == nil {
+	if e.deps.Disconnect == nil {
 		return
 	}
-	// Once more, for what was under way when the table came.
-	e.disconnector.add(*d, true, func(ended uplink.Disconnected, took time.Duration, err error) {
-		if err != nil {
-			e.deps.Log.Warn("flows that began untranslated could not all be forgotten", "err", err)
-		}
-		if ended.Flows > 0 {
-			e.deps.Log.Info("flows forgotten that began while our nft table was away",
-				"flows", ended.Flows, "took", took)
-		}
-	})
+	for _, d := range e.state.Untranslated() {
+		// Once more, for what was under way when the table came.
+		e.disconnector.add(d, true, func(ended uplink.Disconnected, took time.Duration, err error) {
+			if err != nil {
+				e.deps.Log.Warn("flows that began untranslated could not all be forgotten", "err", err)
+			}
+			if ended.Flows > 0 {
+				e.deps.Log.Info("flows forgotten that began while our nft table was away",
+					"flows", ended.Flows, "took", took)
+			}
+		})
+	}
 }
 
 // dueNow returns the disconnects that were put off, once something else is up. What
