@@ -99,8 +99,8 @@ func (u *Uplink) leaseOf(p *Path, lent []Lent, now time.Time) *Lease {
 	return &lease
 }
 
-// lentIPv6 returns the addresses that routers and DHCPv6 give a path: those that new connections may
-// take first, of these that in use first, then DHCPv6's, which is the one the provider knows.
+// lentIPv6 returns the addresses that routers and DHCPv6 give a path: those that new connections may take first,
+// then what is on the interface, then what is new; of the like DHCPv6's first, which is the one the provider knows.
 func (u *Uplink) lentIPv6(p *Path, now time.Time) []Lent {
 	var list []Lent
 	add := func(l Lent) {
@@ -127,14 +127,19 @@ func (u *Uplink) lentIPv6(p *Path, now time.Time) []Lent {
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Lent) int { return p.rank(a, now) - p.rank(b, now) })
-	if len(list) > lentMost {
-		// Those on their way out do not keep a new one away.
-		if i := slices.IndexFunc(list, func(l Lent) bool { return l.preferred(now) }); i >= lentMost {
-			list[lentMost-1] = list[i]
-		}
-		list = list[:lentMost]
+	return mostOf(list, now)
+}
+
+// mostOf returns as many of the addresses as an uplink may have. Those on their way out do not keep a new one
+// away.
+func mostOf(list []Lent, now time.Time) []Lent {
+	if len(list) <= lentMost {
+		return list
 	}
-	return list
+	if i := slices.IndexFunc(list, func(l Lent) bool { return l.preferred(now) }); i >= lentMost {
+		list[lentMost-1] = list[i]
+	}
+	return list[:lentMost]
 }
 
 // rank says how good an address is: the least is the best.
