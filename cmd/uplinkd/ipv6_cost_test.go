@@ -75,7 +75,7 @@ func TestIdleOfTwoFamilies(t *testing.T) {
 	labtest.Measured(t)
 	b := newBench6(t, 3)
 	b.routers()
-	rounds, settle, span, most := 1, 8*time.Second, 4*time.Second, 2.0
+	rounds, settle, span, most := 1, 5*time.Second, 3*time.Second, 2.0
 	if os.Getenv("UPLINKD_BENCH") != "" {
 		rounds, settle, span, most = 5, 15*time.Second, 10*time.Second, 1.5
 	}

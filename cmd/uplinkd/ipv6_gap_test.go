@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 )
 
 // Flows of the LAN over IPv6 that begin while another program has taken our nft table away leave untranslated, some
@@ -17,6 +18,7 @@ import (
 // They are forgotten when the table is back, and their next packet goes out as it should. Here the counters at the
 // ISPs may count: nothing of ours is there to keep those packets.
 func TestIPv6FlowsOfTheGap(t *testing.T) {
+	labtest.Measured(t)
 	b := newBenchOf(t, func() (*lab.World, error) { return lab.NewWorld(2) })
 	b.ok(b.world.EnableIPv6())
 	b.delegating(false)

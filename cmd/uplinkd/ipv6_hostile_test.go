@@ -12,11 +12,13 @@ import (
 	"github.com/mdlayher/ndp"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 )
 
 // Whatever is advertised on an uplink's link, it makes no route but that of the address's own network in the
 // uplink's own table, and no address of a network that is the LAN's or another uplink's.
 func TestIPv6HostileRouter(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench6(t, 2)
 	b.delegating(false)
 	b.configure(b.dual(1, 1), "lan: [{interface: lan0, subnet: 1}]\n")
@@ -107,6 +109,7 @@ func (b *bench) cpu() time.Duration {
 
 // A router that falls silent is one for as long as it said, and its uplink is down then.
 func TestIPv6RouterExpires(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench6(t, 2)
 	b.routers()
 	for _, isp := range b.world.ISPs {

@@ -34,6 +34,7 @@ func (b *bench) dualStack(n int) (took time.Duration, v6 bool, err error) {
 
 // All IPv6 dies. Clients find it unreachable at once, and take IPv4.
 func TestIPv6AllDead(t *testing.T) {
+	labtest.Measured(t)
 	const oneWay = 3250 * time.Microsecond
 	b := newBench6Of(t, func() (*lab.World, error) { return lab.NewFarLAN(2, oneWay) })
 	b.delegating(false)
@@ -126,6 +127,7 @@ func (b *bench) lanSource() (source netip.Addr) {
 // A provider gives another prefix. The LAN's host takes it within 1.5 s of that, by dnsmasq; what it had goes
 // on with the old address. Then the provider whose prefix the LAN has dies, and nobody need be told.
 func TestIPv6Renumbering(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench6(t, 2)
 	b.delegating(false)
 	b.configure(b.dual(1, 1), "lan: [{interface: lan0, subnet: 1}]\n")

@@ -13,6 +13,7 @@ import (
 	"github.com/mdlayher/ndp"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 )
 
 // newBench6 builds a lab with n ISPs that have both families. No test of it may see a packet that
@@ -118,6 +119,7 @@ func (b *bench) twoToOne(of string, counts map[int]int) {
 
 // What routers advertise is enough for an uplink's second family.
 func TestIPv6ByRouter(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench6(t, 2)
 	b.routers()
 	b.configure(b.dual(2, 1), "")
@@ -246,6 +248,7 @@ func (b *bench) lanClient() netip.Addr {
 // An uplink's address and the LAN's prefix come by DHCPv6. Connections of the LAN go out over both ISPs by
 // weight: with their own address by the one whose prefix the LAN has, translated by the other.
 func TestIPv6Delegation(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench6(t, 2)
 	b.delegating(true)
 	b.configure(b.dual(2, 1), "lan: [{interface: lan0, subnet: 1}]\n")

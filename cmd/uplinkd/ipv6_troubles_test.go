@@ -11,6 +11,7 @@ import (
 	"github.com/mdlayher/ndp"
 
 	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
 )
 
 // address6 returns the address of an uplink in IPv6 that new connections take.
@@ -43,6 +44,7 @@ func (b *bench) connects6(length time.Duration) (failed, all int) {
 // What befalls the address of one uplink, or its router, ends nothing over the other, and nothing leaves
 // by one with the address of the other (the bench counts it).
 func TestIPv6Troubles(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench6(t, 2)
 	b.routers()
 	b.configure(b.dual(2, 1), "")

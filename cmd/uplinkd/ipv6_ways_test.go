@@ -71,6 +71,7 @@ func host(p netip.Prefix, n byte) netip.Addr {
 
 // Without a prefix, what the LAN sends by an uplink gets that uplink's address.
 func TestIPv6Masquerade(t *testing.T) {
+	labtest.Measured(t)
 	b := newBench6(t, 2)
 	b.routers()
 	b.ok(b.world.ISPs[0].StartDHCP6(lab.Lend{
@@ -87,6 +88,7 @@ func TestIPv6Masquerade(t *testing.T) {
 
 // A SOCKS server spreads what it is asked for over IPv6.
 func TestIPv6ThroughDanted(t *testing.T) {
+	labtest.Measured(t)
 	labtest.NeedRoot(t, "danted")
 	b := newBench6(t, 2)
 	b.routers()
