@@ -187,10 +187,7 @@ func AutoDisabled(before, after State) []Commanded {
 			if !fell || u.DisabledIn(p.Family) || !after.AnyUp(p.Family, u.Config.Name) {
 				continue
 			}
-			c := api.Command{Action: api.Disable, By: AutoDisable}
-			if u.Has(IPv4) && u.Has(IPv6) {
-				c.Family = p.Family.String()
-			}
+			c := u.scoped(api.Command{Action: api.Disable, Family: p.Family.String(), By: AutoDisable})
 			if u.Admin.clashes(c) {
 				c.Family = "" // as a whole rather than not at all
 			}
@@ -211,7 +208,7 @@ func (s *State) Refuse(c Commanded) error {
 		return fmt.Errorf("%w: %q: see uplinkd status", ErrNoUplink, c.Uplink)
 	case c.Family != "" && !u.hasFamily(c.Family):
 		return fmt.Errorf("uplink %s has no %s", c.Uplink, c.Family)
-	case u.Admin.clashes(c.Command):
+	case u.Admin.clashes(u.scoped(c.Command)):
 		of := u.Admin.Family
 		if of == "" {
 			of = "both families"
@@ -225,6 +222,14 @@ func (s *State) Refuse(c Commanded) error {
 			c.Uplink, u.In(u.First().Family).Address)
 	}
 	return nil
+}
+
+// scoped returns a command about one family as one about all, where the uplink has but that one.
+func (u *Uplink) scoped(c api.Command) api.Command {
+	if !u.Has(IPv4) || !u.Has(IPv6) {
+		c.Family = ""
+	}
+	return c
 }
 
 // hasFamily reports whether the uplink has a family of that name.

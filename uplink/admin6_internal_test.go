@@ -1,9 +1,11 @@
 package uplink
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"uplinkd/configs"
 	"uplinkd/uplink/api"
 )
 
@@ -49,5 +51,23 @@ func TestOrdersOfOneFamily(t *testing.T) {
 		if got := a.text(); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
+	}
+}
+
+// On an uplink of one family, an order about that family is one about the uplink.
+func TestOrderOfTheOnlyFamily(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	c, err := configs.Parse(strings.NewReader("uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1}]"), configs.Options{File: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(c, now)
+	weight := Commanded{"a", api.Command{Action: api.Weight, Family: "ipv4", Weight: 5, By: "root"}}
+	s = Step(s, weight, now)
+	if got := s.Uplinks[0].Admin.text(); got != "weight 5" {
+		t.Errorf("the order is %q", got)
+	}
+	if err := s.Refuse(Commanded{"a", api.Command{Action: api.Disable, By: "root"}}); err != nil {
+		t.Error(err)
 	}
 }

@@ -154,6 +154,6 @@ func (u *Uplink) takeCommand(c api.Command, now time.Time) {
 		}
 	}
 	if c.Action != api.Renew {
-		u.Admin = applyCommand(u.Admin, c, now)
+		u.Admin = applyCommand(u.Admin, u.scoped(c), now)
 	}
 }
