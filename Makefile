@@ -62,7 +62,7 @@ lab-0 lab-1:
 bench: export UPLINKD_BENCH = 1
 bench: deps
 	go test -run '^$$' -bench . -benchmem $(OTHERS)
-	go test -timeout 8m -count=1 -v -run 'Figures|Failover|Spread|Cleanup|Killed|Idle|Busy|LeaseToDefaultRoute|Danted' $(LAB) \
+	go test -timeout 14m -count=1 -v -run 'Figures|Failover|Spread|Cleanup|Killed|Idle|Busy|LeaseToDefaultRoute|Danted' $(LAB) \
 		| grep -E '^(---|ok|FAIL)| (connections|idle|busy|from the)|    ---'
 	UPLINKD_FLOWS=1000000 go test -timeout 5m -count=1 -v -run 'ManyFlows|FightOver|ExitZero' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=50 go test -timeout 30m -count=1 -v -run TimeTo $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'

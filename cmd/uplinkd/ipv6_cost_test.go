@@ -2,7 +2,6 @@ package main
 
 import (
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"slices"
 	"syscall"
@@ -72,13 +71,10 @@ func TestTimeToDownOfEachFamily(t *testing.T) {
 
 // What a second family costs an idle daemon: the same one, with it and without, in turns.
 func TestIdleOfTwoFamilies(t *testing.T) {
-	labtest.Measured(t)
+	labtest.Bench(t)
 	b := newBench6(t, 3)
 	b.routers()
-	rounds, settle, span, most := 1, 5*time.Second, 3*time.Second, 2.0
-	if os.Getenv("UPLINKD_BENCH") != "" {
-		rounds, settle, span, most = 5, 15*time.Second, 10*time.Second, 1.5
-	}
+	const rounds, settle, span, most = 3, 15 * time.Second, 10 * time.Second, 1.5
 	one, two := b.static(1, 1, 1), b.dual(1, 1, 1)
 	b.configure(one, "")
 	b.launch(exec.Command(b.build(), "run", "-c", b.config))
