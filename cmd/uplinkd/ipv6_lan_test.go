@@ -128,6 +128,7 @@ func (b *bench) lanSource() (source netip.Addr) {
 // on with the old address. Then the provider whose prefix the LAN has dies, and nobody need be told.
 func TestIPv6Renumbering(t *testing.T) {
 	labtest.Measured(t)
+	labtest.NeedRoot(t, "dnsmasq")
 	b := newBench6(t, 2)
 	b.delegating(false)
 	b.configure(b.dual(1, 1), "lan: [{interface: lan0, subnet: 1}]\n")
