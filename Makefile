@@ -42,7 +42,7 @@ demo: build
 
 # The lab runs for itself: it measures times. Most of its tests wait, and so two of them run at
 # once; those that measure what the daemon costs, or keep the processors busy, run alone.
-ALONE = ^Test(Faults|Failover|TimeTo.*|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany)$$
+ALONE = ^Test(Faults|IPv6Troubles|Failover|TimeTo.*|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany)$$
 
 test: deps
 	$(VET)
