@@ -122,7 +122,7 @@ func (f Files) parse(b []byte, spec Spec) (*Lease, error) {
 	if lease.Addresses, err = lentOf(p.Addresses, at, 128, 128); err != nil {
 		return nil, err
 	}
-	if lease.Prefixes, err = lentOf(p.Prefixes, at, 16, 64); err != nil {
+	if lease.Prefixes, err = lentOf(p.Prefixes, at, shortestPrefix, 64); err != nil {
 		return nil, err
 	}
 	for _, a := range p.DNS[:min(len(p.DNS), serversMost)] {
