@@ -2,21 +2,17 @@ package dhcp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"uplinkd/internal/converse"
 	"uplinkd/internal/latest"
 )
-
-// reopenAfter is the pause after a Conn could not be opened or broke.
-const reopenAfter = time.Second
 
 // A Client keeps one lease. Its methods may be called from any goroutine.
 type Client struct {
@@ -33,9 +29,8 @@ type Client struct {
 	conn    Conn
 	watched netip.Addr // by conn
 	told    Change
-	moved   bool   // the link may be another than when the lease was last confirmed
-	kept    *Lease // what the store has
-	keepErr string
+	moved   bool // the link may be another than when the lease was last confirmed
+	kept    Keeper[Spec, Lease]
 	retry   time.Time // when to try to open again
 }
 
@@ -57,7 +52,9 @@ type Outside struct {
 // New returns a Client that starts nothing. changed is called from Run's
 // goroutine on each change and must not block.
 func New(out Outside, changed func(Change)) *Client {
-	return &Client{out: out, changed: changed, wishes: latest.New[wish]()}
+	return &Client{
+		out: out, changed: changed, wishes: latest.New[wish](), kept: Keeper[Spec, Lease]{Save: out.Store.Save},
+	}
 }
 
 // Set says on what interface to keep a lease from now on. nil means on none:
@@ -75,54 +72,31 @@ type received struct {
 // Run keeps the lease until ctx ends, and returns when the goroutines it
 // started have ended. It does not release: a lease outlives the process.
 func (c *Client) Run(ctx context.Context) error {
-	messages := make(chan received, 16)
-	var readers sync.WaitGroup
-	defer readers.Wait()
-	defer func() { c.close() }()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.wishes.Ready():
-			if w, ok := c.wishes.Take(); ok {
-				c.adopt(w.spec, w.release)
-			}
-		case r := <-messages:
-			c.receive(r)
-		case <-timer.C:
-			if c.machine != nil {
-				c.send(c.machine.Tick(time.Now()))
-			}
-		}
-		if conn := c.reopen(); conn != nil {
-			readers.Go(func() { pump(ctx, conn, messages) })
-			readers.Go(func() { pumpARP(ctx, conn, messages) })
-		}
-		c.watch()
-		c.tell()
-		timer.Reset(c.untilWake())
+	client := converse.Client[wish, received]{
+		Wanted: c.wishes, Adopt: c.adopt, Receive: c.receive, Tick: c.tick, Open: c.reopen, Close: c.close,
+		Readers: []converse.Reader[received]{c.messages, c.claims},
+		Settled: func() { c.watch(); c.tell() },
+		Wake:    c.wake,
+	}
+	return client.Run(ctx)
+}
+
+func (c *Client) tick() {
+	if c.machine != nil {
+		c.send(c.machine.Tick(time.Now()))
 	}
 }
 
-func (c *Client) untilWake() time.Duration {
-	next := time.Time{}
-	if c.machine != nil {
-		next = c.machine.Wake()
+func (c *Client) wake() time.Time {
+	if c.machine == nil {
+		return c.retry
 	}
-	if !c.retry.IsZero() && (next.IsZero() || c.retry.Before(next)) {
-		next = c.retry
-	}
-	if next.IsZero() {
-		return time.Hour
-	}
-	return time.Until(next)
+	return converse.Sooner(c.retry, c.machine.Wake())
 }
 
 // adopt takes the newest Spec over.
-func (c *Client) adopt(spec *Spec, release bool) {
-	old := c.current
+func (c *Client) adopt(w wish) {
+	spec, old := w.spec, c.current
 	if spec != nil && old != nil && c.machine != nil && spec.SuspendedFor > old.SuspendedFor {
 		c.send(c.machine.Suspended(time.Now(), spec.SuspendedFor-old.SuspendedFor))
 	}
@@ -132,7 +106,7 @@ func (c *Client) adopt(spec *Spec, release bool) {
 	}
 	switch {
 	case spec == nil:
-		c.leave(release)
+		c.leave(w.release)
 	case old == nil || !old.sameBut(spec):
 		c.move(spec)
 	case spec.ConfirmRequests > old.ConfirmRequests && c.machine != nil && c.conn != nil:
@@ -167,9 +141,10 @@ func (c *Client) move(spec *Spec) {
 	}
 	was := c.last
 	c.moved = c.moved || was == nil || !was.Carrier || !spec.Carrier || was.Index != spec.Index || was.MAC != spec.MAC
-	identity := Identity{MAC: mac, IAID: iaid(spec.Interface), DUID: c.out.DUID, Options: spec.Options}
+	identity := Identity{MAC: mac, IAID: IAID(spec.Interface), DUID: c.out.DUID, Options: spec.Options}
 	if c.machine == nil {
-		c.machine, c.kept = NewMachine(c.out.Random), nil
+		c.machine = NewMachine(c.out.Random)
+		c.kept.Has(nil)
 		c.restore(spec)
 	}
 	c.machine.Adapt(identity, spec.Router, spec.Check)
@@ -186,7 +161,7 @@ func (c *Client) restore(spec *Spec) {
 	}
 	if lease != nil {
 		c.machine.Restore(lease)
-		c.kept = lease
+		c.kept.Has(lease)
 	}
 }
 
@@ -194,33 +169,19 @@ func (c *Client) restore(spec *Spec) {
 // interface's absence or a new configuration is not forgotten: it is confirmed
 // or refused when there is a server to ask.
 func (c *Client) keep(spec *Spec, lease *Lease) {
-	if spec == nil || lease == c.kept {
-		return
-	}
-	err := c.out.Store.Save(*spec, lease)
-	if err == nil {
-		c.kept = lease
-	} else {
-		// Rather none than an old one, which would be taken up after a restart.
-		err = errors.Join(err, c.out.Store.Save(*spec, nil))
-	}
-	if err != nil && c.keepErr == "" {
+	if err := c.kept.Keep(spec, lease); err != nil {
 		c.out.Log.Error("the lease cannot be kept; after a restart it has to be asked for anew",
 			"uplink", c.name(), "err", err)
 	}
-	c.keepErr = ""
-	if err != nil {
-		c.keepErr = err.Error()
-	}
 }
 
-// reopen opens the Conn where one is needed and missing, and returns a new one.
-func (c *Client) reopen() Conn {
+// reopen opens the Conn where one is needed and missing, and reports whether there is a new one.
+func (c *Client) reopen() bool {
 	if c.current == nil || c.machine == nil || c.conn != nil || !c.current.Carrier {
-		return nil
+		return false
 	}
 	if time.Now().Before(c.retry) {
-		return nil
+		return false
 	}
 	conn, err := c.out.Open(*c.current)
 	if err != nil {
@@ -228,13 +189,13 @@ func (c *Client) reopen() Conn {
 			c.out.Log.Error("no DHCP connection", "uplink", c.name(), "interface", c.current.Interface, "err", err)
 		}
 		c.machine.Stop(err.Error())
-		c.retry = time.Now().Add(reopenAfter)
-		return nil
+		c.retry = time.Now().Add(converse.ReopenAfter)
+		return false
 	}
 	c.conn, c.watched, c.retry = conn, netip.Addr{}, time.Time{}
 	c.send(c.machine.Start(time.Now(), c.moved))
 	c.moved = false
-	return conn
+	return true
 }
 
 func (c *Client) close() {
@@ -251,7 +212,7 @@ func (c *Client) receive(r received) {
 	if r.err != nil {
 		c.close()
 		c.machine.Stop(r.err.Error())
-		c.retry = time.Now().Add(reopenAfter)
+		c.retry = time.Now().Add(converse.ReopenAfter)
 		return
 	}
 	if r.message == nil {

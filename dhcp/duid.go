@@ -26,9 +26,9 @@ func HostDUID(machineID string) []byte {
 	return append([]byte{0, 4}, uuid...)
 }
 
-// iaid returns the identity association of an interface, which tells one of a
+// IAID returns the identity association of an interface, which tells one of a
 // host's clients from another (RFC 4361 section 6.1).
-func iaid(name string) [4]byte {
+func IAID(name string) [4]byte {
 	h := fnv.New32a()
 	h.Write([]byte(name))
 	return [4]byte(binary.BigEndian.AppendUint32(nil, h.Sum32()))

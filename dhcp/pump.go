@@ -1,48 +1,34 @@
 package dhcp
 
 import (
-	"context"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-func pump(ctx context.Context, conn Conn, to chan<- received) {
-	buffer := make([]byte, messageMost)
-	for {
+// messages reads DHCP from the Conn. What cannot be parsed is none of ours; the codec copies what it keeps.
+func (c *Client) messages() func() (received, bool, bool) {
+	conn, buffer := c.conn, make([]byte, messageMost)
+	return func() (r received, use, more bool) {
 		n, err := conn.Receive(buffer)
-		r := received{conn: conn, err: err}
-		if err == nil {
-			// What cannot be parsed is none of ours; the codec copies what it keeps.
-			if r.message, err = dhcpv4.FromBytes(buffer[:n]); err != nil {
-				continue
-			}
+		if err != nil {
+			return received{conn: conn, err: err}, true, false
 		}
-		select {
-		case to <- r:
-		case <-ctx.Done():
-			return
-		}
-		if r.err != nil {
-			return
-		}
+		message, err := dhcpv4.FromBytes(buffer[:n])
+		return received{conn: conn, message: message}, err == nil, true
 	}
 }
 
 // claimPause bounds what a flood of claims can make us do.
 const claimPause = 10 * time.Millisecond
 
-func pumpARP(ctx context.Context, conn Conn, to chan<- received) {
-	for {
+// claims reads ARP from the Conn.
+func (c *Client) claims() func() (received, bool, bool) {
+	conn, pause := c.conn, time.Duration(0)
+	return func() (r received, use, more bool) {
+		time.Sleep(pause)
+		pause = claimPause
 		a, err := conn.ReceiveARP()
-		select {
-		case to <- received{conn: conn, arp: a, err: err}:
-		case <-ctx.Done():
-			return
-		}
-		if err != nil {
-			return
-		}
-		time.Sleep(claimPause)
+		return received{conn: conn, arp: a, err: err}, true, err == nil
 	}
 }

@@ -4,13 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
-
-	"uplinkd/internal/statefile"
 )
 
 // A Store keeps leases across restarts of the process.
@@ -31,9 +27,6 @@ type Files struct {
 }
 
 var _ Store = Files{}
-
-// leaseMost bounds what is read of a file, in bytes.
-const leaseMost = 64 << 10
 
 // A page is a lease on disk. Times are told twice: on the wall clock, and since
 // the boot it was written in.
@@ -59,10 +52,7 @@ func (f Files) path(spec Spec) string { return filepath.Join(f.Dir, "lease-"+spe
 func (f Files) Save(spec Spec, lease *Lease) error {
 	path := f.path(spec)
 	if lease == nil {
-		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
+		return WritePage(path, nil)
 	}
 	p := page{
 		Interface: spec.Interface, MAC: spec.MAC, BootID: f.Clock.BootID(), Prefix: lease.Prefix,
@@ -73,32 +63,18 @@ func (f Files) Save(spec Spec, lease *Lease) error {
 		at := MomentsOf(f.Clock)
 		p.Renew, p.Rebind, p.Expire = at(lease.Renew), at(lease.Rebind), at(lease.Expire)
 	}
-	b, err := json.MarshalIndent(p, "", " ")
-	if err != nil {
-		return err
-	}
-	return statefile.Replace(path, b, statefile.Process)
+	return WritePage(path, p)
 }
 
 // Load implements Store.
 func (f Files) Load(spec Spec) (*Lease, error) {
-	path := f.path(spec)
-	b, err := statefile.Read(path, leaseMost)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var p page
-	if err = json.Unmarshal(b, &p); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	lease, err := f.lease(&p, spec)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return lease, nil
+	return ReadPage(f.path(spec), func(b []byte) (*Lease, error) {
+		var p page
+		if err := json.Unmarshal(b, &p); err != nil {
+			return nil, err
+		}
+		return f.lease(&p, spec)
+	})
 }
 
 // check refuses what is not about this interface, or is no lease.

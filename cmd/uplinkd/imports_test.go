@@ -37,9 +37,9 @@ var mayImport = map[string][]string{
 	"uplink/preflight": {"configs", "routes"},
 	"uplink/resolver":  {"configs", "internal/statefile", "uplink"},
 
-	"dhcp/dhcp6": {"dhcp", "internal/latest", "internal/sock", "internal/statefile"},
-	"dhcp/ra":    {"internal/latest", "internal/sock"},
-	"dhcp":       {"internal/latest", "internal/sock", "internal/statefile"},
+	"dhcp/dhcp6": {"dhcp", "internal/converse", "internal/latest", "internal/sock"},
+	"dhcp/ra":    {"internal/converse", "internal/latest", "internal/sock"},
+	"dhcp":       {"internal/converse", "internal/latest", "internal/sock", "internal/statefile"},
 	"probe":      {"internal/grid", "internal/latest", "internal/plain", "internal/run", "internal/sock"},
 
 	"routes":            {"routes/firewall"},
@@ -48,6 +48,7 @@ var mayImport = map[string][]string{
 	"routes/flows":      {"internal/nlmsg"},
 	"routes/routestest": {"routes"},
 
+	"internal/converse":    {"internal/latest"},
 	"internal/lab":         {"internal/nlmsg"},
 	"internal/lab/labtest": {"internal/lab"},
 	"internal/lab/demo":    {"internal/lab", "uplink/api", "uplink/control"},

@@ -2,20 +2,17 @@ package dhcp6
 
 import (
 	"context"
-	"errors"
-	"hash/fnv"
 	"log/slog"
 	"net"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
+	"uplinkd/dhcp"
+	"uplinkd/internal/converse"
 	"uplinkd/internal/latest"
 )
-
-// reopenAfter is the pause after a Conn could not be opened or broke.
-const reopenAfter = time.Second
 
 // A Conn carries messages on one interface. Receive is called by one goroutine, the rest by another.
 type Conn interface {
@@ -48,8 +45,7 @@ type Client struct {
 	machine *Machine
 	conn    Conn
 	told    Change
-	kept    *Lease // what the store has
-	keepErr bool   // told that it cannot
+	kept    dhcp.Keeper[Spec, Lease]
 	retry   time.Time
 }
 
@@ -62,7 +58,9 @@ type wish struct {
 // New returns a Client that starts nothing. changed is called from Run's goroutine on each change
 // and must not block.
 func New(out Outside, changed func(Change)) *Client {
-	return &Client{out: out, changed: changed, wishes: latest.New[wish]()}
+	return &Client{
+		out: out, changed: changed, wishes: latest.New[wish](), kept: dhcp.Keeper[Spec, Lease]{Save: out.Store.Save},
+	}
 }
 
 // Set says on what interface to keep a lease from now on. nil means on none: with release the lease is
@@ -78,63 +76,45 @@ type received struct {
 // Run keeps the lease until ctx ends, and returns when the goroutines it started have ended. It does not
 // release: a lease outlives the process.
 func (c *Client) Run(ctx context.Context) error {
-	messages := make(chan received, 16)
-	var readers sync.WaitGroup
-	defer readers.Wait()
-	defer func() { c.close() }()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.wishes.Ready():
-			if w, ok := c.wishes.Take(); ok {
-				c.adopt(w.spec, w.release)
-			}
-		case r := <-messages:
-			c.receive(r)
-		case <-timer.C:
-			if c.machine != nil {
-				c.send(c.machine.Tick(time.Now()))
-			}
+	client := converse.Client[wish, received]{
+		Wanted: c.wishes, Adopt: c.adopt, Receive: c.receive, Tick: c.tick, Open: c.reopen, Close: c.close,
+		Readers: []converse.Reader[received]{c.messages},
+		Settled: c.tell,
+		Wake:    c.wake,
+	}
+	return client.Run(ctx)
+}
+
+// messages reads from the Conn. What cannot be parsed is none of ours.
+func (c *Client) messages() func() (received, bool, bool) {
+	conn, buffer := c.conn, make([]byte, messageMost)
+	return func() (r received, use, more bool) {
+		n, err := conn.Receive(buffer)
+		if err != nil {
+			return received{conn: conn, err: err}, true, false
 		}
-		if conn := c.reopen(); conn != nil {
-			readers.Go(func() { pump(ctx, conn, messages) })
-		}
-		c.tell()
-		timer.Reset(c.untilWake())
+		// The codec copies what it keeps, or may not: the buffer is not used again for it.
+		message, err := dhcpv6.MessageFromBytes(slices.Clone(buffer[:n]))
+		return received{conn: conn, message: message}, err == nil, true
 	}
 }
 
-// pump hands on what can be parsed, until the Conn is closed.
-func pump(ctx context.Context, conn Conn, to chan<- received) {
-	buffer := make([]byte, messageMost)
-	for {
-		n, err := conn.Receive(buffer)
-		r := received{conn: conn, err: err}
-		if err == nil {
-			// The codec copies what it keeps, or may not: the buffer is not used again for it.
-			message, parseErr := dhcpv6.MessageFromBytes(append([]byte(nil), buffer[:n]...))
-			if parseErr != nil {
-				continue
-			}
-			r.message = message
-		}
-		select {
-		case to <- r:
-		case <-ctx.Done():
-			return
-		}
-		if err != nil {
-			return
-		}
+func (c *Client) tick() {
+	if c.machine != nil {
+		c.send(c.machine.Tick(time.Now()))
 	}
+}
+
+func (c *Client) wake() time.Time {
+	if c.machine == nil {
+		return c.retry
+	}
+	return converse.Sooner(c.retry, c.machine.Wake())
 }
 
 // adopt takes the newest Spec over.
-func (c *Client) adopt(spec *Spec, release bool) {
-	old := c.spec
+func (c *Client) adopt(w wish) {
+	spec, old := w.spec, c.spec
 	if spec != nil && old != nil && c.machine != nil && spec.SuspendedFor > old.SuspendedFor {
 		c.send(c.machine.Suspended(time.Now(), spec.SuspendedFor-old.SuspendedFor))
 	}
@@ -144,7 +124,7 @@ func (c *Client) adopt(spec *Spec, release bool) {
 	}
 	switch {
 	case spec == nil:
-		c.leave(release)
+		c.leave(w.release)
 	case old == nil || !old.sameBut(spec):
 		c.move(old, spec)
 	case spec.Duplicate.IsValid() && spec.Duplicate != old.Duplicate:
@@ -182,10 +162,11 @@ func (c *Client) move(old, spec *Spec) {
 	c.close()
 	c.retry = time.Time{}
 	if c.machine == nil {
-		c.machine, c.kept = NewMachine(c.out.Random), nil
+		c.machine = NewMachine(c.out.Random)
+		c.kept.Has(nil)
 		c.restore(spec)
 	}
-	c.machine.Adapt(Identity{DUID: c.duid(spec), IAID: iaid(spec.Interface)}, wish)
+	c.machine.Adapt(Identity{DUID: c.duid(spec), IAID: dhcp.IAID(spec.Interface)}, wish)
 	if !spec.usable() {
 		c.machine.Stop("no carrier, or no address on the link")
 	}
@@ -203,13 +184,6 @@ func (c *Client) duid(spec *Spec) []byte {
 	return append([]byte{0, 3, 0, 1}, mac...)
 }
 
-// iaid returns the identity association of an interface.
-func iaid(name string) [4]byte {
-	h := fnv.New32a()
-	h.Write([]byte(name))
-	return [4]byte(h.Sum(nil))
-}
-
 // restore takes up the lease that an earlier process left, if there is one.
 func (c *Client) restore(spec *Spec) {
 	lease, err := c.out.Store.Load(*spec)
@@ -218,32 +192,22 @@ func (c *Client) restore(spec *Spec) {
 	}
 	if lease != nil {
 		c.machine.Restore(lease)
-		c.kept = lease
+		c.kept.Has(lease)
 	}
 }
 
 // keep writes the lease down when it has changed.
 func (c *Client) keep(spec *Spec, lease *Lease) {
-	if spec == nil || lease == c.kept {
-		return
-	}
-	err := c.out.Store.Save(*spec, lease)
-	if err == nil {
-		c.kept = lease
-	} else {
-		err = errors.Join(err, c.out.Store.Save(*spec, nil)) // rather none than an old one
-	}
-	if err != nil && !c.keepErr {
+	if err := c.kept.Keep(spec, lease); err != nil {
 		c.out.Log.Error("the DHCPv6 lease cannot be kept; after a restart it has to be asked for anew",
 			"uplink", spec.Uplink, "err", err)
 	}
-	c.keepErr = err != nil
 }
 
-// reopen opens the Conn where one is needed and missing, and returns a new one.
-func (c *Client) reopen() Conn {
+// reopen opens the Conn where one is needed and missing, and reports whether there is a new one.
+func (c *Client) reopen() bool {
 	if c.spec == nil || c.machine == nil || c.conn != nil || !c.spec.usable() || time.Now().Before(c.retry) {
-		return nil
+		return false
 	}
 	conn, err := c.out.Open(*c.spec)
 	if err != nil {
@@ -251,12 +215,12 @@ func (c *Client) reopen() Conn {
 			c.out.Log.Error("no DHCPv6 connection", "uplink", c.spec.Uplink, "interface", c.spec.Interface, "err", err)
 		}
 		c.machine.Stop(err.Error())
-		c.retry = time.Now().Add(reopenAfter)
-		return nil
+		c.retry = time.Now().Add(converse.ReopenAfter)
+		return false
 	}
 	c.conn, c.retry = conn, time.Time{}
 	c.send(c.machine.Start(time.Now()))
-	return conn
+	return true
 }
 
 func (c *Client) close() {
@@ -273,7 +237,7 @@ func (c *Client) receive(r received) {
 	if r.err != nil {
 		c.close()
 		c.machine.Stop(r.err.Error())
-		c.retry = time.Now().Add(reopenAfter)
+		c.retry = time.Now().Add(converse.ReopenAfter)
 		return
 	}
 	messages, err := c.machine.Receive(time.Now(), r.message)
@@ -314,17 +278,4 @@ func (c *Client) tell() {
 	}
 	c.told = now
 	c.changed(now)
-}
-
-func (c *Client) untilWake() time.Duration {
-	next := c.retry
-	if c.machine != nil {
-		if wake := c.machine.Wake(); !wake.IsZero() && (next.IsZero() || wake.Before(next)) {
-			next = wake
-		}
-	}
-	if next.IsZero() {
-		return time.Hour
-	}
-	return time.Until(next)
 }

@@ -57,11 +57,15 @@ func (r reply) to(m *dhcpv6.Message) *dhcpv6.Message {
 	if r.status != iana.StatusSuccess {
 		answer.AddOption(&dhcpv6.OptStatusCode{StatusCode: r.status})
 	}
-	na := &dhcpv6.OptIANA{IaId: identity.IAID, T1: r.t1, T2: r.t2}
+	iaid := identity.IAID
+	if asked := m.Options.OneIAPD(); asked != nil {
+		iaid = asked.IaId
+	}
+	na := &dhcpv6.OptIANA{IaId: iaid, T1: r.t1, T2: r.t2}
 	for _, a := range r.addresses {
 		na.Options.Add(&dhcpv6.OptIAAddress{IPv6Addr: a.AsSlice(), PreferredLifetime: r.preferred, ValidLifetime: r.valid})
 	}
-	pd := &dhcpv6.OptIAPD{IaId: identity.IAID, T1: r.t1, T2: r.t2}
+	pd := &dhcpv6.OptIAPD{IaId: iaid, T1: r.t1, T2: r.t2}
 	for _, p := range r.prefixes {
 		pd.Options.Add(&dhcpv6.OptIAPrefix{
 			Prefix:            &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 128)},

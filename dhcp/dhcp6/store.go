@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
 	"uplinkd/dhcp"
-	"uplinkd/internal/statefile"
 )
 
 // A Store keeps leases across restarts of the process.
@@ -31,9 +28,6 @@ type Files struct {
 }
 
 var _ Store = Files{}
-
-// leaseMost bounds what is read of a file, in bytes.
-const leaseMost = 64 << 10
 
 // A page is a lease on disk.
 type page struct {
@@ -62,10 +56,7 @@ func (f Files) path(spec Spec) string { return filepath.Join(f.Dir, "lease-"+spe
 func (f Files) Save(spec Spec, lease *Lease) error {
 	path := f.path(spec)
 	if lease == nil {
-		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
+		return dhcp.WritePage(path, nil)
 	}
 	at := dhcp.MomentsOf(f.Clock)
 	entries := func(list []Lent) []entry {
@@ -75,32 +66,16 @@ func (f Files) Save(spec Spec, lease *Lease) error {
 		}
 		return out
 	}
-	b, err := json.MarshalIndent(page{
+	return dhcp.WritePage(path, page{
 		Interface: spec.Interface, MAC: spec.MAC, BootID: f.Clock.BootID(), Written: time.Now().Round(0),
 		Server: lease.Server, Addresses: entries(lease.Addresses), Prefixes: entries(lease.Prefixes),
 		DNS: lease.DNS, Domain: lease.Domain, Renew: at(lease.Renew), Rebind: at(lease.Rebind),
-	}, "", " ")
-	if err != nil {
-		return err
-	}
-	return statefile.Replace(path, b, statefile.Process)
+	})
 }
 
 // Load implements Store.
 func (f Files) Load(spec Spec) (*Lease, error) {
-	path := f.path(spec)
-	b, err := statefile.Read(path, leaseMost)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	lease, err := f.parse(b, spec)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return lease, nil
+	return dhcp.ReadPage(f.path(spec), func(b []byte) (*Lease, error) { return f.parse(b, spec) })
 }
 
 func (f Files) parse(b []byte, spec Spec) (*Lease, error) {

@@ -6,11 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/mdlayher/ndp"
 
+	"uplinkd/internal/converse"
 	"uplinkd/internal/latest"
 )
 
@@ -53,8 +53,6 @@ type Outside struct {
 }
 
 const (
-	// reopenAfter is the pause after a Conn could not be opened or broke, or could not send.
-	reopenAfter = time.Second
 	// resendAfter is the pause after a solicitation could not be sent: an interface that has just
 	// come up has no address to send from for a second.
 	resendAfter = 200 * time.Millisecond
@@ -99,54 +97,26 @@ type received struct {
 
 // Run hears until ctx ends, and returns when the goroutines it started have ended.
 func (c *Client) Run(ctx context.Context) error {
-	messages := make(chan received, 16)
-	var readers sync.WaitGroup
-	defer readers.Wait()
-	defer func() { c.close() }()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.specs.Ready():
-			if spec, ok := c.specs.Take(); ok {
-				c.adopt(spec)
-			}
-		case r := <-messages:
-			c.receive(r)
-		case <-timer.C:
-		}
-		if conn := c.reopen(); conn != nil {
-			readers.Go(func() { pump(ctx, conn, messages) })
-		}
-		c.tick(time.Now())
-		c.tell(time.Now())
-		timer.Reset(c.untilWake())
+	client := converse.Client[*Spec, received]{
+		Wanted: c.specs, Adopt: c.adopt, Receive: c.receive, Tick: c.tick, Open: c.reopen, Close: c.close,
+		Readers: []converse.Reader[received]{c.messages},
+		Settled: c.tell,
+		Wake:    c.wake,
 	}
+	return client.Run(ctx)
 }
 
-// pump hands on what can be parsed, until the Conn is closed.
-func pump(ctx context.Context, conn Conn, to chan<- received) {
-	for {
+// messages reads advertisements from the Conn. What cannot be parsed is none.
+func (c *Client) messages() func() (received, bool, bool) {
+	conn := c.conn
+	return func() (r received, use, more bool) {
 		in, err := conn.Receive()
-		r := received{conn: conn, from: in.From, hops: in.HopLimit, err: err}
-		if err == nil {
-			message, parseErr := ndp.ParseMessage(in.Message)
-			a, ok := message.(*ndp.RouterAdvertisement)
-			if parseErr != nil || !ok {
-				continue
-			}
-			r.message = a
-		}
-		select {
-		case to <- r:
-		case <-ctx.Done():
-			return
-		}
 		if err != nil {
-			return
+			return received{conn: conn, err: err}, true, false
 		}
+		message, err := ndp.ParseMessage(in.Message)
+		a, ok := message.(*ndp.RouterAdvertisement)
+		return received{conn: conn, from: in.From, hops: in.HopLimit, message: a}, err == nil && ok, true
 	}
 }
 
@@ -185,10 +155,10 @@ func (c *Client) close() {
 	}
 }
 
-// reopen opens the Conn where one is needed and missing, and returns a new one.
-func (c *Client) reopen() Conn {
+// reopen opens the Conn where one is needed and missing, and reports whether there is a new one.
+func (c *Client) reopen() bool {
 	if c.spec == nil || c.conn != nil || !c.spec.Carrier || time.Now().Before(c.retry) {
-		return nil
+		return false
 	}
 	conn, err := c.out.Open(*c.spec)
 	if err != nil {
@@ -196,12 +166,12 @@ func (c *Client) reopen() Conn {
 			c.out.Log.Error("routers cannot be heard",
 				"uplink", c.spec.Uplink, "interface", c.spec.Interface, "err", err)
 		}
-		c.retry = time.Now().Add(reopenAfter)
-		return nil
+		c.retry = time.Now().Add(converse.ReopenAfter)
+		return false
 	}
 	c.conn, c.retry = conn, time.Time{}
 	c.machine.Start(time.Now())
-	return conn
+	return true
 }
 
 func (c *Client) receive(r received) {
@@ -211,7 +181,7 @@ func (c *Client) receive(r received) {
 	if r.err != nil {
 		c.close()
 		c.machine.Stop()
-		c.retry = time.Now().Add(reopenAfter)
+		c.retry = time.Now().Add(converse.ReopenAfter)
 		return
 	}
 	c.machine.Receive(time.Now(), r.from, r.hops, r.message)
@@ -219,10 +189,11 @@ func (c *Client) receive(r received) {
 }
 
 // tick does what is due.
-func (c *Client) tick(now time.Time) {
+func (c *Client) tick() {
 	if c.machine == nil {
 		return
 	}
+	now := time.Now()
 	wake := c.machine.Wake()
 	if wake.IsZero() || now.Before(wake) {
 		return
@@ -241,7 +212,8 @@ func (c *Client) tick(now time.Time) {
 }
 
 // tell reports what has changed since it was last told.
-func (c *Client) tell(now time.Time) {
+func (c *Client) tell() {
+	now := time.Now()
 	if c.machine == nil {
 		c.untold = false
 		if !c.told.equal(&Change{}, now) {
@@ -265,23 +237,15 @@ func (c *Client) tell(now time.Time) {
 	c.changed(next)
 }
 
-func (c *Client) untilWake() time.Duration {
+func (c *Client) wake() time.Time {
 	next := c.retry
-	sooner := func(t time.Time) {
-		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
-			next = t
-		}
-	}
 	if c.machine != nil {
-		sooner(c.machine.Wake())
+		next = converse.Sooner(next, c.machine.Wake())
 	}
 	if c.untold {
-		sooner(c.tellAt)
+		next = converse.Sooner(next, c.tellAt)
 	}
-	if next.IsZero() {
-		return time.Hour
-	}
-	return time.Until(next)
+	return next
 }
 
 // equal reports whether two changes mean the same: times may differ by what does not matter
