@@ -53,7 +53,7 @@ type Outside struct {
 // goroutine on each change and must not block.
 func New(out Outside, changed func(Change)) *Client {
 	return &Client{
-		out: out, changed: changed, wishes: latest.New[wish](), kept: Keeper[Spec, Lease]{Save: out.Store.Save},
+		out: out, changed: changed, wishes: latest.New[wish](), kept: Keeper[Spec, Lease]{Store: out.Store},
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 // A Keeper writes a client's lease down when it has changed: S says where, L is the lease.
 type Keeper[S, L any] struct {
-	Save func(S, *L) error // nil: forget it
+	Store interface{ Save(S, *L) error } // nil is to be forgotten
 
 	kept  *L    // what is written
 	fails error // told
@@ -26,12 +26,12 @@ func (k *Keeper[S, L]) Keep(spec *S, lease *L) error {
 	if spec == nil || lease == k.kept {
 		return nil
 	}
-	err := k.Save(*spec, lease)
+	err := k.Store.Save(*spec, lease)
 	if err == nil {
 		k.kept = lease
 	} else {
 		// Rather none than an old one, which would be taken up after a restart.
-		err = errors.Join(err, k.Save(*spec, nil))
+		err = errors.Join(err, k.Store.Save(*spec, nil))
 	}
 	told := k.fails != nil
 	if k.fails = err; told {

@@ -40,8 +40,14 @@ func TestAgent(t *testing.T) {
 	long := b.longConnections(20)
 	weights := func(want string) {
 		t.Helper()
+		var list []string
+		defer func() {
+			if t.Failed() {
+				t.Logf("the weights were %q", list)
+			}
+		}()
 		b.until("weights "+want+" after "+line.Load().(string), 5*time.Second, func() bool {
-			var list []string
+			list = nil
 			for _, hop := range b.status().DefaultRoute.NextHops {
 				list = append(list, fmt.Sprintf("%s %d", hop.Uplink, hop.Weight))
 			}

@@ -59,7 +59,7 @@ type wish struct {
 // and must not block.
 func New(out Outside, changed func(Change)) *Client {
 	return &Client{
-		out: out, changed: changed, wishes: latest.New[wish](), kept: dhcp.Keeper[Spec, Lease]{Save: out.Store.Save},
+		out: out, changed: changed, wishes: latest.New[wish](), kept: dhcp.Keeper[Spec, Lease]{Store: out.Store},
 	}
 }
 

@@ -242,10 +242,14 @@ func kernelStatus(a routes.Applied, wanted uint64) api.Kernel {
 func defaultRoute(v view, f uplink.Family) api.DefaultRoute {
 	c := &v.state.Config.Routes
 	d := api.DefaultRoute{Table: c.Table, Metric: uplink.MetricIn(f, c.Metric), NextHops: []api.NextHop{}}
-	for _, hop := range sharedHops(v.applied, c, f) {
+	hops := sharedHops(v.applied, c, f)
+	for _, hop := range hops {
 		name := ""
 		if u := v.state.On(hop.Interface); u != nil {
 			name = u.Config.Name
+			if len(hops) == 1 { // the kernel keeps no weight of a sole one: it would be 1 once it has been read
+				hop.Weight = u.Paths[f].Weight
+			}
 		}
 		d.NextHops = append(d.NextHops, api.NextHop{
 			Uplink: name, Interface: hop.Interface, Gateway: hop.Gateway, Weight: hop.Weight,

@@ -57,3 +57,26 @@ func TestPlanKnowsMTU(t *testing.T) {
 		t.Errorf("plan said %v, a reload does %v", said.Ops, done.Ops)
 	}
 }
+
+// Where one uplink alone leads out, its weight was 1 in status once the kernel had been read, which keeps none of a
+// sole next hop: TestAgent failed by it in one run of thirty.
+func TestWeightOfASoleNextHop(t *testing.T) {
+	c, err := configs.Parse(strings.NewReader(
+		"uplinks: [{name: a, interface: eth1, address: 192.0.2.5/24, gateway: 192.0.2.1, weight: 7}]"), configs.Options{File: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, read := range []int{7, 1} {
+		route := routestest.DefaultRoute(c.Routes.Table, c.Routes.Metric,
+			routes.NextHop{Interface: "eth1", Gateway: netip.MustParseAddr("192.0.2.1"), Weight: read})
+		route.Protocol = c.Routes.Protocol
+		v := view{
+			state:   uplink.New(c, time.Unix(0, 0)),
+			applied: routes.Applied{State: routes.State{Routes: []routes.Route{route}}},
+		}
+		d := defaultRoute(v, uplink.IPv4)
+		if len(d.NextHops) != 1 || d.NextHops[0].Weight != 7 {
+			t.Errorf("read as %d: %+v, want one of weight 7", read, d.NextHops)
+		}
+	}
+}
