@@ -61,7 +61,7 @@ type NextHop struct {
 	Uplink    string     `json:"uplink"`
 	Interface string     `json:"interface"`
 	Gateway   netip.Addr `json:"gateway"` // "" when there is none
-	Weight    int        `json:"weight"` // in the kernel; of a sole one, which has none there, the uplink's
+	Weight    int        `json:"weight"`  // in the kernel; of a sole one, which has none there, the uplink's
 }
 
 // Uplink is one uplink.
