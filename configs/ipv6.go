@@ -7,8 +7,6 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-const ipv6Forms = "none, auto, external, or an address with its prefix length such as 2001:db8::5/64"
-
 // readIPv6 reads an uplink's path in IPv6, when the rest of the uplink is known: what it
 // does not name is that of the uplink.
 func (p *parser) readIPv6(v value, u *rawUplink) {
@@ -16,14 +14,14 @@ func (p *parser) readIPv6(v value, u *rawUplink) {
 	to.Weight, to.Tier, to.Probe = u.Weight, u.Tier, u.Probe
 	to.Address, to.Gateway, to.Translate = AddressAuto, GatewayRA, true
 	if resolve(v.node).Kind != yaml.MappingNode {
-		p.readIPv6Address(v, to)
+		p.readAddress(v, &grammar6, &to.Path)
 		return
 	}
 	at := map[string]value{}
 	probeAt := map[string]value{}
 	p.mapping(v, map[string]func(value){
-		"address": func(v value) { p.readIPv6Address(v, to) },
-		"gateway": func(v value) { at["gateway"] = v; p.readIPv6Gateway(v, to) },
+		"address": func(v value) { p.readAddress(v, &grammar6, &to.Path) },
+		"gateway": func(v value) { at["gateway"] = v; p.readGateway(v, &grammar6, &to.Path) },
 		"prefix":  func(v value) { at["prefix"] = v; p.readDelegation(v, to) },
 		"prefix_length": func(v value) {
 			at["prefix_length"] = v
@@ -56,73 +54,6 @@ const (
 	delegatedShortest = 32
 	delegatedLongest  = 64
 )
-
-func (p *parser) readIPv6Address(v value, to *IPv6) {
-	if n := resolve(v.node); n.Kind == yaml.SequenceNode {
-		to.Address = AddressStatic
-		p.list(v, func(v value) { p.readIPv6Prefix(v, to) })
-		if len(n.Content) == 0 {
-			p.fail(v, "empty: must be "+ipv6Forms)
-		}
-		return
-	}
-	switch s, ok := p.text(v); {
-	case !ok:
-	case s == "none":
-		to.Address = AddressNone
-	case s == "auto":
-		to.Address = AddressAuto
-	case s == "external":
-		to.Address = AddressExternal
-	default:
-		to.Address = AddressStatic
-		p.readIPv6Prefix(v, to)
-	}
-}
-
-func (p *parser) readIPv6Prefix(v value, to *IPv6) {
-	s, ok := p.text(v)
-	if !ok {
-		return
-	}
-	prefix, err := netip.ParsePrefix(s)
-	if err != nil {
-		p.fail(v, "%q: must be "+ipv6Forms, s)
-		return
-	}
-	switch {
-	case !p.usableIn(v, prefix.Addr(), true, ": one of IPv4 belongs under address"):
-	case prefix.Addr().IsLinkLocalUnicast():
-		p.fail(v, "%s: of the link alone: give an address that the Internet can answer to", s)
-	case prefix.Bits() == 0:
-		p.fail(v, "%s: a network cannot be the whole Internet", s)
-	case prefix.Bits() < 127 && prefix.Addr() == prefix.Masked().Addr():
-		p.fail(v, "%s: this is the address of all routers there (RFC 4291 section 2.6.1): give the host's own", s)
-	case slices.Contains(to.Prefixes, prefix):
-		p.fail(v, "%s: named twice: keep one", s)
-	default:
-		to.Prefixes = append(to.Prefixes, prefix)
-	}
-}
-
-func (p *parser) readIPv6Gateway(v value, to *IPv6) {
-	switch s, ok := p.text(v); {
-	case !ok:
-	case s == "ra":
-		to.Gateway = GatewayRA
-	case s == "none":
-		to.Gateway = GatewayNone
-	default:
-		to.Gateway = GatewayFixed
-		addr, err := netip.ParseAddr(s)
-		if err != nil {
-			p.fail(v, "%q: must be an IPv6 address, ra or none", s)
-			return
-		}
-		p.usableIn(v, addr, true, ", ra or none")
-		to.GatewayIP = addr
-	}
-}
 
 func (p *parser) readDelegation(v value, to *IPv6) {
 	switch s, ok := p.text(v); {

@@ -58,8 +58,8 @@ func (p *parser) readUplink(v value) {
 				p.fail(v, "%q is no way to the Internet: name the interface that the provider is on", u.Interface)
 			}
 		},
-		"address": func(v value) { p.readAddress(v, &u) },
-		"gateway": func(v value) { p.readGateway(v, &u) },
+		"address": func(v value) { p.readAddress(v, &grammar4, &u.Path) },
+		"gateway": func(v value) { u.routeSet = true; p.readGateway(v, &grammar4, &u.Path) },
 		"onlink": func(v value) {
 			if on, ok := p.flag(v); ok {
 				u.OnLink = on
@@ -188,81 +188,6 @@ func (p *parser) readSent(v value, to *string, most int) {
 		return
 	}
 	*to = s
-}
-
-func (p *parser) readAddress(v value, u *rawUplink) {
-	n := resolve(v.node)
-	if n.Kind == yaml.SequenceNode {
-		u.Address = AddressStatic
-		p.list(v, func(v value) { p.readPrefix(v, u) })
-		if len(n.Content) == 0 {
-			p.fail(v, "empty: must be dhcp, external, or an address with its prefix length such as 203.0.113.5/24")
-		}
-		return
-	}
-	switch s, ok := p.text(v); {
-	case !ok:
-	case s == "dhcp":
-		u.Address = AddressDHCP
-	case s == "none":
-		u.Address = AddressNone
-	case s == "external":
-		u.Address = AddressExternal
-	default:
-		u.Address = AddressStatic
-		p.readPrefix(v, u)
-	}
-}
-
-func (p *parser) readPrefix(v value, u *rawUplink) {
-	s, ok := p.text(v)
-	if !ok {
-		return
-	}
-	prefix, err := netip.ParsePrefix(s)
-	if err != nil {
-		p.fail(v, "%q: must be dhcp, external, or an address with its prefix length such as 203.0.113.5/24", s)
-		return
-	}
-	switch {
-	case !p.usableIn(v, prefix.Addr(), false, ": one of IPv6 belongs under ipv6"):
-	case prefix.Bits() == 0:
-		p.fail(v, "%s: a network cannot be the whole Internet", s)
-	case prefix.Bits() < 31 && (prefix.Addr() == prefix.Masked().Addr() || prefix.Addr() == broadcast(prefix)):
-		p.fail(v, "%s: this is the network or its broadcast address: give the host's own", s)
-	case slices.Contains(u.Prefixes, prefix):
-		p.fail(v, "%s: named twice: keep one", s)
-	default:
-		u.Prefixes = append(u.Prefixes, prefix)
-	}
-}
-
-func broadcast(p netip.Prefix) netip.Addr {
-	b := p.Addr().As4()
-	for i := p.Bits(); i < 32; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	return netip.AddrFrom4(b)
-}
-
-func (p *parser) readGateway(v value, u *rawUplink) {
-	u.routeSet = true
-	switch s, ok := p.text(v); {
-	case !ok:
-	case s == "lease":
-		u.Gateway = GatewayLease
-	case s == "none":
-		u.Gateway = GatewayNone
-	default:
-		u.Gateway = GatewayFixed
-		addr, err := netip.ParseAddr(s)
-		if err != nil {
-			p.fail(v, "%q: must be an IP address, lease or none", s)
-			return
-		}
-		p.usableIn(v, addr, false, ": one of IPv6 belongs under ipv6")
-		u.GatewayIP = addr
-	}
 }
 
 // checkUplink looks at what an uplink's keys are together.
