@@ -322,18 +322,34 @@ func TestFlowsOfTheGap(t *testing.T) {
 	b.start()
 	b.untilStates(5*time.Second, "up", "up")
 	before, _ := b.open(20, 0, b.dialUDP)
+	gap := b.openInGap(func(n int) string { return netip.AddrPortFrom(lab.Somewhere(100+n), lab.Port).String() })
+	dead := b.unanswered(gap)
+	if dead > 0 {
+		t.Errorf("%d of %d flows that began in the gap never work", dead, len(gap))
+	}
+	if errs := b.broken(before, 0); len(errs) > 0 {
+		t.Errorf("%d flows of before moved: %v", len(errs), errs[0])
+	}
+	if !strings.Contains(b.log.String(), "flows forgotten") {
+		t.Error("the log does not tell that flows were forgotten")
+	}
+}
+
+// openInGap has 40 flows of the LAN begin while our nft table is away, to the addresses that to gives, and lets the
+// table come back.
+func (b *bench) openInGap(to func(n int) string) (gap []*flow) {
+	b.Helper()
 	b.ok(b.cmd.Process.Signal(syscall.SIGSTOP))
 	// As a firewall's own file does: it flushes all, and tracks connections itself.
 	b.kernel(`nft 'flush ruleset; table inet filter { chain forward { type filter hook forward priority 0; ct state established accept; }; }'`)
-	t.Cleanup(func() { _ = exec.Command("nft", "delete", "table", "inet", "filter").Run() })
-	var gap []*flow
+	b.Cleanup(func() { _ = exec.Command("nft", "delete", "table", "inet", "filter").Run() })
 	b.inLAN(func() error {
 		for n := range 40 {
-			conn, err := net.Dial("udp4", netip.AddrPortFrom(lab.Somewhere(100+n), lab.Port).String())
+			conn, err := net.Dial("udp", to(n))
 			if err != nil {
 				return err
 			}
-			t.Cleanup(func() { _ = conn.Close() })
+			b.Cleanup(func() { _ = conn.Close() })
 			if _, err := conn.Write([]byte("who am I?")); err != nil {
 				return err
 			}
@@ -346,21 +362,18 @@ func TestFlowsOfTheGap(t *testing.T) {
 	b.until("our table is back", 2*time.Second, func() bool {
 		return strings.Contains(b.kernel("nft list tables"), "inet uplinkd")
 	})
-	dead := 0
-	for _, f := range gap {
+	return gap
+}
+
+// unanswered returns how many flows do not work.
+func (b *bench) unanswered(flows []*flow) (dead int) {
+	b.Helper()
+	for _, f := range flows {
 		if _, err := b.askUDP(f); err != nil {
 			dead++
 		}
 	}
-	if dead > 0 {
-		t.Errorf("%d of %d flows that began in the gap never work", dead, len(gap))
-	}
-	if errs := b.broken(before, 0); len(errs) > 0 {
-		t.Errorf("%d flows of before moved: %v", len(errs), errs[0])
-	}
-	if !strings.Contains(b.log.String(), "flows forgotten") {
-		t.Error("the log does not tell that flows were forgotten")
-	}
+	return dead
 }
 
 // When a better tier is back, flows on the worse one stay, or move if told to.
