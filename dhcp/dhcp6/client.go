@@ -122,13 +122,17 @@ func (c *Client) adopt(w wish) {
 	if old != nil {
 		c.last = old
 	}
-	switch {
-	case spec == nil:
+	if spec == nil {
 		c.leave(w.release)
-	case old == nil || !old.sameBut(spec):
+		return
+	}
+	if old == nil || !old.sameBut(spec) {
 		c.move(old, spec)
-	case spec.Duplicate.IsValid() && spec.Duplicate != old.Duplicate:
+	}
+	switch {
+	case spec.Duplicate.IsValid() && (old == nil || spec.Duplicate != old.Duplicate):
 		c.send(c.machine.Decline(time.Now(), spec.Duplicate))
+	case old == nil:
 	case spec.ConfirmRequests > old.ConfirmRequests && c.conn != nil:
 		c.send(c.machine.Confirm(time.Now(), spec.ConfirmRequests))
 	}

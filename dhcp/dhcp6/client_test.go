@@ -66,6 +66,13 @@ func (c *fakeConn) Close() error {
 	return nil
 }
 
+// silence has it answer nothing from now on.
+func (s *fakeServer) silence() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent = true
+}
+
 func (s *fakeServer) takeSent() []dhcpv6.MessageType {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,6 +93,8 @@ func (p *process) told() dhcp6.Change {
 	return p.last
 }
 
+func (p *process) set(spec dhcp6.Spec) { p.client.Set(&spec, false) }
+
 func live(t *testing.T, s *fakeServer, dir string, spec dhcp6.Spec) *process {
 	t.Helper()
 	p := &process{}
@@ -103,7 +112,7 @@ func live(t *testing.T, s *fakeServer, dir string, spec dhcp6.Spec) *process {
 		}
 	}
 	t.Cleanup(stop)
-	p.client.Set(&spec, false)
+	p.set(spec)
 	return p
 }
 
@@ -126,7 +135,7 @@ func TestClientOutlivesItsProcess(t *testing.T) {
 		if sent := s.takeSent(); len(sent) != 2 {
 			t.Errorf("for a lease it has sent %v", sent)
 		}
-		s.silent = true
+		s.silence()
 		p = live(t, s, dir, spec)
 		time.Sleep(time.Second)
 		if c := p.told(); c.Lease == nil || c.Confirmed {
@@ -144,6 +153,28 @@ func TestClientOutlivesItsProcess(t *testing.T) {
 	})
 }
 
+// That another host has the address is heard also when the link changes in the same moment: it was forgotten then,
+// and the address asked for again and again.
+func TestClientDeclinesWhileItMoves(t *testing.T) {
+	dir := t.TempDir()
+	bubble.Test(t, func(t *testing.T) {
+		s := &fakeServer{}
+		spec := dhcp6.Spec{
+			Uplink: "a", Interface: "eth1", Index: 2, MAC: "02:00:00:00:00:01", LinkLocal: netip.MustParseAddr("fe80::5"),
+			Carrier: true, Address: true, Prefix: true,
+		}
+		p := live(t, s, dir, spec)
+		defer p.end()
+		time.Sleep(5 * time.Second)
+		s.silence()
+		spec.Duplicate, spec.Index = address, 3
+		p.set(spec)
+		if c := p.told(); c.Lease == nil || len(c.Lease.Addresses) != 0 || len(c.Lease.Prefixes) != 1 {
+			t.Errorf("it has %+v, want the prefix alone", c.Lease)
+		}
+	})
+}
+
 // The link has no address yet: nothing is sent, and the lease runs on.
 func TestClientWaitsForItsAddress(t *testing.T) {
 	dir := t.TempDir()
@@ -157,13 +188,13 @@ func TestClientWaitsForItsAddress(t *testing.T) {
 			t.Errorf("without an address on the link it has sent %v and tells %+v", sent, p.told())
 		}
 		spec.LinkLocal = netip.MustParseAddr("fe80::5")
-		p.client.Set(&spec, false)
+		p.set(spec)
 		time.Sleep(5 * time.Second)
 		if c := p.told(); c.State != dhcp6.Bound {
 			t.Errorf("with one it tells %+v", c)
 		}
 		spec.Carrier = false
-		p.client.Set(&spec, false)
+		p.set(spec)
 		if c := p.told(); c.Lease == nil {
 			t.Error("without a carrier it has no lease")
 		}
