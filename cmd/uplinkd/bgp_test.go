@@ -62,7 +62,7 @@ hooks: [{run: [%s/bgp-med, "3", bird, %s, -s, %s], on: [switch]}]
 	var provider strings.Builder
 	provider.WriteString("log stderr all;\nrouter id 100.64.1.1;\nprotocol device {}\nprotocol static {\n ipv4;\n route 198.19.0.0/16 blackhole;\n route 0.0.0.0/0 blackhole;\n")
 	for i := range announced - 1 {
-		fmt.Fprintf(&provider, " route %s blackhole;\n", publicNetwork(i))
+		fmt.Fprintf(&provider, " route %s blackhole;\n", internet4.network(i))
 	}
 	provider.WriteString("}\nprotocol bgp customer { local 100.64.1.1 as 65001; neighbor 100.64.1.10 as 65000; ipv4 { import none; export all; }; }\n")
 	b.bird(b.world.ISPs[0].Namespace(), "isp1", provider.String())

@@ -219,7 +219,7 @@ func TestCarrierAfterAnotherEvent(t *testing.T) {
 		before := b.lastEvent()
 		b.ok(b.world.ISPs[1].Carrier(false))
 		time.Sleep(20 * time.Millisecond)
-		gone := b.defaultWithout(b.world.ISPs[0].Interface)
+		gone := b.defaultWithout(internet4, b.world.ISPs[0].Interface)
 		died := time.Now()
 		b.ok(b.world.ISPs[0].Carrier(false))
 		select {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,26 +20,54 @@ import (
 // dead uplink's route 1.4 to 2 s late (c82b5ea). UPLINKD_ROUTES says how many to make.
 func TestManyForeignRoutes(t *testing.T) {
 	labtest.Measured(t)
-	n, runs := 50_000, 1
+	runs, counts := 1, []int{50_000}
 	if text := os.Getenv("UPLINKD_ROUTES"); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
+		n, err := strconv.Atoi(text)
+		if err != nil {
 			t.Fatal(err)
 		}
-		runs = 21
+		runs, counts = 21, []int{0, n}
 	}
-	without := besideRoutes(t, 0, runs)
-	with := besideRoutes(t, n, runs)
-	for routes, c := range map[int]routesCost{0: without, n: with} {
-		t.Logf("%d foreign routes, 5 changed each second: %.2f%% of a core, the new route %v after doubt",
-			routes, c.percent, c.late.Round(100*time.Microsecond))
+	for name, internet := range map[string]internet{"IPv4": internet4, "IPv6": internet6} {
+		t.Run(name, func(t *testing.T) {
+			var with routesCost
+			for _, routes := range counts {
+				t.Run(fmt.Sprint(routes), func(t *testing.T) { with = besideRoutes(t, internet, routes, runs) })
+				t.Logf("%d foreign routes, 5 changed each second: %.2f%% of a core, the new route %v after doubt",
+					routes, with.percent, with.late.Round(100*time.Microsecond))
+			}
+			if with.percent > 5 {
+				t.Errorf("%.1f%% of a core used beside the routes of others, want 5%% at most", with.percent)
+			}
+			if with.late > 200*time.Millisecond {
+				t.Errorf("the new route came %v after doubt, want 200 ms at most", with.late)
+			}
+		})
 	}
-	if with.percent > 5 {
-		t.Errorf("%.1f%% of a core used beside the routes of others, want 5%% at most", with.percent)
+}
+
+// An internet is a family's: where its routes lead to, by which router in the LAN.
+type internet struct {
+	v6              bool
+	address, router string
+	network         func(i int) string // one of some million networks that no lab uses
+}
+
+var (
+	internet4 = internet{address: "192.168.78.1/24", router: "192.168.78.2", network: func(i int) string {
+		return fmt.Sprintf("%d.%d.%d.0/24", 20+i>>16, i>>8&0xff, i&0xff)
+	}}
+	internet6 = internet{v6: true, address: "fd78::1/64 nodad", router: "fd78::2", network: func(i int) string {
+		return fmt.Sprintf("2003:%x:%x::/48", i>>16, i&0xffff)
+	}}
+)
+
+// ip returns a command of ip(8).
+func (i internet) ip(args ...string) *exec.Cmd {
+	if i.v6 {
+		args = append([]string{"-6"}, args...)
 	}
-	if with.late > 200*time.Millisecond {
-		t.Errorf("the new route came %v after doubt, want 200 ms at most", with.late)
-	}
+	return exec.Command("ip", args...)
 }
 
 // routesCost is what routes of others cost: part of a core, in percent, while five of them change
@@ -50,17 +77,41 @@ type routesCost struct {
 	late    time.Duration
 }
 
-// besideRoutes measures that beside so many, in the median of so many switches.
-func besideRoutes(t *testing.T, n, runs int) (cost routesCost) {
+// benchFor returns two uplinks up, in both families where it is about IPv6, and the program that
+// runs them, beside n routes of others.
+func benchFor(t *testing.T, of internet, n int) *bench {
 	t.Helper()
-	b := newBench(t, 2)
-	b.configure(b.static(2, 1), "probe: {max_loss: 0, hold_down: 0s}\n")
+	var b *bench
+	const quick = "probe: {max_loss: 0, hold_down: 0s}\n"
+	if of.v6 {
+		b = newBench6(t, 2)
+		b.routers()
+		b.configure(b.dual(2, 1), quick)
+	} else {
+		b = newBench(t, 2)
+		b.configure(b.static(2, 1), quick)
+	}
 	program := b.build()
-	undo := b.manyRoutes(n)
+	b.manyRoutes(of, n)
 	b.launch(exec.Command(program, "run", "-c", b.config))
-	b.untilStates(30*time.Second, "up", "up")
+	b.untilUp(of)
+	return b
+}
 
-	stop := b.changeRoutes(n)
+// untilUp waits for both uplinks.
+func (b *bench) untilUp(of internet) {
+	b.Helper()
+	b.untilStates(30*time.Second, "up", "up")
+	if of.v6 {
+		b.untilStates6(30*time.Second, "up", "up")
+	}
+}
+
+// besideRoutes measures that beside so many, in the median of so many switches.
+func besideRoutes(t *testing.T, of internet, n, runs int) (cost routesCost) {
+	t.Helper()
+	b := benchFor(t, of, n)
+	stop := b.changeRoutes(of, n)
 	time.Sleep(time.Second)
 	var percents []float64
 	var lates []time.Duration
@@ -72,8 +123,8 @@ func besideRoutes(t *testing.T, n, runs int) (cost routesCost) {
 	}
 	for range runs {
 		last := b.lastEvent()
-		changed := b.defaultWithout(b.world.ISPs[0].Interface)
-		b.ok(b.world.ISPs[0].Silence(true))
+		changed := b.defaultWithout(of, b.world.ISPs[0].Interface)
+		b.ok(b.world.ISPs[0].SilenceIn(of.v6, true))
 		doubt := b.verdictTime(last, "doubtful") // by then new connections go elsewhere
 		select {
 		case at := <-changed:
@@ -81,8 +132,8 @@ func besideRoutes(t *testing.T, n, runs int) (cost routesCost) {
 		case <-time.After(5 * time.Second):
 			t.Fatal("the dead uplink stays in the default route")
 		}
-		b.ok(b.world.ISPs[0].Silence(false))
-		b.untilStates(30*time.Second, "up", "up")
+		b.ok(b.world.ISPs[0].SilenceIn(of.v6, false))
+		b.untilUp(of)
 	}
 	slices.Sort(percents)
 	slices.Sort(lates)
@@ -92,36 +143,28 @@ func besideRoutes(t *testing.T, n, runs int) (cost routesCost) {
 	if out, err := b.run("cleanup", "-c", b.config); err != nil {
 		t.Errorf("cleanup: %v\n%s", err, out)
 	}
-	b.world.Close()
-	undo()
 	return cost
 }
 
-// manyRoutes gives the host n routes of a routing daemon's, to a router in the LAN, until they
-// are undone.
-func (b *bench) manyRoutes(n int) (undo func()) {
+// manyRoutes gives the host n routes of a routing daemon's, to a router in the LAN.
+func (b *bench) manyRoutes(of internet, n int) {
 	b.Helper()
 	b.kernel("ip link add bgp0 type veth peer name bgp1 && ip link set bgp0 up && ip link set bgp1 up",
-		"ip addr add 192.168.78.1/24 dev bgp0")
-	undo = sync.OnceFunc(func() { _ = exec.Command("ip", "link", "del", "bgp0").Run() })
-	b.Cleanup(undo)
+		"ip addr add "+of.address+" dev bgp0")
+	b.Cleanup(func() { _ = exec.Command("ip", "link", "del", "bgp0").Run() })
 	var batch strings.Builder
 	for i := range n {
-		fmt.Fprintf(&batch, "route add %s via 192.168.78.2 proto bird\n", publicNetwork(i))
+		fmt.Fprintf(&batch, "route add %s via %s proto bird\n", of.network(i), of.router)
 	}
 	file := filepath.Join(b.dir, "routes")
 	b.ok(os.WriteFile(file, []byte(batch.String()), 0o600))
-	b.kernel("ip -batch " + file)
-	return undo
-}
-
-// publicNetwork returns one of some million networks that no lab uses.
-func publicNetwork(i int) string {
-	return fmt.Sprintf("%d.%d.%d.0/24", 20+i>>16, i>>8&0xff, i&0xff)
+	if out, err := of.ip("-batch", file).CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
 }
 
 // changeRoutes adds and removes routes, five changes a second, until it is told to stop.
-func (b *bench) changeRoutes(from int) (stop func()) {
+func (b *bench) changeRoutes(of internet, from int) (stop func()) {
 	b.Helper()
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -130,7 +173,7 @@ func (b *bench) changeRoutes(from int) (stop func()) {
 		defer ticker.Stop()
 		for i := 0; ; i++ {
 			verb := []string{"add", "del"}[i%2]
-			_ = exec.Command("ip", "route", verb, publicNetwork(from), "via", "192.168.78.2", "proto", "bird").Run()
+			_ = of.ip("route", verb, of.network(from), "via", of.router, "proto", "bird").Run()
 			select {
 			case <-done:
 				return
@@ -146,9 +189,9 @@ func (b *bench) changeRoutes(from int) (stop func()) {
 
 // defaultWithout tells when the kernel first says that its default route, in main, leads
 // by an interface no more.
-func (b *bench) defaultWithout(name string) <-chan time.Time {
+func (b *bench) defaultWithout(of internet, name string) <-chan time.Time {
 	b.Helper()
-	cmd := exec.Command("ip", "-o", "monitor", "route")
+	cmd := of.ip("-o", "monitor", "route")
 	out, err := cmd.StdoutPipe()
 	b.ok(err)
 	b.ok(cmd.Start())

@@ -169,7 +169,11 @@ func (k *Kernel) Do(ctx context.Context, op routes.Op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	k.surveyor.shared6.expect(op)
 	err := k.do(ctx, op)
+	if err != nil {
+		k.surveyor.shared6.forget()
+	}
 	switch {
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return fmt.Errorf("%w (%w)", routes.ErrGone, err)

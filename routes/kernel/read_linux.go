@@ -14,7 +14,7 @@ import (
 )
 
 // Read implements routes.Kernel. It sends four dump requests (links, addresses, rules,
-// nft tables), one for each routing table in scope, one more for the chains of our own
+// nft tables), one for each routing table in scope unless it is known (shared6), one more for the chains of our own
 // nft table, one while a link is up that was found down, and reads one file a setting.
 func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, error) {
 	if err := ctx.Err(); err != nil {
@@ -205,106 +205,6 @@ func conditionOf(flags int) routes.Condition {
 		return routes.Deprecated
 	}
 	return routes.Serves
-}
-
-// readRoutes reads the tables in scope, and those where else routes of ours are or were.
-// What it costs follows from what is ours: of tables that others fill, it asks for the
-// beginning.
-func (k *Kernel) readRoutes(ctx context.Context, state *routes.State, scope routes.Scope, names map[int]string) error {
-	known, fresh, err := k.surveyor.take(ctx, scope.Owner.Protocol)
-	if err != nil {
-		return err
-	}
-	for _, s := range known.site {
-		name := names[s.link]
-		if !slices.Contains(scope.Links, name) || slices.Contains(scope.Inside, name) {
-			state.Site = append(state.Site, s.dst)
-		}
-	}
-	if fresh {
-		for _, t := range known.tables {
-			k.beside[t] = true
-		}
-	}
-	k.surveyor.look(scope.Tables, scope.Shared)
-	for _, family := range k.surveyor.families() {
-		for _, t := range scope.Tables {
-			k.beside[t] = true // until it is found empty, when it is in scope no more
-			if err := k.readTable(ctx, state, scope, routeFilter{family: family, table: t}, names); err != nil {
-				return err
-			}
-		}
-		for _, t := range scope.Shared {
-			read := k.readDefaults
-			if scope.Foreign {
-				read = k.readTable
-			}
-			if err := read(ctx, state, scope, routeFilter{family: family, table: t}, names); err != nil {
-				return err
-			}
-		}
-	}
-	for _, t := range scope.Beside {
-		k.beside[t] = true
-	}
-	return k.readBeside(ctx, state, scope, names)
-}
-
-// readTable reads a whole table: what is ours, and the foreign default routes.
-func (k *Kernel) readTable(
-	ctx context.Context, state *routes.State, scope routes.Scope, f routeFilter, names map[int]string,
-) error {
-	list, err := k.dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
-		ours := r.protocol == scope.Owner.Protocol
-		foreign := f.family == unix.AF_INET || scope.IPv6
-		return ours || foreign && (scope.Foreign || r.dst.Bits() == 0) && r.tos == 0, true
-	})
-	state.Routes = append(state.Routes, list...)
-	return err
-}
-
-// readDefaults reads the default routes of a table. Of IPv4 the kernel lists a table by
-// destination, 0.0.0.0 first (leaf_walk_rcu in net/ipv4/fib_trie.c), so the rest of it,
-// which may be a million routes, is not asked for. Of IPv6 it lists the default route last
-// (fib6_walk_continue in net/ipv6/ip6_fib.c).
-func (k *Kernel) readDefaults(
-	ctx context.Context, state *routes.State, scope routes.Scope, f routeFilter, names map[int]string,
-) error {
-	list, err := k.dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
-		ours := r.protocol == scope.Owner.Protocol
-		foreign := f.family == unix.AF_INET || scope.IPv6
-		return r.dst.Bits() == 0 && (ours || foreign && r.tos == 0), r.dst.Addr().IsUnspecified() || r.dst.Addr().Is6()
-	})
-	state.Routes = append(state.Routes, list...)
-	return err
-}
-
-// readBeside reads what is ours in other tables than those in scope, and beside the
-// default routes of those that others fill: what is left of another configuration, and
-// what somebody has put there under our tag.
-func (k *Kernel) readBeside(ctx context.Context, state *routes.State, scope routes.Scope, names map[int]string) error {
-	for t := range k.beside {
-		if slices.Contains(scope.Tables, t) || scope.Foreign && slices.Contains(scope.Shared, t) {
-			continue
-		}
-		shared := slices.Contains(scope.Shared, t)
-		found := 0
-		for _, family := range k.surveyor.families() {
-			f := routeFilter{family: family, table: t, protocol: scope.Owner.Protocol}
-			list, err := k.dumpRoutes(ctx, f, names, func(r routeMessage) (kept, more bool) {
-				return r.protocol == scope.Owner.Protocol && (!shared || r.dst.Bits() != 0), true
-			})
-			if err != nil {
-				return err
-			}
-			state.Routes = append(state.Routes, list...)
-			found += len(list)
-		}
-		if found == 0 {
-			delete(k.beside, t)
-		}
-	}
-	return nil
 }
 
 func (k *Kernel) readRules(state *routes.State, scope routes.Scope, family int) error {

@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,8 +43,9 @@ type siteRoute struct {
 
 // A surveyor makes surveys, when an event says that the last one is no longer true.
 type surveyor struct {
-	stale latest.Wake
-	ipv6  atomic.Bool // IPv6 is looked at too
+	stale   latest.Wake
+	ipv6    atomic.Bool // IPv6 is looked at too
+	shared6 shared6
 
 	mu       sync.Mutex      // guards what follows
 	attached bool            // somebody hands us events, and runs us
@@ -83,6 +85,7 @@ func (s *surveyor) attach() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.attached = true
+	s.shared6.attach()
 }
 
 // take returns the last survey, and whether it is a new one. Without events to tell when
@@ -128,10 +131,13 @@ func (s *surveyor) make(ctx context.Context) error {
 		shared[t] = !whole
 	}
 	s.mu.Unlock()
-	families := s.families()
-	made, err := retried(func() (*survey, error) { return makeSurvey(ctx, families, protocol, shared) })
-	if err != nil {
-		return err
+	made := &survey{}
+	for _, family := range s.families() {
+		one, err := retried(func() (*survey, error) { return s.makeOf(ctx, family, protocol, shared) })
+		if err != nil {
+			return err
+		}
+		made.site, made.tables = append(made.site, one.site...), append(made.tables, one.tables...)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,33 +145,47 @@ func (s *surveyor) make(ctx context.Context) error {
 	return nil
 }
 
-func makeSurvey(ctx context.Context, families []int, protocol uint8, shared map[uint32]bool) (*survey, error) {
+// makeOf makes the survey of a family. What is remembered of IPv6 is made anew on the way.
+func (s *surveyor) makeOf(ctx context.Context, family int, protocol uint8, shared map[uint32]bool) (*survey, error) {
 	made := &survey{}
-	for _, family := range families {
-		seen := map[uint32]bool{}
-		ours := routeFilter{family: family, protocol: protocol}
-		err := asker(nlmsg.Ask).listRoutes(ctx, ours, surveyLimit, func(r routeMessage) bool {
-			if r.protocol == protocol && !seen[r.table] && (!shared[r.table] || r.dst.Bits() != 0) {
-				seen[r.table] = true
-				made.tables = append(made.tables, r.table)
-			}
-			return true
-		})
-		if err != nil {
-			return nil, err
+	ours := routeFilter{family: family, protocol: protocol}
+	err := asker(nlmsg.Ask).listRoutes(ctx, ours, surveyLimit, func(r routeMessage) bool {
+		looked := shared[r.table] && (family == unix.AF_INET6 || r.dst.Bits() == 0)
+		if r.protocol == protocol && !looked && !slices.Contains(made.tables, r.table) {
+			made.tables = append(made.tables, r.table)
 		}
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	if family == unix.AF_INET {
 		main := routeFilter{family: family, table: routes.TableMain, kind: unix.RTN_UNICAST}
 		err = asker(nlmsg.Ask).listRoutes(ctx, main, surveyLimit, func(r routeMessage) bool {
-			if r.protocol != protocol && r.isSite() {
-				made.site = append(made.site, siteRoute{r.dst, r.link()})
-			}
+			made.note(protocol, &r)
 			return true
 		})
-		if err != nil {
-			return nil, err
+		return made, err
+	}
+	note := func(r *routeMessage) { made.note(protocol, r) }
+	if _, err := s.shared6.list(ctx, nlmsg.Ask, routes.TableMain, surveyLimit, note); err != nil {
+		return nil, err
+	}
+	for _, t := range s.shared6.tables() {
+		if t != routes.TableMain {
+			if _, err := s.shared6.list(ctx, nlmsg.Ask, t, surveyLimit, nil); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return made, nil
+}
+
+// note takes in a route of main.
+func (s *survey) note(protocol uint8, r *routeMessage) {
+	if r.protocol != protocol && r.isSite() {
+		s.site = append(s.site, siteRoute{r.dst, r.link()})
+	}
 }
 
 // run makes a survey whenever one is due, and calls wake after it, until ctx ends.
@@ -198,6 +218,9 @@ func (s *surveyor) event(m nlmsg.Message) bool {
 		return false // the family is the first byte of addresses, routes and rules alike
 	}
 	if m.Type != unix.RTM_NEWROUTE && m.Type != unix.RTM_DELROUTE {
+		if m.Type == unix.RTM_NEWLINK || m.Type == unix.RTM_DELLINK {
+			s.shared6.linkEvent(m)
+		}
 		// Routes vanish with a link or an address, and nothing tells of each.
 		if m.Type != unix.RTM_NEWRULE && m.Type != unix.RTM_DELRULE {
 			s.stale.Set()
@@ -205,11 +228,17 @@ func (s *surveyor) event(m nlmsg.Message) bool {
 		return true
 	}
 	r, ok := parseRoute(m.Body)
-	return !ok || s.routeEvent(r)
+	return !ok || s.routeEvent(m.Type, r)
+}
+
+// lost says that events were lost.
+func (s *surveyor) lost() {
+	s.stale.Set()
+	s.shared6.forget()
 }
 
 // routeEvent is event for a route.
-func (s *surveyor) routeEvent(r routeMessage) bool {
+func (s *surveyor) routeEvent(kind uint16, r routeMessage) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.looked == nil {
@@ -218,6 +247,10 @@ func (s *surveyor) routeEvent(r routeMessage) bool {
 	ours := r.protocol == s.protocol
 	whole, looked := s.looked[r.table]
 	seen := looked && (whole || r.dst.Bits() == 0)
+	if looked && !whole && r.dst.Addr().Is6() && (ours || seen) {
+		s.shared6.routeEvent(kind, &r)
+		return true
+	}
 	if ours && !seen || !ours && r.isSite() {
 		s.stale.Set()
 	}

@@ -97,7 +97,7 @@ func (w *Watcher) Watch(ctx context.Context, wake func()) error {
 // events that were lost.
 func (w *Watcher) matters(datagram []byte) bool {
 	if datagram == nil {
-		w.surveyor.stale.Set()
+		w.surveyor.lost()
 		return true
 	}
 	matters := false
