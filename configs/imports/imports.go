@@ -23,6 +23,7 @@ const (
 type Result struct {
 	uplinks  []uplink
 	policies []string
+	lans     []lan
 	notes    []note
 }
 
@@ -31,20 +32,25 @@ type uplink struct {
 	name, iface string
 	address     []string // CIDRs; none: by DHCP, or of another program's
 	external    bool
+	without4    bool // it has no path in IPv4
 	gateway     string
 	keys        []key // in their order
+	six         path6
+	servers     []string // those of DNS
 	remarks     []string
 }
 
 // A key is a key with the text of its value.
 type key struct{ name, value string }
 
-func (u *uplink) set(name, value string) {
-	if i := slices.IndexFunc(u.keys, func(k key) bool { return k.name == name }); i >= 0 {
-		u.keys[i].value = value
+func (u *uplink) set(name, value string) { setKey(&u.keys, name, value) }
+
+func setKey(keys *[]key, name, value string) {
+	if i := slices.IndexFunc(*keys, func(k key) bool { return k.name == name }); i >= 0 {
+		(*keys)[i].value = value
 		return
 	}
-	u.keys = append(u.keys, key{name, value})
+	*keys = append(*keys, key{name, value})
 }
 
 func (u *uplink) remark(format string, args ...any) {
@@ -85,6 +91,7 @@ func (r *Result) String() string {
 	for i := range r.uplinks {
 		r.uplinks[i].write(&b)
 	}
+	b.WriteString(r.lanText())
 	if len(r.policies) > 0 {
 		b.WriteString("policies:\n")
 		for _, p := range r.policies {
@@ -106,6 +113,24 @@ func (r *Result) String() string {
 
 func (u *uplink) write(b *strings.Builder) {
 	fmt.Fprintf(b, "  - name: %s\n    interface: %s\n", quoted(u.name), quoted(u.iface))
+	if u.without4 {
+		b.WriteString("    address: none\n")
+	} else {
+		u.write4(b)
+	}
+	for _, k := range u.keys {
+		fmt.Fprintf(b, "    %s: %s\n", k.name, k.value)
+	}
+	if u.six.present() {
+		fmt.Fprintf(b, "    ipv6: %s\n", &u.six)
+	}
+	for _, text := range u.remarks {
+		fmt.Fprintf(b, "    # look at this: %s\n", plain.Line(text, lineMost))
+	}
+}
+
+// write4 writes where the address and the gateway of IPv4 come from.
+func (u *uplink) write4(b *strings.Builder) {
 	address, gateway := "dhcp", u.gateway
 	switch {
 	case u.external:
@@ -129,12 +154,6 @@ func (u *uplink) write(b *strings.Builder) {
 		}
 	}
 	fmt.Fprintf(b, "    address: %s\n    gateway: %s\n", address, gateway)
-	for _, k := range u.keys {
-		fmt.Fprintf(b, "    %s: %s\n", k.name, k.value)
-	}
-	for _, text := range u.remarks {
-		fmt.Fprintf(b, "    # look at this: %s\n", plain.Line(text, lineMost))
-	}
 }
 
 // reaches reports whether an address is in one of the uplink's networks.
@@ -223,14 +242,17 @@ func isAddress(s string) bool {
 	return err == nil && a.Is4() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
 }
 
-// addressesOf returns those texts that are IPv4 addresses, three at the most.
-func addressesOf(list []string) (found []string) {
+// addServers adds those texts that are addresses of a family that the uplink has, up to three in all.
+func (u *uplink) addServers(list []string) {
 	for _, s := range list {
-		if isAddress(s) && !slices.Contains(found, s) && len(found) < 3 {
-			found = append(found, s)
+		fits := isAddress(s) && !u.without4 || isAddress6(s) && u.six.present()
+		if text := quotedAddress(s); fits && !slices.Contains(u.servers, text) && len(u.servers) < 3 {
+			u.servers = append(u.servers, text)
 		}
 	}
-	return found
+	if len(u.servers) > 0 {
+		u.set("nameservers", "["+strings.Join(u.servers, ", ")+"]")
+	}
 }
 
 // addressesOfAny returns all texts that are IPv4 addresses.

@@ -195,7 +195,8 @@ config interface 'cable'
 	c, text := made(t, r, err, nil)
 	same(t, each(c), `
 wan pppoe-wan external [] via none weight 3 tier 1 table - nameservers []
-cable eth2 static [198.51.100.5/24] via 198.51.100.1 weight 2 tier 2 table - nameservers [198.51.100.53]`)
+cable eth2 static [198.51.100.5/24] via 198.51.100.1 weight 2 tier 2 table - nameservers [198.51.100.53]
+wan6 wan6 none [] via invalid IP weight 1 tier 1 table - nameservers []`)
 	if p := c.Uplinks[0].Probe; p.Quorum != 2 || len(p.Targets) != 2 {
 		t.Errorf("probe: %+v", p)
 	}
@@ -203,7 +204,10 @@ cable eth2 static [198.51.100.5/24] via 198.51.100.1 weight 2 tier 2 table - nam
 		strings.Join(c.Policies[1].Via, " ") != "cable wan" {
 		t.Errorf("policies: %+v", c.Policies)
 	}
-	has(t, text, "mwan3:20: option interval '5': uplinkd learns", "config interface wan6: IPv6", "mmx_mask", "config interface old: not enabled", "config rule rest")
+	if wan6 := c.Uplinks[2]; wan6.Address != configs.AddressNone || wan6.IPv6.Address != configs.AddressAuto {
+		t.Errorf("wan6: %+v", wan6)
+	}
+	has(t, text, "mwan3:20: option interval '5': uplinkd learns", "mmx_mask", "config interface old: not enabled", "config rule rest")
 	_, text = made(t, must(imports.MWAN3(files("mwan3", mwan3), "mwan3")), nil, nil)
 	has(t, text, "the file network was not beside this one")
 }
@@ -221,7 +225,7 @@ func TestNetplan(t *testing.T) {
 network:
   version: 2
   ethernets:
-    id0: {match: {name: enp1s0}, addresses: [203.0.113.5/24, "2001:db8::5/64"], nameservers: {addresses: [192.0.2.53]},
+    id0: {match: {name: enp1s0}, addresses: [203.0.113.5/24, "2001:db8::5/64", "fe80::5/64"], nameservers: {addresses: [192.0.2.53]},
       routes: [{to: default, via: 203.0.113.1, metric: 100, table: 101}, {to: 10.0.0.0/8, via: 203.0.113.9}], dhcp6: true}
     engreen: {dhcp4: yes, dhcp4-overrides: {route-metric: 200}}
     hetzner: {addresses: [198.51.100.7/32], routes: [{to: 0.0.0.0/0, via: 198.51.100.1, on-link: true}]}
@@ -234,7 +238,7 @@ id0 enp1s0 static [203.0.113.5/24] via 203.0.113.1 weight 1 tier 1 table 101 nam
 engreen engreen dhcp [] via lease weight 1 tier 1 table - nameservers []
 hetzner hetzner static [198.51.100.7/32] via 198.51.100.1 weight 1 tier 1 table - nameservers []
 old old static [192.0.2.9/24] via 192.0.2.1 weight 1 tier 1 table - nameservers []`)
-	has(t, text, "metric: 100", "route to 10.0.0.0/8: stays", "dhcp6: IPv6", "dhcp4-overrides", "lan: no gateway and no lease")
+	has(t, text, "metric: 100", "route to 10.0.0.0/8: stays", "dhcp4-overrides", "lan: no gateway and no lease")
 }
 
 func TestNetworkd(t *testing.T) {
@@ -274,6 +278,8 @@ func FuzzImport(f *testing.F) {
 	f.Add(mwan3, "config interface 'wan'\n option proto 'dhcp'\n")
 	f.Add("[Match]\nName=eth1\n[Network]\nDHCP=yes\n", "send host-name \"a\";\n")
 	f.Add("network: {ethernets: {a: {dhcp4: true, nameservers: {addresses: [1.2.3.4]}}}}", "")
+	f.Add(mwan3Of6, networkOf6)
+	f.Add("[Match]\nName=eth1\n[Network]\nDHCP=yes\nAddress=2001:db8::5/64\nGateway=fe80::1\n", "iface eth1 inet6 static\naddress 2001:db8::5/64\n")
 	f.Fuzz(func(t *testing.T, one, other string) {
 		root := files("d/file", one, "d/network", other, "d/a.network", one, "d/a.yaml", one,
 			"etc/network/interfaces", other, "etc/dhcp/dhclient.conf", other)

@@ -3,6 +3,7 @@ package imports
 import (
 	"cmp"
 	"io/fs"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,18 +19,24 @@ func (r *Result) interfaces(root fs.FS) {
 		}
 		var u *uplink
 		var mask string
+		var six bool // the stanza is one of IPv6
 		for _, l := range linesOf("/"+name, text) {
 			words := strings.Fields(l.text)
 			switch words[0] {
 			case "iface":
 				u, mask = r.stanza(l, words), ""
+				six = u != nil && words[2] == "inet6"
 			case "auto", "mapping", "source", "source-directory", "rename", "no-auto-down", "no-scripts":
 				u = nil
 			default:
 				if strings.HasPrefix(words[0], "allow-") {
 					u = nil
 				}
-				if u != nil && len(words) > 1 {
+				switch {
+				case u == nil || len(words) < 2:
+				case six:
+					r.option6(u, l, words, &mask)
+				default:
 					r.option(u, l, words, &mask)
 				}
 			}
@@ -37,9 +44,9 @@ func (r *Result) interfaces(root fs.FS) {
 	}
 }
 
-// stanza returns the uplink that a line `iface NAME inet METHOD` is about, nil for none.
+// stanza returns the uplink that a line `iface NAME inet METHOD` is about, or inet6, nil for none.
 func (r *Result) stanza(l line, words []string) *uplink {
-	if len(words) < 4 || words[2] != "inet" {
+	if len(words) < 4 || words[2] != "inet" && words[2] != "inet6" {
 		return nil
 	}
 	i := slices.IndexFunc(r.uplinks, func(u uplink) bool { return u.iface == words[1] })
@@ -47,6 +54,10 @@ func (r *Result) stanza(l line, words []string) *uplink {
 		return nil
 	}
 	u := &r.uplinks[i]
+	if words[2] == "inet6" {
+		r.stanza6(u, l, words[3])
+		return u
+	}
 	switch words[3] {
 	case "dhcp":
 		u.address = nil
@@ -58,6 +69,49 @@ func (r *Result) stanza(l line, words []string) *uplink {
 		u.external, u.address = true, nil
 	}
 	return u
+}
+
+// stanza6 takes over how an uplink gets its address in IPv6.
+func (r *Result) stanza6(u *uplink, l line, method string) {
+	switch method {
+	case "auto", "dhcp":
+		u.six.auto = true
+	case "ppp":
+		u.six.external = true
+	case "static":
+	default: // manual, loopback, tunnels
+		return
+	}
+	u.remark("%s:%d: make it `iface %s inet6 manual`: uplinkd sets the address", l.file, l.line, u.iface)
+}
+
+// option6 takes over a line of a stanza of IPv6.
+func (r *Result) option6(u *uplink, l line, words []string, bits *string) {
+	switch value := words[1]; words[0] {
+	case "address":
+		if !strings.Contains(value, "/") {
+			value += "/" + cmp.Or(*bits, "64")
+		}
+		if !u.six.auto {
+			u.six.take(value)
+		}
+	case "netmask":
+		*bits = value
+		for i, a := range u.six.address {
+			address, _, _ := strings.Cut(a, "/")
+			if p, err := netip.ParsePrefix(address + "/" + value); err == nil {
+				u.six.address[i] = p.String()
+			}
+		}
+	case "gateway":
+		u.six.takeGateway(u, value)
+	case "dns-nameservers", "dns-nameserver":
+		u.addServers(words[1:])
+	case "request_prefix", "accept_ra", "autoconf", "privext", "dad-attempts":
+		r.note(l.place, l.text, "uplinkd hears the routers and asks for a prefix itself (docs/ipv6.md)")
+	default:
+		r.note(l.place, l.text, "stays where it is")
+	}
 }
 
 // option takes over a line of a stanza.
@@ -81,9 +135,7 @@ func (r *Result) option(u *uplink, l line, words []string, mask *string) {
 			u.gateway = value
 		}
 	case "dns-nameservers", "dns-nameserver":
-		if list := addressesOf(words[1:]); len(list) > 0 {
-			u.set("nameservers", "["+strings.Join(list, ", ")+"]")
-		}
+		u.addServers(words[1:])
 	case "up", "post-up", "pre-up", "down", "post-down", "pre-down":
 		r.note(l.place, l.text, cmp.Or(done(strings.Join(words[1:], " ")), "stays where it is"))
 	default:

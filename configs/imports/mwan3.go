@@ -15,6 +15,8 @@ type mwan3 struct {
 	r       *Result
 	network map[string]*section
 	members map[string]*section
+	uplinks map[string]string // the uplink that an interface is, or is the path in IPv6 of
+	sixes   map[string]bool   // the interfaces of IPv6
 }
 
 // MWAN3 makes a configuration of OpenWrt's mwan3, and of the file network beside its own.
@@ -24,7 +26,10 @@ func MWAN3(root fs.FS, name string) (*Result, error) {
 		return nil, err
 	}
 	sections, strange := uci("/"+name, text)
-	m := mwan3{r: &Result{}, network: map[string]*section{}, members: map[string]*section{}}
+	m := mwan3{
+		r: &Result{}, network: map[string]*section{}, members: map[string]*section{},
+		uplinks: map[string]string{}, sixes: map[string]bool{},
+	}
 	if beside, err := read(root, path.Join(path.Dir(name), "network")); err == nil {
 		interfaces, _ := uci("network", beside)
 		for i := range interfaces {
@@ -33,18 +38,12 @@ func MWAN3(root fs.FS, name string) (*Result, error) {
 			}
 		}
 	}
-	for i := range sections {
-		switch s := &sections[i]; s.kind {
-		case "interface":
-			m.uplink(s)
-		case "member":
-			m.members[s.name] = s
-		}
-	}
+	m.interfaces(sections)
 	if len(m.r.uplinks) == 0 {
-		return nil, fmt.Errorf("%s: no section `config interface` that is enabled and of IPv4: "+
+		return nil, fmt.Errorf("%s: no section `config interface` that is enabled: "+
 			"this is no configuration of mwan3", name)
 	}
+	m.lans()
 	m.policies(sections)
 	for i := range sections {
 		switch s := &sections[i]; s.kind {
@@ -61,6 +60,25 @@ func MWAN3(root fs.FS, name string) (*Result, error) {
 	return m.r, nil
 }
 
+// interfaces reads the sections of interfaces, and of members. A path in IPv6 goes to the uplink
+// on its device, which has to be known.
+func (m *mwan3) interfaces(sections []section) {
+	var sixes []*section
+	for i := range sections {
+		switch s := &sections[i]; {
+		case s.kind == "member":
+			m.members[s.name] = s
+		case s.kind == "interface" && s.option("family") == "ipv6":
+			sixes = append(sixes, s)
+		case s.kind == "interface":
+			m.interfaceOf(s, m.uplink)
+		}
+	}
+	for _, s := range sixes {
+		m.interfaceOf(s, m.path6)
+	}
+}
+
 // leftover notes all options of a section but those that are named.
 func (m *mwan3) leftover(s *section, taken ...string) {
 	for _, name := range slices.Sorted(maps.Keys(s.lines)) {
@@ -70,19 +88,20 @@ func (m *mwan3) leftover(s *section, taken ...string) {
 	}
 }
 
-// uplink makes one of a section `config interface`.
-func (m *mwan3) uplink(s *section) {
+// interfaceOf takes over a section `config interface` that is one.
+func (m *mwan3) interfaceOf(s *section, take func(*section)) {
 	switch {
 	case s.name == "":
 		m.r.note(s.place, "config interface", "it has no name")
-		return
 	case s.option("enabled") == "0":
 		m.r.note(s.place, "config interface "+s.name, "not enabled")
-		return
-	case s.option("family") == "ipv6":
-		m.r.note(s.place, "config interface "+s.name, "IPv6 is for a later version")
-		return
+	default:
+		take(s)
 	}
+}
+
+// uplink makes one of a section of IPv4.
+func (m *mwan3) uplink(s *section) {
 	u := uplink{name: m.r.nameOf(s.name), iface: s.name}
 	if net := m.network[s.name]; net != nil {
 		m.fromNetwork(&u, net)
@@ -90,10 +109,11 @@ func (m *mwan3) uplink(s *section) {
 		u.remark("the name of its device and how it gets its address: %s is what OpenWrt calls it, and "+
 			"the file network was not beside this one", s.name)
 	}
-	m.probe(&u, s)
+	if entries := m.probe(&u, s, addressesOfAny(s.values["track_ip"])); entries != "" {
+		u.set("probe", entries)
+	}
+	m.uplinks[s.name] = u.name
 	m.r.uplinks = append(m.r.uplinks, u)
-	m.leftover(s, "enabled", "family", "track_ip", "reliability", "timeout", "interval", "failure_interval", "down",
-		"up", "track_method")
 }
 
 // fromNetwork takes over how an interface gets its address.
@@ -128,15 +148,12 @@ func (m *mwan3) fromNetwork(u *uplink, net *section) {
 			u.remark("its interface: OpenWrt calls it %s", u.iface)
 		}
 	}
-	if list := addressesOf(strings.Fields(strings.Join(net.values["dns"], " "))); len(list) > 0 {
-		u.set("nameservers", "["+strings.Join(list, ", ")+"]")
-	}
+	u.addServers(strings.Fields(strings.Join(net.values["dns"], " ")))
 }
 
-// probe takes over what is asked, and how often.
-func (m *mwan3) probe(u *uplink, s *section) {
+// probe takes over what is asked, and how often, and notes the rest of a section.
+func (m *mwan3) probe(u *uplink, s *section, targets []string) string {
 	var entries []string
-	targets := addressesOfAny(s.values["track_ip"])
 	if method := cmp.Or(s.option("track_method"), "ping"); method != "ping" && len(targets) > 0 {
 		u.remark("it asked by %s: uplinkd asks addresses by ICMP, and tcp://, http:// and dns:// by name", method)
 	}
@@ -154,9 +171,12 @@ func (m *mwan3) probe(u *uplink, s *section) {
 			m.r.note(l.place, l.text, "uplinkd learns when a silence means down (docs/verdict.md)")
 		}
 	}
-	if len(entries) > 0 {
-		u.set("probe", "{"+strings.Join(entries, ", ")+"}")
+	m.leftover(s, "enabled", "family", "track_ip", "reliability", "timeout", "interval", "failure_interval", "down",
+		"up", "track_method")
+	if len(entries) == 0 {
+		return ""
 	}
+	return "{" + strings.Join(entries, ", ") + "}"
 }
 
 // policies takes weights and tiers over from the policy that is for all that no other is about,
@@ -201,12 +221,19 @@ func (m *mwan3) shares(names []string) {
 			continue
 		}
 		u := m.r.named(m.uplinkOf(member))
-		if tier := slices.Index(tiers, metricOf(member)) + 1; tier > 1 {
-			u.set("tier", fmt.Sprint(min(tier, 100)))
+		set, least := u.set, 2 // 1 is the default
+		if m.sixes[member.option("interface")] && !u.without4 {
+			set, least = u.six.set, 1
 		}
-		if weight, ok := number(cmp.Or(member.option("weight"), "1"), 1, 256); ok && weight > 1 {
-			u.set("weight", fmt.Sprint(weight))
+		if tier := slices.Index(tiers, metricOf(member)) + 1; tier >= least {
+			set("tier", fmt.Sprint(min(tier, 100)))
 		}
+		if weight, ok := number(cmp.Or(member.option("weight"), "1"), least, 256); ok {
+			set("weight", fmt.Sprint(weight))
+		}
+	}
+	for i := range m.r.uplinks {
+		m.r.uplinks[i].sameShares()
 	}
 }
 
@@ -216,7 +243,5 @@ func metricOf(member *section) int {
 	return n
 }
 
-// uplinkOf returns the name of a member's uplink.
-func (m *mwan3) uplinkOf(member *section) string {
-	return strings.Trim(notOfAName.ReplaceAllString(member.option("interface"), "-"), "-")
-}
+// uplinkOf returns the name of a member's uplink, "" for none.
+func (m *mwan3) uplinkOf(member *section) string { return m.uplinks[member.option("interface")] }

@@ -3,6 +3,7 @@ package imports
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,20 +11,23 @@ import (
 
 // everything reports whether a rule is about all that others are not.
 func everything(s *section) bool {
-	dest := cmp.Or(s.option("dest_ip"), "0.0.0.0/0")
+	dest := cmp.Or(s.option("dest_ip"), "::/0")
 	if s.option("ipset")+s.option("src_iface") != "" {
 		return false
 	}
-	return dest == "0.0.0.0/0" && s.option("src_ip")+s.option("dest_port")+s.option("src_port") == "" &&
+	return isAll(dest) && s.option("src_ip")+s.option("dest_port")+s.option("src_port") == "" &&
 		cmp.Or(s.option("proto"), "all") == "all"
 }
+
+// isAll reports whether a text stands for every address of a family.
+func isAll(network string) bool { return network == "0.0.0.0/0" || network == "::/0" }
 
 // rule makes a policy of a rule that is not about everything.
 func (m *mwan3) rule(s *section, sections []section) {
 	via := m.via(s.option("use_policy"), sections)
 	switch {
-	case s.option("enabled") == "0" || s.option("family") == "ipv6":
-		m.r.note(s.place, "config rule "+s.name, "not enabled, or of IPv6")
+	case s.option("enabled") == "0":
+		m.r.note(s.place, "config rule "+s.name, "not enabled")
 		return
 	case everything(s):
 		m.r.note(s.place, "config rule "+s.name, "what no policy is about goes by the weights and tiers of the uplinks")
@@ -54,9 +58,12 @@ func (m *mwan3) rule(s *section, sections []section) {
 func (m *mwan3) matches(s *section) []string {
 	var entries []string
 	for _, e := range []struct{ option, key string }{{"src_ip", "from"}, {"dest_ip", "to"}} {
-		if value := s.option(e.option); value != "" && value != "0.0.0.0/0" {
-			entries = append(entries, m.list(s, e.option, e.key, value, networkText))
+		if value := s.option(e.option); value != "" && !isAll(value) {
+			entries = append(entries, m.list(s, e.option, e.key, value, isNetwork))
 		}
+	}
+	if whole := wholeOf[s.option("family")]; whole != "" && len(entries) == 0 && m.hasIPv6() {
+		entries = append(entries, "to: ['"+whole+"']") // it is about one family
 	}
 	proto := cmp.Or(s.option("proto"), "all")
 	switch {
@@ -70,24 +77,38 @@ func (m *mwan3) matches(s *section) []string {
 	}
 	for _, e := range []struct{ option, key string }{{"src_port", "sport"}, {"dest_port", "dport"}} {
 		if value := s.option(e.option); value != "" {
-			entries = append(entries, m.list(s, e.option, e.key, strings.ReplaceAll(value, ":", "-"), portText))
+			value = strings.ReplaceAll(value, ":", "-")
+			entries = append(entries, m.list(s, e.option, e.key, value, portText.MatchString))
 		}
 	}
 	return entries
 }
 
-// What addresses, networks and ports look like.
-var (
-	networkText = regexp.MustCompile(`^[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?$`)
-	portText    = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?$`)
-)
+// wholeOf returns all addresses of a family.
+var wholeOf = map[string]string{"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
+
+func (m *mwan3) hasIPv6() bool {
+	return slices.ContainsFunc(m.r.uplinks, func(u uplink) bool { return u.six.present() })
+}
+
+// portText is what ports look like.
+var portText = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?$`)
+
+// isNetwork reports whether a text is an address or a network of either family.
+func isNetwork(s string) bool {
+	if _, err := netip.ParsePrefix(s); err == nil {
+		return true
+	}
+	a, err := netip.ParseAddr(s)
+	return err == nil && a.Zone() == ""
+}
 
 // list makes a key of those parts of an option that are as they must be, and notes the others.
-func (m *mwan3) list(s *section, option, key, value string, must *regexp.Regexp) string {
+func (m *mwan3) list(s *section, option, key, value string, fits func(string) bool) string {
 	var good []string
 	for _, part := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }) {
-		if must.MatchString(part) {
-			good = append(good, part)
+		if fits(part) {
+			good = append(good, quotedAddress(part))
 		} else {
 			m.r.note(s.lines[option].place, part, "not understood")
 		}
@@ -108,10 +129,18 @@ func (m *mwan3) via(policy string, sections []section) string {
 	if i < 0 {
 		return ""
 	}
-	var members []*section
+	var members []*section // the best of each uplink, which may be there in both families
 	for _, name := range sections[i].values["use_member"] {
-		if member := m.members[name]; member != nil && m.r.named(m.uplinkOf(member)) != nil {
+		member := m.members[name]
+		if member == nil || m.r.named(m.uplinkOf(member)) == nil {
+			continue
+		}
+		same := func(other *section) bool { return m.uplinkOf(other) == m.uplinkOf(member) }
+		switch at := slices.IndexFunc(members, same); {
+		case at < 0:
 			members = append(members, member)
+		case metricOf(member) < metricOf(members[at]):
+			members[at] = member
 		}
 	}
 	slices.SortStableFunc(members, func(a, b *section) int { return metricOf(a) - metricOf(b) })
@@ -123,9 +152,7 @@ func (m *mwan3) via(policy string, sections []section) string {
 	}
 	var names []string
 	for _, member := range members {
-		if name := m.uplinkOf(member); !slices.Contains(names, name) {
-			names = append(names, name)
-		}
+		names = append(names, m.uplinkOf(member))
 	}
 	return "[" + strings.Join(names, ", ") + "]"
 }

@@ -77,13 +77,17 @@ func (n *netplan) device(name, device *yaml.Node) {
 		}
 		if p, ok := prefixOf(text, ""); ok && !byDHCP {
 			u.address = append(u.address, p.String())
+		} else if !ok {
+			u.six.take(text)
 		}
 	}
+	u.six.auto = isTrue(child(device, "dhcp6")) || isTrue(child(device, "accept-ra"))
 	n.r.gateway(&u, textOf(child(device, "gateway4")))
+	n.r.gateway(&u, textOf(child(device, "gateway6")))
 	for _, route := range entries(device, "routes") {
 		n.route(&u, route)
 	}
-	if !byDHCP && u.gateway == "" {
+	if !n.r.isUplink(&u, byDHCP) {
 		n.note(name, name.Value, "no gateway and no lease: this is no uplink")
 		return
 	}
@@ -92,9 +96,12 @@ func (n *netplan) device(name, device *yaml.Node) {
 		servers = append(servers, s.Value)
 	}
 	n.r.finish(&u, iface, servers)
-	u.remark("%s:%d: take dhcp4, gateway4 and the default route out there: two would look after %s",
+	u.remark("%s:%d: take what gives addresses and the default routes out there: two would look after %s",
 		n.file, name.Line, u.iface)
-	taken := []string{"match", "set-name", "dhcp4", "addresses", "gateway4", "routes", "nameservers"}
+	taken := []string{
+		"match", "set-name", "dhcp4", "addresses", "gateway4", "routes", "nameservers",
+		"dhcp6", "accept-ra", "gateway6",
+	}
 	for key := range pairs(device) {
 		if !slices.Contains(taken, key.Value) {
 			n.note(key, name.Value+": "+key.Value, netplanReason(key.Value))
@@ -106,7 +113,7 @@ func (n *netplan) device(name, device *yaml.Node) {
 // route takes a default route over.
 func (n *netplan) route(u *uplink, route *yaml.Node) {
 	to := textOf(child(route, "to"))
-	if to != "default" && to != "0.0.0.0/0" && to != "0/0" {
+	if !slices.Contains([]string{"default", "0.0.0.0/0", "0/0", "::/0"}, to) {
 		n.note(route, "route to "+to, "stays where it is")
 		return
 	}
@@ -116,7 +123,7 @@ func (n *netplan) route(u *uplink, route *yaml.Node) {
 			u.set("table", table)
 		}
 	}
-	if isTrue(child(route, "on-link")) && u.gateway != "" {
+	if isTrue(child(route, "on-link")) && isAddress(textOf(child(route, "via"))) {
 		u.set("onlink", "true")
 	}
 	if metric := child(route, "metric"); metric != nil {
@@ -130,8 +137,8 @@ func netplanReason(key string) string {
 		return networkdReason("From")
 	case "dhcp4-overrides":
 		return networkdReason("UseRoutes")
-	case "dhcp6", "accept-ra", "gateway6", "ipv6-privacy":
-		return "IPv6 is for a later version"
+	case "ipv6-privacy", "dhcp6-overrides", "ra-overrides", "ipv6-address-generation":
+		return "uplinkd hears the routers and asks for a lease itself (docs/ipv6.md)"
 	case "optional", "renderer", "link-local", "macaddress", "mtu", "wakeonlan":
 		return "stays where it is"
 	}

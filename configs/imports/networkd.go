@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -69,6 +70,8 @@ type networkFile struct {
 	r           *Result
 	u           uplink
 	match, dhcp string
+	subnet      int  // of a LAN's, negative: the next
+	delegated   bool // a LAN gets a part of a prefix
 	servers     []string
 	rest        []unitEntry // has no counterpart
 }
@@ -76,7 +79,7 @@ type networkFile struct {
 // networkFile makes an uplink of one file, if it is about one.
 func (r *Result) networkFile(name string, sections []unitSection) {
 	base := strings.TrimLeft(strings.TrimSuffix(path.Base(name), ".network"), "0123456789-")
-	f := networkFile{r: r, u: uplink{name: r.nameOf(base)}}
+	f := networkFile{r: r, u: uplink{name: r.nameOf(base)}, subnet: -1}
 	for i := range sections {
 		s := &sections[i]
 		if s.name == "Route" {
@@ -88,7 +91,12 @@ func (r *Result) networkFile(name string, sections []unitSection) {
 		}
 	}
 	byDHCP := slices.Contains([]string{"yes", "ipv4", "true"}, f.dhcp)
-	if !byDHCP && f.u.gateway == "" {
+	f.u.six.auto = f.u.six.auto || slices.Contains([]string{"yes", "ipv6", "true"}, f.dhcp)
+	if f.delegated && isInterface(f.match) {
+		r.lan(f.match, f.subnet)
+		return
+	}
+	if !r.isUplink(&f.u, byDHCP) {
 		r.note(place{name, 0}, "[Match] Name="+f.match, "no gateway and no lease: this is no uplink")
 		return
 	}
@@ -114,6 +122,16 @@ func (f *networkFile) take(section string, e unitEntry) {
 	case "Network.Address", "Address.Address":
 		if p, ok := prefixOf(e.value, ""); ok {
 			f.u.address = append(f.u.address, p.String())
+		} else {
+			f.u.six.take(e.value)
+		}
+	case "Network.IPv6AcceptRA":
+		f.u.six.auto = f.u.six.auto || isYes(e.value)
+	case "Network.DHCPPrefixDelegation":
+		f.delegated = isYes(e.value)
+	case "DHCPPrefixDelegation.SubnetId":
+		if n, err := strconv.ParseUint(strings.TrimPrefix(e.value, "0x"), 16, 16); err == nil {
+			f.subnet = int(n)
 		}
 	case "Network.Gateway":
 		f.r.gateway(&f.u, e.value)
@@ -126,8 +144,8 @@ func (f *networkFile) take(section string, e unitEntry) {
 
 // route takes a section [Route] over, and returns what of it is not.
 func (r *Result) route(u *uplink, s *unitSection) []unitEntry {
-	destination := s.value("Destination")
-	if isDefault := destination == "" || destination == "0.0.0.0/0"; isDefault && s.value("Gateway") != "" {
+	isDefault := slices.Contains([]string{"", "0.0.0.0/0", "::/0"}, s.value("Destination"))
+	if isDefault && s.value("Gateway") != "" {
 		r.gateway(u, s.value("Gateway"))
 		if table := s.value("Table"); table != "" {
 			if _, ok := number(table, 1, 1<<30); ok {
@@ -141,12 +159,33 @@ func (r *Result) route(u *uplink, s *unitSection) []unitEntry {
 
 func (r *Result) gateway(u *uplink, value string) {
 	switch {
-	case !isAddress(value) || value == u.gateway:
+	case u.six.takeGateway(u, value), !isAddress(value), value == u.gateway:
 	case u.gateway == "":
 		u.gateway = value
 	default:
 		u.remark("a second gateway, %s: an uplink has one, on an interface of its own", value)
 	}
+}
+
+// isUplink reports whether what was read has a way out in either family. Addresses of a family in
+// which it has none stay another program's.
+func (r *Result) isUplink(u *uplink, byDHCP bool) bool {
+	u.without4 = !byDHCP && u.gateway == ""
+	if u.six.gateway == "" && !u.six.auto && len(u.six.address) > 0 {
+		if !u.without4 {
+			u.remark("its addresses of IPv6 %s have no gateway: they stay where they are, unless you add "+
+				"`ipv6:`", strings.Join(u.six.address, ", "))
+		}
+		u.six.address = nil
+	}
+	if u.without4 && u.six.present() && len(u.address) > 0 {
+		u.remark("its addresses of IPv4 have no gateway: they stay where they are")
+	}
+	return !u.without4 || u.six.present()
+}
+
+func isYes(s string) bool {
+	return slices.Contains([]string{"yes", "true", "on", "1", "y", "t"}, strings.ToLower(s))
 }
 
 func networkdReason(key string) string {
@@ -158,6 +197,9 @@ func networkdReason(key string) string {
 	case "IPMasquerade":
 		return "`masquerade: true` of each uplink"
 	}
+	if strings.HasPrefix(key, "IPv6") || key == "PrefixDelegationHint" || key == "SubnetId" {
+		return "uplinkd hears the routers and asks for a prefix itself (docs/ipv6.md)"
+	}
 	return "no counterpart"
 }
 
@@ -168,9 +210,7 @@ func (r *Result) finish(u *uplink, match string, servers []string) {
 		u.remark("the name of its interface: %q is a pattern, or there is none", match)
 		u.iface = strings.Trim(notOfAName.ReplaceAllString(u.name, "-"), "-")[:min(len(u.name), 15)]
 	}
-	if list := addressesOf(servers); len(list) > 0 {
-		u.set("nameservers", "["+strings.Join(list, ", ")+"]")
-	}
+	u.addServers(servers)
 }
 
 func firstWord(s string) string {
