@@ -40,7 +40,31 @@ func (k *Kernel) deleteAddress(a routes.Address) error {
 		return err
 	}
 	k.restore.removeAddress(index, a.Prefix)
-	return nil
+	if a.Prefix.Addr().Is4() || a.NoPrefixRoute {
+		return nil
+	}
+	return k.deletePrefixRoute(index, a)
+}
+
+// deletePrefixRoute deletes the route to the network of an address of IPv6 that is gone. The kernel
+// does that with one that has no end, and else leaves it until then (ipv6_del_addr in
+// net/ipv6/addrconf.c). It stays while the interface has another address of that network.
+func (k *Kernel) deletePrefixRoute(index int, gone routes.Address) error {
+	list, err := k.dumpAddresses(unix.AF_INET6)
+	if err != nil {
+		return err
+	}
+	for _, other := range list {
+		ones, _ := other.Mask.Size()
+		if other.LinkIndex == index && ones == gone.Prefix.Bits() && ipNet(gone).Contains(other.IP) {
+			return nil
+		}
+	}
+	network := ipNet(routes.Address{Prefix: gone.Prefix.Masked()})
+	err = k.handle.RouteDel(&netlink.Route{
+		Dst: network, LinkIndex: index, Table: int(routes.TableMain), Protocol: unix.RTPROT_KERNEL,
+	})
+	return ignore(err, unix.ESRCH, unix.ENODEV)
 }
 
 func ipNet(a routes.Address) *net.IPNet {
