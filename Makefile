@@ -15,7 +15,7 @@ PREFIX  ?= /usr
 # What the tests run against: a compiler for the race detector, ip and nft, real
 # DHCP servers, a real SOCKS server, systemd-analyze, a bus for systemd-resolved, UPnP's two
 # ends, what makes one of two gateways, and who else writes rules.
-PACKAGES = gcc libc6-dev git iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server kea-dhcp6-server dante-server mptcpize systemd dbus-daemon \
+PACKAGES = gcc libc6-dev git curl iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server kea-dhcp6-server dante-server mptcpize systemd dbus-daemon \
            miniupnpd-nftables miniupnpc keepalived haproxy conntrackd \
            docker.io firewalld isc-dhcp-client iptables bird2 frr network-manager
 # systemd-resolved is unpacked here and not installed: that would change whom this machine asks.
@@ -42,7 +42,8 @@ demo: build
 	bin/uplinkd demo
 
 # The lab runs for itself: it measures times. Most of its tests wait, and so three of them run at
-# once, which keep one processor busy; those that measure what the daemon costs, or keep the processors busy, run alone.
+# once, which keep one processor busy; those that measure what the daemon costs, or keep the
+# processors busy, run alone.
 ALONE = ^Test(Faults|IPv6Troubles|Failover|TimeTo.*|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany)$$
 
 test: deps

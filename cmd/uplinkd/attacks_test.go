@@ -263,7 +263,7 @@ func TestDefaultRouteFight(t *testing.T) {
 	b.configure(b.static(1, 1), "")
 	b.start()
 	b.untilStates(5*time.Second, "up", "up")
-	longest := watchAway(b)
+	longest := watchAway(b, false)
 	fight := exec.Command("sh", "-c", "i=0; while [ $i -lt 80 ]; do ip route del default proto 201 2>/dev/null; sleep 0.1; i=$((i+1)); done")
 	b.ok(fight.Start())
 	named := false
@@ -286,9 +286,9 @@ func TestDefaultRouteFight(t *testing.T) {
 
 // watchAway watches the shared default route as the kernel tells of it, however short it
 // stands, and returns what tells for how long it has been away at the longest.
-func watchAway(b *bench) (longest func() time.Duration) {
+func watchAway(b *bench, v6 bool) (longest func() time.Duration) {
 	b.Helper()
-	monitor := exec.Command("ip", "monitor", "route")
+	monitor := exec.Command("ip", map[bool]string{false: "-4", true: "-6"}[v6], "-o", "monitor", "route")
 	out, err := monitor.StdoutPipe()
 	b.ok(err)
 	b.ok(monitor.Start())
@@ -298,9 +298,10 @@ func watchAway(b *bench) (longest func() time.Duration) {
 		var gone time.Time
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			switch line := lines.Text(); {
-			case strings.HasPrefix(line, "Deleted default proto 201"):
+			case strings.Contains(line, " table ") || !strings.Contains(line, "proto 201"):
+			case strings.HasPrefix(line, "Deleted default"):
 				gone = time.Now()
-			case strings.HasPrefix(line, "default proto 201") && !gone.IsZero():
+			case strings.HasPrefix(line, "default") && !gone.IsZero():
 				most, gone = max(most, time.Since(gone)), time.Time{}
 			}
 		}

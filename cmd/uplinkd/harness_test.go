@@ -31,6 +31,8 @@ type bench struct {
 	log    *syncBuffer
 	cmd    *exec.Cmd
 	wait   func() error
+
+	excused map[int]uint64 // packets that have left by an ISP with an address not its own, and might
 }
 
 // A syncBuffer is a buffer that a process writes and a test reads.

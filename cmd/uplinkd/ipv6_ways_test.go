@@ -107,15 +107,19 @@ func TestIPv6ThroughDanted(t *testing.T) {
 	b.twoToOne("through danted", counts)
 }
 
+// everything6 is how all is looked at that the daemon may change in IPv6, but for what the kernel has of
+// routers itself.
+var everything6 = []string{
+	"ip -6 rule", "ip -6 route show table all | grep -v '^fe80\\|^anycast\\|^local\\|^multicast\\|dev eth.*proto kernel\\|dev lo proto kernel\\|proto ra'|| true",
+	"ip -6 addr show scope global | grep inet6 | grep -v mngtmpaddr || true",
+	"cd /proc/sys/net/ipv6; grep . conf/eth*/accept_ra conf/eth*/use_oif_addrs_only conf/eth*/ignore_routes_with_linkdown fib_multipath_hash_policy",
+	"nft list tables",
+}
+
 // What was found is given back: by cleanup all of it, the settings too.
 func TestIPv6CleansUp(t *testing.T) {
 	b := newBench6(t, 2)
-	look := func() string {
-		return b.kernel("ip -6 rule", "ip -6 route show table all | grep -v '^fe80\\|^anycast\\|^local\\|^multicast\\|proto kernel\\|proto ra\\|dev lo proto kernel'|| true",
-			"ip -6 addr show scope global | grep inet6 | grep -v mngtmpaddr || true",
-			"cd /proc/sys/net/ipv6; grep . conf/eth*/accept_ra conf/eth*/use_oif_addrs_only conf/eth*/ignore_routes_with_linkdown fib_multipath_hash_policy",
-			"nft list tables")
-	}
+	look := func() string { return b.kernel(everything6...) }
 	before := look()
 	b.delegating(false)
 	b.configure(b.dual(2, 1), "lan: [{interface: lan0, subnet: 1}]\n")

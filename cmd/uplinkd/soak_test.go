@@ -42,12 +42,12 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	t.Logf("UPLINKD_SEED=%d", seed)
-	s := newSoak(t, rand.New(rand.NewPCG(seed, 0)))
+	s := newSoak(t, rand.New(rand.NewPCG(seed, 0)), true)
 	s.begin()
 	if _, err := exec.LookPath("danted"); err == nil {
 		s.proxy = s.danted()
 	}
-	longest, load := watchAway(s.bench), s.load()
+	longest, longest6, load := watchAway(s.bench, false), watchAway(s.bench, true), s.load()
 	start, counts := s.size(), map[string]int{}
 	for began := time.Now(); time.Since(began) < length && !t.Failed(); {
 		a := s.actions()[s.random.IntN(len(s.actions()))]
@@ -57,15 +57,15 @@ func TestSoak(t *testing.T) {
 	}
 	calls := load()
 	excused, failed := s.judge(calls)
-	away := longest()
-	t.Logf("%v: %d connections, %d failed where an uplink had, %d where none had; the default route was away for %v at the longest; %v",
-		length, len(calls), excused, failed, away.Round(time.Millisecond), counts)
+	away, away6 := longest(), longest6()
+	t.Logf("%v: %d connections, %d failed where an uplink had, %d where none had; the default route was away for %v at the longest, "+
+		"that of IPv6 for %v; %v", length, len(calls), excused, failed, away.Round(time.Millisecond), away6.Round(time.Millisecond), counts)
 	// A machine that does other things may keep one of a thousand waiting for too long.
 	if failed > len(calls)/1000 {
 		t.Errorf("%d of %d connections failed though no uplink had", failed, len(calls))
 	}
-	if limit := 1500 * time.Millisecond * slowFactor; away > limit {
-		t.Errorf("no default route for %v, want %v at the most", away, limit)
+	if limit := 1500 * time.Millisecond * slowFactor; max(away, away6) > limit {
+		t.Errorf("no default route for %v, in IPv6 for %v, want %v at the most", away, away6, limit)
 	}
 	if end := s.size(); end.descriptors > start.descriptors+8 || end.threads > start.threads+12 || end.resident > 2*start.resident+16<<10 {
 		t.Errorf("the daemon has grown from %+v to %+v", start, end)
@@ -77,6 +77,7 @@ func TestSoak(t *testing.T) {
 type soak struct {
 	*bench
 	random *rand.Rand
+	six    bool     // both families
 	before string   // what the kernel held before the daemon
 	wanted string   // what it holds when all is well
 	faults []window // when connections may fail
@@ -84,16 +85,30 @@ type soak struct {
 	daemon string   // the program, without the race detector
 	pool   int      // of addresses that it gives
 	proxy  string   // where danted listens; "": Debian 13 has none
+
+	tableGone bool // another program has just deleted our nft table
 }
 
 // A window is a time in which connections may fail, for an uplink does.
-type window struct{ from, to time.Time }
+type window struct {
+	from, to time.Time
+	family   family
+}
+
+// A family is that of connections; the zero value is both.
+type family int
+
+const (
+	onlyIPv4 family = 4
+	onlyIPv6 family = 6
+)
 
 // An action is what happens.
 type action struct {
 	name  string
 	fails time.Duration // for so long afterwards connections may fail; 0: none may
 	do    func()
+	of    family // whose connections those are
 }
 
 // foreignThings are what others have in the kernel.
@@ -113,16 +128,22 @@ var foreignShown = []string{
 	"nft list table ip others | grep -v packets",
 }
 
-func newSoak(t *testing.T, random *rand.Rand) *soak {
+func newSoak(t *testing.T, random *rand.Rand, six bool) *soak {
 	t.Helper()
 	b := newBench(t, 3)
+	if six {
+		b.enableIPv6()
+	}
 	b.ok(b.world.Host().Sysctl("net/ipv4/ip_forward", "1"))
 	t.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv4/ip_forward", "0") })
-	s := &soak{bench: b, random: random, daemon: b.build()}
+	s := &soak{bench: b, random: random, six: six, daemon: b.build()}
 	b.kernel(foreignThings...)
 	t.Cleanup(func() { _ = exec.Command("sh", "-c", foreignTaken).Run() })
-	s.before = b.kernel(everything...)
+	s.before = s.kernel(s.looked()...)
 	s.lease()
+	if six {
+		s.delegating(false)
+	}
 	s.configureWeights(1, 1, 1)
 	return s
 }
@@ -133,10 +154,17 @@ func (s *soak) configureWeights(weights ...int) {
 	lines := s.static(weights...)
 	isp := s.world.ISPs[0]
 	lines[0] = fmt.Sprintf("name: isp1, interface: %s, address: dhcp, gateway: lease, weight: %d, dhcp: {renew_after: 2s}", isp.Interface, weights[0])
+	more := "probe: {interval: 100ms, hold_down: 0s}\n"
 	for i := range lines {
 		lines[i] += ", masquerade: true"
+		if s.six {
+			lines[i] += ", ipv6: auto"
+		}
 	}
-	s.configure(lines, "probe: {interval: 100ms, hold_down: 0s}\n")
+	if s.six {
+		more += "lan: [{interface: lan0, subnet: 1}]\n"
+	}
+	s.configure(lines, more)
 }
 
 // lease starts the DHCP server, each time with other addresses.
@@ -155,6 +183,11 @@ func (s *soak) begin() {
 	s.Helper()
 	s.launch(exec.Command(s.daemon, "run", "-c", s.config))
 	s.untilStates(10*time.Second, "up", "up", "up")
+	if s.six {
+		s.untilStates6(10*time.Second, "up", "up", "up")
+		s.untilPrefixes()
+		s.lanClient()
+	}
 	s.wanted = s.kernel(foreignShown...)
 	time.Sleep(time.Second)
 }
@@ -167,7 +200,7 @@ func (s *soak) end() {
 	if out, err := s.run("cleanup", "-c", s.config); err != nil {
 		s.Fatalf("cleanup: %v\n%s", err, out)
 	}
-	if left := s.kernel(everything...); left != s.before {
+	if left := s.kernel(s.looked()...); left != s.before {
 		s.Errorf("cleanup leaves what was not there before:\n%s", lineDiff(s.before, left))
 	}
 }
@@ -197,6 +230,9 @@ func (s *soak) pause(least, most time.Duration) {
 
 // actions are what may happen.
 func (s *soak) actions() []action {
+	if s.six {
+		return slices.Concat(s.outages(), s.ends(), s.orders(), s.meddling(), s.outages6(), s.orders6(), s.meddling6())
+	}
 	return slices.Concat(s.outages(), s.ends(), s.orders(), s.meddling())
 }
 
@@ -208,25 +244,25 @@ func (s *soak) outages() []action {
 			s.ok(isp.Silence(true))
 			s.pause(200*time.Millisecond, 4*time.Second)
 			s.ok(isp.Silence(false))
-		}},
+		}, 0},
 		{"one way lost", 3 * time.Second, func() {
 			isp := s.isp()
 			s.ok(isp.Loss(100))
 			s.pause(200*time.Millisecond, 3*time.Second)
 			s.ok(isp.Loss(0))
-		}},
+		}, 0},
 		{"upstream dead", 3 * time.Second, func() {
 			isp := s.isp() // the gateway is all that is probed: nobody can know
 			s.ok(isp.Upstream(true))
 			s.pause(200*time.Millisecond, time.Second)
 			s.ok(isp.Upstream(false))
-		}},
+		}, 0},
 		{"carrier", 2 * time.Second, func() {
 			isp := s.isp()
 			s.ok(isp.Carrier(false))
 			s.pause(200*time.Millisecond, 2*time.Second)
 			s.ok(isp.Carrier(true))
-		}},
+		}, 0},
 		{"another lease", 3 * time.Second, func() {
 			old := s.status().Uplinks[0].Address
 			s.lease()
@@ -242,7 +278,7 @@ func (s *soak) outages() []action {
 			if s.proxy != "" { // as the hook for it does
 				s.kernel("kill -HUP $(cat " + s.dir + "/danted.pid)")
 			}
-		}},
+		}, 0},
 	}
 }
 
@@ -256,13 +292,13 @@ func (s *soak) ends() []action {
 		}
 	}
 	return []action{
-		{"killed", 0, restart(syscall.SIGKILL)},
-		{"stopped", 0, restart(syscall.SIGTERM)},
+		{"killed", 0, restart(syscall.SIGKILL), 0},
+		{"stopped", 0, restart(syscall.SIGTERM), 0},
 		{"frozen", 0, func() {
 			s.ok(s.cmd.Process.Signal(syscall.SIGSTOP))
 			s.pause(200*time.Millisecond, 2*time.Second)
 			s.ok(s.cmd.Process.Signal(syscall.SIGCONT))
-		}},
+		}, 0},
 	}
 }
 
@@ -277,26 +313,26 @@ func (s *soak) orders() []action {
 		{"reload", 0, func() {
 			s.configureWeights(1+s.random.IntN(5), 1+s.random.IntN(5), 1+s.random.IntN(5))
 			order("reload")
-		}},
+		}, 0},
 		{"drain", 0, func() {
 			name := fmt.Sprint("isp", 1+s.random.IntN(3))
 			order("drain", name)
 			s.pause(50*time.Millisecond, time.Second)
 			order("enable", name)
-		}},
+		}, 0},
 		{"disable", 500 * time.Millisecond, func() { // what runs over it is ended
 			name := fmt.Sprint("isp", 1+s.random.IntN(3))
 			order("disable", name)
 			s.pause(50*time.Millisecond, time.Second)
 			order("enable", name)
-		}},
+		}, 0},
 		{"apply and go back", 0, func() {
 			s.configureWeights(1+s.random.IntN(5), 1, 1)
 			order("apply", "--confirm", "1m")
 			s.pause(50*time.Millisecond, time.Second)
 			order("confirm", "--reject")
 			order("reload")
-		}},
+		}, 0},
 	}
 }
 
@@ -309,15 +345,17 @@ func (s *soak) meddling() []action {
 			"echo 0 >/proc/sys/net/ipv4/conf/eth2/rp_filter", "ip link set eth3 down; sleep 0.2; ip link set eth3 up",
 		}
 		for range 1 + s.random.IntN(3) {
-			_ = exec.Command("sh", "-c", commands[s.random.IntN(len(commands))]).Run() // it may be away already
+			command := commands[s.random.IntN(len(commands))]
+			s.tableGone = s.tableGone || strings.HasPrefix(command, "nft delete")
+			_ = exec.Command("sh", "-c", command).Run() // it may be away already
 		}
-	}}}
+	}, 0}}
 }
 
 // do has something happen, and notes when connections may fail for it.
 func (s *soak) do(a action) {
 	s.Helper()
-	w := window{from: time.Now().Add(-lab.CallTimeout)}
+	w := window{from: time.Now().Add(-lab.CallTimeout), family: a.of}
 	a.do()
 	if a.fails > 0 {
 		s.until("in sync after "+a.name, 20*time.Second, func() bool { return s.inSync() })
@@ -336,11 +374,12 @@ func (s *soak) calm(after string) {
 	s.Helper()
 	s.until("all is well after "+after, 30*time.Second, func() bool {
 		status, err := s.client.Status(context.Background())
-		if err != nil || !status.Kernel.InSync || len(status.DefaultRoute.NextHops) != 3 {
+		if err != nil || !status.Kernel.InSync || len(status.DefaultRoute.NextHops) != 3 ||
+			s.six && len(status.DefaultRoute6.NextHops) != 3 {
 			return false
 		}
 		for _, u := range status.Uplinks {
-			if u.State != "up" {
+			if u.State != "up" || s.six && u.IPv6.State != "up" {
 				return false
 			}
 		}
@@ -349,6 +388,13 @@ func (s *soak) calm(after string) {
 	if now := s.kernel(foreignShown...); now != s.wanted {
 		s.Errorf("after %s what is others' is not as it was:\n%s", after, lineDiff(s.wanted, now))
 	}
+	if s.six && s.tableGone {
+		s.excuseSpoofed()
+	}
+	if s.six {
+		s.noneSpoofed(after)
+	}
+	s.tableGone = false
 	// What has just been taken away may not have been seen when all seemed to be well.
 	s.until("nothing to do after "+after, 15*time.Second, func() bool {
 		out, err := s.run("plan", "-c", s.config)
@@ -363,16 +409,17 @@ func (s *soak) calm(after string) {
 type soakCall struct {
 	began time.Time
 	err   error
+	of    family
 }
 
-// load opens new connections, twenty a second by this host, ten by a client behind it and
-// five by danted, until the function it returns is called.
+// load opens new connections, twenty a second by this host, ten by a client behind it, five by
+// danted, and as many over IPv6, until the function it returns is called.
 func (s *soak) load() (end func() []soakCall) {
 	var mu sync.Mutex
 	var calls []soakCall
 	var all sync.WaitGroup
 	stop := make(chan struct{})
-	every := func(pause time.Duration, open func(n int) error) {
+	every := func(of family, pause time.Duration, open func(n int) error) {
 		all.Go(func() {
 			ticker := time.NewTicker(pause)
 			defer ticker.Stop()
@@ -383,7 +430,7 @@ func (s *soak) load() (end func() []soakCall) {
 				case <-ticker.C:
 				}
 				all.Go(func() {
-					c := soakCall{began: time.Now()}
+					c := soakCall{began: time.Now(), of: of}
 					c.err = open(n % 20_000)
 					mu.Lock()
 					defer mu.Unlock()
@@ -392,13 +439,19 @@ func (s *soak) load() (end func() []soakCall) {
 			}
 		})
 	}
-	every(50*time.Millisecond, func(n int) error { return second(s.world.Dial(n, lab.CallTimeout)) })
-	every(100*time.Millisecond, func(n int) error {
+	every(onlyIPv4, 50*time.Millisecond, func(n int) error { return second(s.world.Dial(n, lab.CallTimeout)) })
+	every(onlyIPv4, 100*time.Millisecond, func(n int) error {
 		return s.world.Client.Do(func() error { return second(s.world.Dial(30_000+n, lab.CallTimeout)) })
 	})
 	if s.proxy != "" {
-		every(200*time.Millisecond, func(n int) error {
+		every(onlyIPv4, 200*time.Millisecond, func(n int) error {
 			return s.world.Client.Do(func() error { return second(s.socks(s.proxy, 50_000+n%10_000)) })
+		})
+	}
+	if s.six {
+		every(onlyIPv6, 50*time.Millisecond, dialSoak6)
+		every(onlyIPv6, 100*time.Millisecond, func(n int) error {
+			return s.world.Client.Do(func() error { return dialSoak6(30_000 + n) })
 		})
 	}
 	return func() []soakCall {
@@ -415,11 +468,13 @@ func (s *soak) judge(calls []soakCall) (excused, failed int) {
 	for _, c := range calls {
 		switch {
 		case c.err == nil:
-		case slices.ContainsFunc(s.faults, func(w window) bool { return !c.began.Before(w.from) && !c.began.After(w.to) }):
+		case slices.ContainsFunc(s.faults, func(w window) bool {
+			return !c.began.Before(w.from) && !c.began.After(w.to) && (w.family == 0 || w.family == c.of)
+		}):
 			excused++
 		default:
 			failed++
-			s.Logf("at %s: %v", c.began.Format("15:04:05.000"), c.err)
+			s.Logf("IPv%d, at %s: %v", c.of, c.began.Format("15:04:05.000"), c.err)
 		}
 	}
 	return excused, failed

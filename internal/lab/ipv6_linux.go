@@ -99,8 +99,13 @@ func (isp *ISP) attach6() error {
 			ns.Sysctl("net/ipv6/conf/"+name+"/accept_dad", "1"), // which the lab turns off (Enter)
 		)
 	}
+	return errors.Join(hurry(isp.world.host, isp.Interface), isp.gateway6())
+}
+
+// gateway6 gives the customer's side its addresses. The kernel takes those of IPv6 from an interface that
+// is set down.
+func (isp *ISP) gateway6() error {
 	return errors.Join(
-		hurry(isp.world.host, isp.Interface),
 		isp.ns.address6(customerSide, netip.PrefixFrom(Gateway6, 64)),
 		isp.ns.address6(customerSide, host6(isp.Link6(), 1)),
 	)

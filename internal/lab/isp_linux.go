@@ -121,7 +121,11 @@ func (isp *ISP) Carrier(on bool) error {
 	if isp.wire != nil {
 		return isp.wire.carrier(on)
 	}
-	return isp.ns.SetLink(customerSide, on)
+	err := isp.ns.SetLink(customerSide, on)
+	if err == nil && on && isp.v6 {
+		err = isp.gateway6()
+	}
+	return err
 }
 
 // Namespace returns the ISP's own.
