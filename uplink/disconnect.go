@@ -121,6 +121,44 @@ func failbackDisconnects(before, after *State) []Disconnect {
 	return list
 }
 
+// configDisconnects returns the disconnects of what a new configuration, or a provider, has taken
+// away. Those that a configuration on trial holds come when it is confirmed.
+func configDisconnects(before, after *State) []Disconnect {
+	if before.OnTrial && !after.OnTrial && after.held != nil {
+		return after.held
+	}
+	var list []Disconnect
+	begins := after.OnTrial && !before.OnTrial
+	for _, d := range slices.Concat(removedDisconnects(before, after), addressDisconnects(before, after)) {
+		if !begins || !after.holds(&d) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// heldDisconnects returns the disconnects that a configuration on trial holds, nil when it is not
+// on trial. Were they made, the flows would be noted anew by the uplink they leave by meanwhile,
+// and be lost also when it has gone back: a login among them.
+func heldDisconnects(before, after *State) []Disconnect {
+	if !after.OnTrial {
+		return nil
+	}
+	if before.OnTrial {
+		return before.held // its lists of prefixes have been read anew
+	}
+	list := slices.Concat(removedDisconnects(before, after), addressDisconnects(before, after))
+	return slices.DeleteFunc(list, func(d Disconnect) bool { return !after.holds(&d) })
+}
+
+// holds reports whether connections can stay as they are during a trial: not when another uplink has
+// their mark now, and they would be taken for its own.
+func (s *State) holds(d *Disconnect) bool {
+	return d.Mask == 0 || !slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
+		return u.Config.FwMark == d.Mark && (u.Config.Name != d.Uplink || u.Has(d.Family))
+	})
+}
+
 // removedDisconnects returns the disconnects of the uplinks that a new configuration
 // has no more, or whose mark it has changed: their connections would be taken for
 // another's.

@@ -52,8 +52,14 @@ type (
 	}
 	// Resumed is that the machine was suspended for a time.
 	Resumed struct{ SuspendedFor time.Duration }
-	// Reloaded is a new configuration.
-	Reloaded struct{ Config configs.Config }
+	// Reloaded is a new configuration. One on trial goes back, by another Reloaded, unless it is
+	// Confirmed: until then nothing is ended that would live on if it did.
+	Reloaded struct {
+		Config  configs.Config
+		OnTrial bool
+	}
+	// Confirmed is that the configuration on trial stays.
+	Confirmed struct{}
 )
 
 func (Observed) isEvent()        {}
@@ -66,3 +72,4 @@ func (Sampled) isEvent()         {}
 func (NeighbourFailed) isEvent() {}
 func (Resumed) isEvent()         {}
 func (Reloaded) isEvent()        {}
+func (Confirmed) isEvent()       {}

@@ -214,7 +214,7 @@ func TestStepIsAFixpoint(t *testing.T) {
 			event := h.next()(&s)
 			if h.random.IntN(30) == 0 {
 				lines = h.lines()
-				event = Reloaded{h.config(t, lines, names, rest)}
+				event = Reloaded{h.config(t, lines, names, rest), h.random.IntN(3) == 0}
 			}
 			s = Step(s, event, h.now)
 			again := Step(s, NeighbourFailed{}, h.now)

@@ -41,6 +41,10 @@ type State struct {
 	// the LAN has.
 	FoundFirewall bool
 
+	// OnTrial is whether the configuration goes back unless it is confirmed.
+	OnTrial bool
+
+	held   []Disconnect // what is to end once the configuration on trial is confirmed
 	told   []toldConflict
 	series uint64                // the last one given to a path
 	sets   [families][]policySet // of Config.Policies

@@ -41,7 +41,12 @@ func (s *State) take(e Event, now time.Time) {
 	case Resumed:
 		s.SuspendedFor += e.SuspendedFor
 	case Reloaded:
+		before := *s
 		s.takeConfig(e.Config, now)
+		s.OnTrial = e.OnTrial
+		s.held = heldDisconnects(&before, s)
+	case Confirmed:
+		s.OnTrial = false
 	}
 }
 

@@ -37,9 +37,7 @@ func Transitions(before, after State, now time.Time) []Transition {
 			}
 		}
 	}
-	for _, d := range slices.Concat(
-		failbackDisconnects(&before, &after), removedDisconnects(&before, &after), addressDisconnects(&before, &after),
-	) {
+	for _, d := range slices.Concat(failbackDisconnects(&before, &after), configDisconnects(&before, &after)) {
 		list = append(list, Transition{Uplink: d.Uplink, Family: d.Family, Disconnect: &d, Since: now})
 	}
 	return list

@@ -43,7 +43,7 @@ func (d *Daemon) reload(ctx context.Context, by string) error {
 	if err != nil {
 		return err
 	}
-	if err := d.change(ctx, next, by); err != nil {
+	if err := d.change(ctx, next, by, false); err != nil {
 		return err
 	}
 	return d.dropRecord() // whoever orders it knows of it
@@ -58,11 +58,11 @@ func (d *Daemon) read(name string, text []byte) (Loaded, error) {
 	return Loaded{Config: next, Text: text}, err
 }
 
-// change puts what was read in the place of what runs, and says in the journal what is
-// other. On an error what runs stays.
-func (d *Daemon) change(ctx context.Context, next Loaded, by string) error {
+// change puts what was read in the place of what runs, for good or on trial, and says in the
+// journal what is other. On an error what runs stays.
+func (d *Daemon) change(ctx context.Context, next Loaded, by string, onTrial bool) error {
 	lines := configs.Difference(d.inForce().Text, next.Text)
-	if err := d.commit(ctx, next.Config); err != nil {
+	if err := d.commit(ctx, next.Config, onTrial); err != nil {
 		return err
 	}
 	d.setText(next.Text)
@@ -106,7 +106,7 @@ func (d *Daemon) stage(next configs.Config) (configs.Config, error) {
 // commit puts a staged configuration in the place of the running one. When it returns
 // the engine has decided on it. On an error the running one stays. Who asked may go away
 // before; then the engine still decides.
-func (d *Daemon) commit(ctx context.Context, staged configs.Config) error {
+func (d *Daemon) commit(ctx context.Context, staged configs.Config, onTrial bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (d *Daemon) commit(ctx context.Context, staged configs.Config) error {
 	defer cancel()
 	before := d.config()
 	d.setHooks(staged)
-	if err := d.engine.Do(ctx, uplink.Reloaded{Config: staged}); err != nil {
+	if err := d.engine.Do(ctx, uplink.Reloaded{Config: staged, OnTrial: onTrial}); err != nil {
 		d.setHooks(before)
 		return fmt.Errorf("the engine did not take the configuration: %w", err)
 	}

@@ -32,7 +32,7 @@ func (d *Daemon) reloadLists(ctx context.Context) {
 	next := d.config()
 	err := loadLists(&next)
 	if err == nil {
-		err = d.commit(ctx, next)
+		err = d.commit(ctx, next, d.onTrial() != nil)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -16,6 +16,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/internal/statefile"
+	"uplinkd/uplink"
 	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
 )
@@ -99,7 +100,7 @@ func (d *Daemon) Apply(ctx context.Context, name string, text []byte, o api.Appl
 	}
 	// Before it is in force: whatever comes now, it goes back.
 	d.setTrial(t)
-	if err := d.change(ctx, next, o.By); err != nil {
+	if err := d.change(ctx, next, o.By, true); err != nil {
 		// The engine may take it yet. What was before is put in force behind it.
 		d.hasten(t)
 		return api.Trial{}, err
@@ -177,6 +178,11 @@ func (d *Daemon) Confirm(sum, by string) error {
 		return errors.Join(fmt.Errorf("not confirmed: %w", err), t.record.write(d.config().StateDir))
 	}
 	d.setTrial(nil)
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	if err := d.engine.Do(ctx, uplink.Confirmed{}); err != nil {
+		d.log.Warn("what the configuration has taken away is not ended", "err", err)
+	}
 	d.noteReload(nil) // the file says so by now
 	d.log.Info("configuration confirmed", "file", t.File, "by", by)
 	return nil
@@ -196,7 +202,7 @@ func (d *Daemon) Reject(ctx context.Context, by string) error {
 func (d *Daemon) goBack(ctx context.Context, by string) error {
 	t := d.onTrial()
 	before := t.before.Config
-	if err := d.commit(ctx, before); err != nil {
+	if err := d.commit(ctx, before, false); err != nil {
 		return fmt.Errorf("the configuration before the trial: %w", err)
 	}
 	d.relist.Store(true) // its lists of prefixes are as they were then
