@@ -37,7 +37,7 @@ func (s *State) siftDelegations() {
 
 // prefixClash returns why a prefix that an uplink's provider delegates must not be used, "" when it may.
 func (s *State) prefixClash(of int, prefix netip.Prefix) string {
-	inUse := s.numbers(prefix)
+	owner, inUse := s.numbers(prefix)
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		if !u.Has(IPv6) {
@@ -46,6 +46,12 @@ func (s *State) prefixClash(of int, prefix netip.Prefix) string {
 		what, where := u.needs(prefix)
 		if what == "" && !inUse { // whoever comes later with something of it cannot take it away
 			what, where = u.learned(prefix, i, of)
+		}
+		if what == "" && i != of && u.Config.Name == owner {
+			what, where = lends(u.lentPrefixes(), prefix)
+		}
+		if what == "" && owner == "" && i < of {
+			what, where = lends(u.Delegated(), prefix)
 		}
 		if what != "" {
 			return fmt.Sprintf("the prefix %s holds %s of %s, %s: have the provider give another",
@@ -80,7 +86,7 @@ func (u *Uplink) needs(prefix netip.Prefix) (what, where string) {
 }
 
 // learned returns what an uplink has been told or has that lies in a prefix, which is delegated to the uplink `of`;
-// "" when nothing does. Of two that are given the same, the first has it.
+// "" when nothing does.
 func (u *Uplink) learned(prefix netip.Prefix, i, of int) (what, where string) {
 	p := &u.Paths[IPv6]
 	if l := p.Report.Lease; l != nil {
@@ -96,13 +102,23 @@ func (u *Uplink) learned(prefix netip.Prefix, i, of int) (what, where string) {
 			return "an address", a.String()
 		}
 	}
-	if i > of {
+	return "", ""
+}
+
+// lends returns which of the prefixes of an uplink overlaps another's; "" when none does. Of two that are given
+// the same, that one has it whose network the LAN has, or else the first.
+func lends(list []Lent, prefix netip.Prefix) (what, where string) {
+	i := slices.IndexFunc(list, func(d Lent) bool { return prefix.Overlaps(d.Prefix) })
+	if i < 0 {
 		return "", ""
 	}
-	for _, d := range u.Delegated() {
-		if prefix.Overlaps(d.Prefix) {
-			return "a prefix", d.Prefix.String()
-		}
+	return "a prefix", list[i].Prefix.String()
+}
+
+// lentPrefixes returns the prefixes that an uplink's provider delegates, whether they can be used or not.
+func (u *Uplink) lentPrefixes() []Lent {
+	if l := u.Paths[IPv6].Report.Lease; l != nil && u.Config.IPv6.Delegation == configs.DelegationAsk {
+		return l.Delegated
 	}
-	return "", ""
+	return u.Delegated()
 }

@@ -347,6 +347,37 @@ func TestDelegationThatHoldsOthers(t *testing.T) {
 	}
 }
 
+// Of two uplinks that are given one prefix, that one has it whose network the LAN has, also when the other is
+// the first of the file; and the other one when its provider takes it away. It counted as in use for both, and
+// the LAN's hosts went out by either with the same addresses.
+func TestOnePrefixOfTwo(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	const prefix = "2001:db8:9:100::/56"
+	for _, order := range [][]string{{"a", "b"}, {"b", "a"}} {
+		s := stateOf(t, "lan: [{interface: lan0, subnet: 1}]\n", now)
+		at := now.Add(startLimit) // nobody is waited for any more
+		has := func(want string) {
+			t.Helper()
+			var got []string
+			for i := range s.Uplinks {
+				if len(s.Uplinks[i].Delegated()) > 0 {
+					got = append(got, s.Uplinks[i].Config.Name)
+				}
+			}
+			if text := strings.Join(got, " "); text != want || len(s.LANNets) != 1 || s.LANNets[0].Of != want {
+				t.Errorf("%v: the prefix has %q, the LAN %+v, want %q for both", order, text, s.LANNets, want)
+			}
+		}
+		for _, name := range order {
+			s = Step(s, lent("eth"+name, "", prefix, at.Add(time.Hour)), at)
+			has(order[0])
+		}
+		s = Step(s, LeaseChanged{Interface: "eth" + order[0], Family: IPv6, Report: LeaseReport{State: "soliciting"}}, at)
+		s = Step(s, Sampled{}, at)
+		has(order[1])
+	}
+}
+
 // Renumbering at one stroke: the old address is deprecated and a new one named. The path goes on with the old one
 // until the new one serves; it was down meanwhile, and all connections ended.
 func TestRenumberingEndsNothing(t *testing.T) {

@@ -89,7 +89,8 @@ func (s *State) lanPrefix(now time.Time) (prefix Lent, of string, ok bool) {
 		return Lent{Prefix: s.Config.OwnPrefix}, "", true
 	}
 	for _, name := range s.Config.LANPrefix {
-		if d, ok := s.delegatedTo(name, now); ok && s.numbers(d.Prefix) {
+		d, ok := s.delegatedTo(name, now)
+		if owner, has := s.numbers(d.Prefix); ok && has && (owner == name || owner == "") {
 			return d, name, true
 		}
 	}
@@ -113,9 +114,14 @@ func (s *State) delegatedTo(name string, now time.Time) (Lent, bool) {
 	return u.delegated(now)
 }
 
-// numbers reports whether the LAN has networks of a prefix, and not only such as are on their way out.
-func (s *State) numbers(prefix netip.Prefix) bool {
-	return slices.ContainsFunc(s.LANNets, func(n LANNet) bool { return !n.Former && prefix.Contains(n.Prefix.Addr()) })
+// numbers reports whether the LAN has networks of a prefix, and not only such as are on their way out, and of
+// which uplink; "" when that is not known.
+func (s *State) numbers(prefix netip.Prefix) (owner string, has bool) {
+	i := slices.IndexFunc(s.LANNets, func(n LANNet) bool { return !n.Former && prefix.Contains(n.Prefix.Addr()) })
+	if i < 0 {
+		return "", false
+	}
+	return s.LANNets[i].Of, true
 }
 
 // mayYetHavePrefix reports whether an uplink may be about to get a prefix: at the start the first to answer
