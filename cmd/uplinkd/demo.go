@@ -56,6 +56,6 @@ func (c *common) demo(ctx context.Context) error {
 		return err
 	}
 	return demo.Run(ctx, program, c.out, func(w io.Writer, s api.Snapshot) error {
-		return (&statusTable{&s}).write(w, time.Now(), 0)
+		return (&statusTable{Snapshot: &s, now: time.Now()}).write(w)
 	})
 }

@@ -256,7 +256,7 @@ func writeEvent(w io.Writer, e api.Event, asJSON bool) error {
 	if e.Uplink != "" {
 		text += e.Uplink + "  "
 	}
-	if e.Family == "ipv6" {
+	if e.Family == familyIPv6 {
 		text += "v6  "
 	}
 	text += fmt.Sprintf("%s -> %s", dash(e.From), dash(e.To))

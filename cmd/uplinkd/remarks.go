@@ -57,7 +57,7 @@ func (s *statusTable) statesRemarked() []string {
 		if u.State != api.Up {
 			lines = append(lines, fmt.Sprintf("%s is %s: %s", u.Name, u.State, u.Reason))
 		}
-		if u.IPv6 != nil && u.Family != "ipv6" && u.IPv6.State != api.Up {
+		if u.IPv6 != nil && u.Family != familyIPv6 && u.IPv6.State != api.Up {
 			lines = append(lines, fmt.Sprintf("%s v6 is %s: %s", u.Name, u.IPv6.State, u.IPv6.Reason))
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,11 @@ func (c *common) width() int {
 	return int(size.Col)
 }
 
+// color reports whether the answer goes to a terminal whose user wants colours (no-color.org).
+func (c *common) color() bool {
+	return c.width() > 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
 func statusCommand(c *common) *cobra.Command {
 	var policies, verbose, quiet bool
 	cmd := &cobra.Command{
@@ -38,18 +44,18 @@ func statusCommand(c *common) *cobra.Command {
 			if c.json {
 				return c.printJSON(s)
 			}
-			if policies {
-				return (&statusTable{&s}).writePolicies(c.out)
+			t := statusTable{Snapshot: &s, now: time.Now(), width: c.width(), color: c.color()}
+			switch {
+			case policies:
+				return t.writePolicies(c.out)
+			case verbose:
+				return t.writeBlocks(c.out)
 			}
-			err = (&statusTable{&s}).write(c.out, time.Now(), c.width())
-			if err == nil && verbose {
-				err = (&statusTable{&s}).writeTargets(c.out)
-			}
-			return err
+			return t.write(c.out)
 		},
 	}
 	cmd.Flags().BoolVar(&policies, "policies", false, "show the policies, where each leads now, and its counters")
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show each target, and what its link is like, too")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show all that is known of each uplink and its targets")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false,
 		"print nothing: exit code 0 while an uplink that works carries, 1 while none does")
 	c.flagSocket(cmd)

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -17,42 +15,49 @@ import (
 )
 
 // A statusTable is a snapshot as a person likes to read it.
-type statusTable struct{ *api.Snapshot }
+type statusTable struct {
+	*api.Snapshot
+	now   time.Time // what ages are counted from
+	width int       // of the terminal; 0: not known
+	color bool      // states have colours; their words say the same
+}
 
 // A column is one of the table. Those with a rank are left out on a narrow
 // terminal, the highest first.
 type column struct {
 	head string
 	rank int
-	cell func(u *api.Uplink, now time.Time) any
+	cell func(s *statusTable, u *api.Uplink) any
 	once bool // of the uplink as a whole, not of each family
 }
 
+// ranks is the highest rank of a column.
+const ranks = 5
+
 var columns = []column{
-	{head: "UPLINK", cell: func(u *api.Uplink, _ time.Time) any { return u.Name }},
-	{head: "STATE", cell: func(u *api.Uplink, _ time.Time) any { return u.State }},
-	{head: "FOR", cell: func(u *api.Uplink, now time.Time) any { return age(u.Since, now) }},
-	{head: "ROUTE", cell: func(u *api.Uplink, _ time.Time) any { return routeOf(u) }},
-	{head: "TIER", rank: 2, cell: func(u *api.Uplink, _ time.Time) any { return u.Tier }},
-	{head: "ADDRESS", cell: func(u *api.Uplink, _ time.Time) any { return dash(u.Address) }},
-	{head: "GATEWAY", rank: 1, cell: func(u *api.Uplink, _ time.Time) any { return address(u.Gateway) }},
-	{head: "RTT", cell: func(u *api.Uplink, _ time.Time) any { return rttOf(u) }},
-	{head: "LOSS", cell: func(u *api.Uplink, _ time.Time) any { return lossOf(u) }},
-	{head: "DOWN/UP", rank: 3, once: true, cell: func(u *api.Uplink, _ time.Time) any {
+	{head: "UPLINK", cell: func(_ *statusTable, u *api.Uplink) any { return u.Name }},
+	{head: "STATE", cell: func(s *statusTable, u *api.Uplink) any { return s.colored(u.State) }},
+	{head: "FOR", cell: func(s *statusTable, u *api.Uplink) any { return age(u.Since, s.now) }},
+	{head: "SHARE", cell: func(s *statusTable, u *api.Uplink) any { return s.share(u) }},
+	{head: "CONNS", rank: 2, once: true, cell: func(s *statusTable, u *api.Uplink) any { return s.connections(u) }},
+	{head: "TIER", rank: 4, cell: func(_ *statusTable, u *api.Uplink) any { return u.Tier }},
+	{head: "ADDRESS", cell: func(_ *statusTable, u *api.Uplink) any { return dash(u.Address) }},
+	{head: "GATEWAY", rank: 3, cell: func(_ *statusTable, u *api.Uplink) any { return address(u.Gateway) }},
+	{head: "RTT", cell: func(_ *statusTable, u *api.Uplink) any { return rttOf(u) }},
+	{head: "LOSS", cell: func(_ *statusTable, u *api.Uplink) any { return lossOf(u) }},
+	{head: "DOWN AFTER", rank: 1, cell: func(_ *statusTable, u *api.Uplink) any { return downAfterOf(u) }},
+	{head: "DOWN/UP", rank: ranks, once: true, cell: func(_ *statusTable, u *api.Uplink) any {
 		return rateOf(u.Counters.RxBPS) + "/" + rateOf(u.Counters.TxBPS)
 	}},
-	{head: "CONNS", rank: 4, once: true, cell: func(u *api.Uplink, _ time.Time) any { return u.Counters.Connections }},
 }
 
-// write writes the snapshot as a person likes to read it. now is what ages
-// are counted from. width is that of the terminal, 0 when it is not known; on a
-// narrow one columns are left out.
-func (s *statusTable) write(w io.Writer, now time.Time, width int) error {
+// write writes the snapshot as a person likes to read it. On a narrow terminal columns are left out.
+func (s *statusTable) write(w io.Writer) error {
 	var b strings.Builder
-	s.header(&b, now)
-	text := s.render(columns, now)
-	for rank := 4; rank > 0 && width > 0 && widest(text) > width; rank-- {
-		text = s.render(slices.DeleteFunc(slices.Clone(columns), func(c column) bool { return c.rank >= rank }), now)
+	s.header(&b)
+	text := s.render(columns)
+	for rank := ranks; rank > 0 && s.width > 0 && widest(text) > s.width; rank-- {
+		text = s.render(slices.DeleteFunc(slices.Clone(columns), func(c column) bool { return c.rank >= rank }))
 	}
 	b.WriteString(text)
 	s.remarks(&b)
@@ -75,35 +80,6 @@ func (s *statusTable) writePolicies(w io.Writer) error {
 	return err
 }
 
-// writeTargets writes what is known of each target, and what links are like.
-func (s *statusTable) writeTargets(w io.Writer) error {
-	t := plainTable()
-	t.AppendHeader(table.Row{
-		"UPLINK", "TARGET", "STATE", "RTT ms", "LOSS", "LATE AFTER ms", "DOWN AFTER", "SPREAD ms", "SURVIVED",
-	})
-	for _, u := range s.Uplinks {
-		probes := u.Probes
-		if second := secondFamily(&u); second != nil {
-			probes = slices.Concat(probes, second.Probes)
-		}
-		for _, p := range probes {
-			row := table.Row{
-				u.Name, plain.Line(p.Target, targetMost), p.State, fmt.Sprintf("%.3g", p.RTT),
-				fmt.Sprintf("%.0f%%", p.Loss),
-			}
-			if p.DownAfter == 0 {
-				row = append(row, "-", "-", "-", "-")
-			} else {
-				row = append(row, fmt.Sprintf("%.3g", p.LateAfter), seconds(p.DownAfter), fmt.Sprintf("%.2g", p.Spread),
-					seconds(p.Survived))
-			}
-			t.AppendRow(row)
-		}
-	}
-	_, err := io.WriteString(w, "\n"+trimmed(t))
-	return err
-}
-
 // targetMost is how much of a target's name is shown in a table, in bytes.
 const targetMost = 40
 
@@ -112,6 +88,7 @@ func plainTable() table.Writer {
 	t := table.NewWriter()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
+	style.Format.Header = text.FormatDefault // units keep their letters
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
 	t.SetStyle(style)
 	return t
@@ -126,9 +103,12 @@ func trimmed(t table.Writer) string {
 	return b.String()
 }
 
-func (s *statusTable) render(columns []column, now time.Time) string {
+func (s *statusTable) render(columns []column) string {
 	t := plainTable()
-	t.SetColumnConfigs([]table.ColumnConfig{{Name: "CONNS", Align: text.AlignRight, AlignHeader: text.AlignRight}})
+	t.SetColumnConfigs([]table.ColumnConfig{
+		{Name: "SHARE", Align: text.AlignRight, AlignHeader: text.AlignRight},
+		{Name: "CONNS", Align: text.AlignRight, AlignHeader: text.AlignRight},
+	})
 	head := make(table.Row, len(columns))
 	for i, c := range columns {
 		head[i] = c.head
@@ -138,14 +118,14 @@ func (s *statusTable) render(columns []column, now time.Time) string {
 		u := &s.Uplinks[i]
 		row := make(table.Row, len(columns))
 		for j, c := range columns {
-			row[j] = c.cell(u, now)
+			row[j] = c.cell(s, u)
 		}
 		t.AppendRow(row)
 		if second := secondFamily(u); second != nil {
 			row = make(table.Row, len(columns))
 			for j, c := range columns {
 				if row[j] = ""; !c.once {
-					row[j] = c.cell(second, now)
+					row[j] = c.cell(s, second)
 				}
 			}
 			t.AppendRow(row)
@@ -154,15 +134,16 @@ func (s *statusTable) render(columns []column, now time.Time) string {
 	return trimmed(t)
 }
 
-func widest(text string) int {
+// widest returns how many columns of a terminal a text takes.
+func widest(lines string) int {
 	most := 0
-	for line := range strings.Lines(text) {
-		most = max(most, len(line)-1)
+	for line := range strings.Lines(lines) {
+		most = max(most, text.StringWidthWithoutEscSequences(strings.TrimRight(line, "\n")))
 	}
 	return most
 }
 
-func (s *statusTable) header(b *strings.Builder, now time.Time) {
+func (s *statusTable) header(b *strings.Builder) {
 	up := 0
 	for _, u := range s.Uplinks {
 		if u.State == api.Up {
@@ -170,16 +151,26 @@ func (s *statusTable) header(b *strings.Builder, now time.Time) {
 		}
 	}
 	fmt.Fprintf(b, "%d of %d uplinks up, uplinkd %s running for %s\n",
-		up, len(s.Uplinks), s.Daemon.Version, age(s.Daemon.Started, now))
-	fmt.Fprintf(b, "default route: %s\n", waysText(&s.DefaultRoute, "no uplink carries new connections"))
+		up, len(s.Uplinks), s.Daemon.Version, age(s.Daemon.Started, s.now))
+	fmt.Fprintf(b, "default route: %s\n", s.folded(waysText(&s.DefaultRoute, "no uplink carries new connections")))
 	if s.DefaultRoute6 != nil {
-		fmt.Fprintf(b, "of IPv6: %s\n", waysText(s.DefaultRoute6, "no uplink carries it, and it is unreachable"))
+		ways := waysText(s.DefaultRoute6, "no uplink carries it, and it is unreachable")
+		fmt.Fprintf(b, "of IPv6: %s\n", s.folded(ways))
 	}
 	for _, n := range s.LAN {
 		fmt.Fprintf(b, "%s: %s\n", n.Interface, lanText(n))
 	}
 	s.dns(b)
 	b.WriteString("\n")
+}
+
+// folded returns a line, broken where a narrow terminal would break it anywhere.
+func (s *statusTable) folded(line string) string {
+	if s.width == 0 {
+		return line
+	}
+	wrapped := text.WrapSoft(line, max(s.width-len("default route: "), 20))
+	return strings.ReplaceAll(wrapped, "\n", "\n  ")
 }
 
 // waysText says what part of new connections each uplink carries.
@@ -219,43 +210,6 @@ func (s *statusTable) dns(b *strings.Builder) {
 // dnsErrorMost is how much of an error is shown, in bytes.
 const dnsErrorMost = 500
 
-func routeOf(u *api.Uplink) string {
-	if !u.Active {
-		return "-"
-	}
-	return fmt.Sprintf("weight %d", u.EffectiveWeight)
-}
-
-// best returns the probe that loses least.
-func bestOf(u *api.Uplink) *api.Probe {
-	if len(u.Probes) == 0 {
-		return nil
-	}
-	return slices.MinFunc(pointers(u.Probes), func(a, b *api.Probe) int { return cmp.Compare(a.Loss, b.Loss) })
-}
-
-func pointers(probes []api.Probe) []*api.Probe {
-	list := make([]*api.Probe, len(probes))
-	for i := range probes {
-		list[i] = &probes[i]
-	}
-	return list
-}
-
-func rttOf(u *api.Uplink) string {
-	if p := bestOf(u); p != nil && p.Received > 0 {
-		return fmt.Sprintf("%.3g ms", p.RTT)
-	}
-	return "-"
-}
-
-func lossOf(u *api.Uplink) string {
-	if p := bestOf(u); p != nil {
-		return fmt.Sprintf("%.0f%%", p.Loss)
-	}
-	return "-"
-}
-
 // remarkMost is how long a remark can be, in bytes.
 const remarkMost = 1000
 
@@ -265,46 +219,4 @@ func untilText(w api.When) string {
 		return ""
 	}
 	return " until " + w.Local().Format(time.DateTime)
-}
-
-func address(a netip.Addr) string {
-	if !a.IsValid() {
-		return "-"
-	}
-	return a.String()
-}
-
-// age tells a time gone by in its largest unit or two.
-func age(from, now time.Time) string {
-	d := max(now.Sub(from), 0)
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 24*time.Hour:
-		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
-}
-
-// rateOf tells bits a second, or that they are not known.
-func rateOf(bps api.Figure[uint64]) string {
-	if !bps.Known {
-		return bps.String()
-	}
-	return rate(bps.N)
-}
-
-// rate tells bits a second with three digits at most.
-func rate(bps uint64) string {
-	value, unit := float64(bps), 0
-	for value >= 999.5 && unit < 4 {
-		value /= 1000
-		unit++
-	}
-	if unit == 0 || value >= 99.5 {
-		return fmt.Sprintf("%.0f%s", value, [...]string{"", "k", "M", "G", "T"}[unit])
-	}
-	return fmt.Sprintf("%.1f%s", value, [...]string{"", "k", "M", "G", "T"}[unit])
 }

@@ -6,15 +6,19 @@ import (
 	"uplinkd/uplink/api"
 )
 
+// familyIPv6 is what an uplink's family is called that has no other, or of its second one.
+const familyIPv6 = "ipv6"
+
 // secondFamily returns an uplink in IPv6, as a line below that of IPv4; nil: it has no such.
 func secondFamily(u *api.Uplink) *api.Uplink {
-	if u.IPv6 == nil || u.Family == "ipv6" {
+	if u.IPv6 == nil || u.Family == familyIPv6 {
 		return nil
 	}
+	six := u.IPv6
 	return &api.Uplink{
-		Name: "  v6", State: u.IPv6.State, Since: u.IPv6.Since, Active: u.IPv6.Active, Tier: u.IPv6.Tier,
-		EffectiveWeight: u.IPv6.EffectiveWeight, Address: networkText(u.IPv6), Gateway: u.IPv6.Gateway,
-		Probes: u.IPv6.Probes,
+		Name: "  v6", Interface: u.Interface, Family: familyIPv6,
+		State: six.State, Reason: six.Reason, Since: six.Since, Active: six.Active, Weight: six.Weight, EffectiveWeight: six.EffectiveWeight, Tier: six.Tier,
+		Address: networkText(six), Gateway: six.Gateway, Probes: six.Probes, Hold: six.Hold,
 	}
 }
 
