@@ -17,7 +17,8 @@ func secondFamily(u *api.Uplink) *api.Uplink {
 	six := u.IPv6
 	return &api.Uplink{
 		Name: "  v6", Interface: u.Interface, Family: familyIPv6,
-		State: six.State, Reason: six.Reason, Since: six.Since, Active: six.Active, Weight: six.Weight, EffectiveWeight: six.EffectiveWeight, Tier: six.Tier,
+		State: six.State, Reason: six.Reason, Since: six.Since, Active: six.Active,
+		Weight: six.Weight, EffectiveWeight: six.EffectiveWeight, Tier: six.Tier,
 		Address: networkText(six), Gateway: six.Gateway, Probes: six.Probes, Hold: six.Hold,
 	}
 }
