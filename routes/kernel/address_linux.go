@@ -46,6 +46,9 @@ func (k *Kernel) deleteAddress(a routes.Address) error {
 	return k.deletePrefixRoute(index, a)
 }
 
+// prefixMetric is the metric of such routes (IP6_RT_PRIO_ADDRCONF in net/ipv6/ip6_route.h).
+const prefixMetric = 256
+
 // deletePrefixRoute deletes the route to the network of an address of IPv6 that is gone. The kernel
 // does that with one that has no end, and else leaves it until then (ipv6_del_addr in
 // net/ipv6/addrconf.c). It stays while the interface has another address of that network.
@@ -63,6 +66,7 @@ func (k *Kernel) deletePrefixRoute(index int, gone routes.Address) error {
 	network := ipNet(routes.Address{Prefix: gone.Prefix.Masked()})
 	err = k.handle.RouteDel(&netlink.Route{
 		Dst: network, LinkIndex: index, Table: int(routes.TableMain), Protocol: unix.RTPROT_KERNEL,
+		Priority: prefixMetric,
 	})
 	return ignore(err, unix.ESRCH, unix.ENODEV)
 }

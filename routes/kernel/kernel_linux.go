@@ -169,11 +169,7 @@ func (k *Kernel) Do(ctx context.Context, op routes.Op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	k.surveyor.shared6.expect(op)
-	err := k.do(ctx, op)
-	if err != nil {
-		k.surveyor.shared6.forget()
-	}
+	err := k.surveyor.shared6.do(op, func() error { return k.do(ctx, op) })
 	switch {
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return fmt.Errorf("%w (%w)", routes.ErrGone, err)

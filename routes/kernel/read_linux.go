@@ -14,8 +14,9 @@ import (
 )
 
 // Read implements routes.Kernel. It sends four dump requests (links, addresses, rules,
-// nft tables), one for each routing table in scope unless it is known (shared6), one more for the chains of our own
-// nft table, one while a link is up that was found down, and reads one file a setting.
+// nft tables), one for each routing table in scope unless it is known (shared6), one more
+// for the chains of our own nft table, one while a link is up that was found down, and reads
+// one file a setting.
 func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, error) {
 	if err := ctx.Err(); err != nil {
 		return routes.State{}, err

@@ -11,7 +11,7 @@ import (
 
 // readRoutes reads the tables in scope, and those where else routes of ours are or were.
 // What it costs follows from what is ours: of tables that others fill, it asks for the
-// beginning.
+// beginning, or knows what is to be known (shared6).
 func (k *Kernel) readRoutes(ctx context.Context, state *routes.State, scope routes.Scope, names map[int]string) error {
 	known, fresh, err := k.surveyor.take(ctx, scope.Owner.Protocol)
 	if err != nil {

@@ -17,14 +17,21 @@ import (
 // routes, and all default routes. Of IPv6 the kernel lists the default route of a table last
 // (fib6_walk_continue in net/ipv6/ip6_fib.c), so that each look costs what all routes cost.
 // A table is therefore listed once, and again after an event that tells of something else
-// than what is known. Without events nothing is remembered.
+// than what is known, and with each survey. Without events nothing is remembered.
 type shared6 struct {
 	mu       sync.Mutex // guards what follows
 	attached bool       // events are handed on
 	protocol uint8      // that of our routes
 	names    map[int]string
-	lists    map[uint32][]routes.Route // by table; one that is not in it has to be listed
-	changes  int                       // counts what a list that is being made may lack
+	lists    map[uint32]known // by table
+	changes  int              // counts what a list that is being made may lack
+	doing    int              // operations of ours that the kernel has not answered yet
+}
+
+// A known is what was listed of a table.
+type known struct {
+	routes []routes.Route
+	stale  bool // it has to be listed again; until then it tells which keys matter
 }
 
 // attach says that events will be handed on from now on.
@@ -39,12 +46,67 @@ func (s *shared6) get(protocol uint8, names map[int]string, table uint32) ([]rou
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.protocol != protocol {
-		s.protocol, s.lists = protocol, nil
-		s.changes++
+		s.protocol = protocol
+		s.drop()
 	}
+	s.rename(names)
+	list := s.lists[table]
+	return slices.Clone(list.routes), list.routes != nil && !list.stale
+}
+
+// rename takes in what the interfaces are called now. What is known by an old name is no longer known.
+func (s *shared6) rename(names map[int]string) {
+	old := s.names
 	s.names = names
-	list, ok := s.lists[table]
-	return slices.Clone(list), ok
+	for table, list := range s.lists {
+		for i := range list.routes {
+			for _, h := range list.routes[i].NextHops {
+				if indexOf(old, h.Interface) != indexOf(names, h.Interface) {
+					s.outdate(table)
+				}
+			}
+		}
+	}
+}
+
+// indexOf returns the index of the interface of a name, 0 for none.
+func indexOf(names map[int]string, name string) int {
+	for index, n := range names {
+		if n == name {
+			return index
+		}
+	}
+	return 0
+}
+
+// outdate has a table listed again, drop all tables.
+func (s *shared6) outdate(table uint32) {
+	if list, ok := s.lists[table]; ok {
+		list.stale = true
+		s.lists[table] = list
+	}
+	s.changes++
+}
+
+func (s *shared6) drop() {
+	for table := range s.lists {
+		s.outdate(table)
+	}
+	s.changes++
+}
+
+// forget has all tables listed again.
+func (s *shared6) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop()
+}
+
+// retain forgets the tables that are looked at no more: of their events none is handed on.
+func (s *shared6) retain(tables []uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.lists, func(t uint32, _ known) bool { return !slices.Contains(tables, t) })
 }
 
 // A listing is a table of IPv6 that is being listed, for a shared6.
@@ -53,14 +115,14 @@ type listing struct {
 	protocol uint8
 	names    map[int]string
 	changes  int
-	routes   []routes.Route
+	routes   []routes.Route // not nil
 }
 
 // begin returns the listing of a table. It is to be filled from then on.
 func (s *shared6) begin(table uint32) *listing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &listing{table: table, protocol: s.protocol, names: s.names, changes: s.changes}
+	return &listing{table: table, protocol: s.protocol, names: s.names, changes: s.changes, routes: []routes.Route{}}
 }
 
 // note takes in a route that the kernel lists.
@@ -70,22 +132,22 @@ func (l *listing) note(r *routeMessage) {
 	}
 }
 
-// keep remembers a listing, if nothing has changed since it began.
+// keep remembers a listing, if nothing has changed since it began. If something has, it may be that only
+// the listing tells, and so what was known before is not believed either.
 func (s *shared6) keep(l *listing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.attached {
+		return
+	}
 	nameless := func(h routes.NextHop) bool { return h.Interface == "" }
-	for _, r := range l.routes {
-		if slices.ContainsFunc(r.NextHops, nameless) {
-			return // by an interface that came after the last Read
-		}
+	late := slices.ContainsFunc(l.routes, func(r routes.Route) bool { // by an interface that came after the last Read
+		return slices.ContainsFunc(r.NextHops, nameless)
+	})
+	if s.lists == nil {
+		s.lists = map[uint32]known{}
 	}
-	if s.attached && s.changes == l.changes {
-		if s.lists == nil {
-			s.lists = map[uint32][]routes.Route{}
-		}
-		s.lists[l.table] = l.routes
-	}
+	s.lists[l.table] = known{routes: l.routes, stale: late || s.doing > 0 || s.changes != l.changes}
 }
 
 // list lists a table, and remembers it. Each of its routes is shown to see too, unless that is nil.
@@ -108,46 +170,61 @@ func (s *shared6) list(
 	return slices.Clone(l.routes), nil
 }
 
-// tables returns those that are known.
+// tables returns those that were listed.
 func (s *shared6) tables() []uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Collect(maps.Keys(s.lists))
 }
 
-// forget has all tables listed again.
-func (s *shared6) forget() {
+// do has an operation done, and takes it in before: the event that tells of it may come before the kernel's
+// answer. Where another route has that key, it depends on both what becomes of it, and so it is listed.
+func (s *shared6) do(op routes.Op, carryOut func() error) error {
+	add, remove := changedRoutes(op)
+	route := add
+	if remove != nil {
+		route = remove
+	}
+	if route == nil || route.Dst.Addr().Is4() {
+		return carryOut()
+	}
+	s.expect(route, add != nil)
+	err := carryOut()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lists = nil
+	s.doing--
 	s.changes++
+	if err != nil {
+		s.outdate(route.Table)
+	}
+	return err
 }
 
-// expect takes in a change of ours that is about to be made. The event that tells of it may come
-// before the kernel's answer.
-func (s *shared6) expect(op routes.Op) {
-	add, remove := changedRoutes(op)
-	key := add
-	if remove != nil {
-		key = remove
-	}
-	if key == nil || key.Dst.Addr().Is4() {
-		return
-	}
+// expect takes in that a route is about to be put, or taken away.
+func (s *shared6) expect(route *routes.Route, put bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.changes++
-	list, ok := s.lists[key.Table]
+	s.doing++
+	list, ok := s.lists[route.Table]
 	if !ok {
 		return
 	}
-	list = slices.DeleteFunc(slices.Clone(list), func(r routes.Route) bool {
-		return r.RouteKey == key.RouteKey && (add != nil || r.Type == key.Type && r.Protocol == key.Protocol)
-	})
-	if add != nil {
-		list = append(list, *add)
+	own := func(r routes.Route) bool {
+		return r.RouteKey == route.RouteKey && r.Protocol == route.Protocol && r.Type == route.Type
 	}
-	s.lists[key.Table] = list
+	same := 0
+	for _, r := range list.routes {
+		if r.RouteKey == route.RouteKey {
+			same++
+		}
+	}
+	left := slices.DeleteFunc(slices.Clone(list.routes), own)
+	list.stale = list.stale || same > 1 || same != len(list.routes)-len(left)
+	if put {
+		left = append(left, *route)
+	}
+	list.routes = left
+	s.lists[route.Table] = list
 }
 
 // changedRoutes returns the route that an operation puts, and the one that it takes away.
@@ -163,27 +240,30 @@ func changedRoutes(op routes.Op) (add, remove *routes.Route) {
 	return nil, nil
 }
 
-// routeEvent takes in an event: one that tells what is known already changes nothing.
-func (s *shared6) routeEvent(kind uint16, r *routeMessage) {
+// routeEvent takes in an event of a table that others fill too, and reports whether it is about what is
+// looked at. One that tells what is known already changes nothing.
+func (s *shared6) routeEvent(kind uint16, r *routeMessage) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list, ok := s.lists[r.table]
-	if !ok {
-		s.changes++
-		return
-	}
-	told := r.route(s.names)
-	same, known := 0, false
-	for _, have := range list {
-		if have.RouteKey == told.RouteKey {
+	list := s.lists[r.table]
+	ours := r.protocol == s.protocol || r.dst.Bits() == 0
+	key := routes.RouteKey{Table: r.table, Dst: r.dst, Metric: number(r.attrs, unix.RTA_PRIORITY)}
+	same := 0
+	var have *routes.Route
+	for i := range list.routes {
+		if list.routes[i].RouteKey == key {
 			same++
-			known = have.Equal(told)
+			have = &list.routes[i]
 		}
 	}
-	if kind == unix.RTM_NEWROUTE && (same != 1 || !known) || kind == unix.RTM_DELROUTE && same > 0 {
-		delete(s.lists, r.table)
-		s.changes++
+	if !ours && same == 0 {
+		return false // one of the million
 	}
+	told := r.route(s.names)
+	if kind == unix.RTM_NEWROUTE && (same != 1 || !have.Equal(told)) || kind == unix.RTM_DELROUTE && same > 0 {
+		s.outdate(r.table)
+	}
+	return true
 }
 
 // linkEvent takes in the event of a link. With one that goes, or is set down, routes may vanish
@@ -200,8 +280,10 @@ func (s *shared6) linkEvent(m nlmsg.Message) {
 		return
 	}
 	s.changes++
-	by := func(h routes.NextHop) bool { return h.Interface == s.names[index] }
-	maps.DeleteFunc(s.lists, func(_ uint32, list []routes.Route) bool {
-		return slices.ContainsFunc(list, func(r routes.Route) bool { return slices.ContainsFunc(r.NextHops, by) })
-	})
+	by := func(h routes.NextHop) bool { return h.Interface == s.names[index] || h.Interface == name }
+	for table, list := range s.lists {
+		if slices.ContainsFunc(list.routes, func(r routes.Route) bool { return slices.ContainsFunc(r.NextHops, by) }) {
+			s.outdate(table)
+		}
+	}
 }

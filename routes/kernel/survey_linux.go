@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -74,6 +75,7 @@ func (s *surveyor) families() []int {
 // lookAtIPv6 has IPv6 looked at too, from the next survey on.
 func (s *surveyor) lookAtIPv6() {
 	if !s.ipv6.Swap(true) {
+		s.shared6.forget() // its events were not looked at
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.last = nil
@@ -118,6 +120,7 @@ func (s *surveyor) look(whole, shared []uint32) {
 			looked[t] = false // of these the default routes alone
 		}
 	}
+	s.shared6.retain(shared)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.looked = looked
@@ -132,7 +135,8 @@ func (s *surveyor) make(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	made := &survey{}
-	for _, family := range s.families() {
+	families := s.families()
+	for _, family := range families {
 		one, err := retried(func() (*survey, error) { return s.makeOf(ctx, family, protocol, shared) })
 		if err != nil {
 			return err
@@ -141,9 +145,14 @@ func (s *surveyor) make(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(families) != len(s.families()) {
+		return errOtherFamilies
+	}
 	s.last, s.fresh = made, true
 	return nil
 }
+
+var errOtherFamilies = errors.New("other families are looked at by now")
 
 // makeOf makes the survey of a family. What is remembered of IPv6 is made anew on the way.
 func (s *surveyor) makeOf(ctx context.Context, family int, protocol uint8, shared map[uint32]bool) (*survey, error) {
@@ -247,9 +256,10 @@ func (s *surveyor) routeEvent(kind uint16, r routeMessage) bool {
 	ours := r.protocol == s.protocol
 	whole, looked := s.looked[r.table]
 	seen := looked && (whole || r.dst.Bits() == 0)
-	if looked && !whole && r.dst.Addr().Is6() && (ours || seen) {
-		s.shared6.routeEvent(kind, &r)
-		return true
+	if looked && !whole && r.dst.Addr().Is6() {
+		if s.shared6.routeEvent(kind, &r) {
+			return true
+		}
 	}
 	if ours && !seen || !ours && r.isSite() {
 		s.stale.Set()

@@ -20,7 +20,8 @@ import (
 const (
 	// resyncEvery is how often the kernel is read with no reason at all. It
 	// bounds how long a change that sent no event goes unseen: IPv4 routes that
-	// vanish with a link or an address send none.
+	// vanish with a link or an address send none. Those of IPv6 in main send one, and
+	// are listed anew with each survey besides.
 	resyncEvery = 30 * time.Second
 
 	// readGap is the least time between two reads that only kernel events asked
