@@ -219,7 +219,9 @@ func (s *shared6) expect(route *routes.Route, put bool) {
 		}
 	}
 	left := slices.DeleteFunc(slices.Clone(list.routes), own)
-	list.stale = list.stale || same > 1 || same != len(list.routes)-len(left)
+	// Beside a multipath route the kernel may leave another of its key out of the list, which shows when the
+	// first is gone (rt6_dump_route steps over all that stands between the siblings).
+	list.stale = list.stale || !put || same > 1 || same != len(list.routes)-len(left)
 	if put {
 		left = append(left, *route)
 	}
