@@ -113,8 +113,15 @@ func (w *World) ISPOf(a netip.Addr) *ISP {
 // callerMost is the longest text of an address and a port.
 const callerMost = 64
 
-// ReadCaller reads the line in which the internet tells a caller its address.
+// callerWait bounds how long the internet may take to tell: a connection that has lost its way tells never.
+const callerWait = 10 * time.Second
+
+// ReadCaller reads the line in which the internet tells a caller its address. It takes callerWait at most.
 func ReadCaller(conn net.Conn) (netip.Addr, error) {
+	if err := conn.SetReadDeadline(time.Now().Add(callerWait)); err != nil {
+		return netip.Addr{}, err
+	}
+	defer conn.SetReadDeadline(time.Time{}) //nolint:errcheck // the next read tells
 	line := make([]byte, 0, callerMost)
 	one := make([]byte, 1)
 	for len(line) < callerMost {
