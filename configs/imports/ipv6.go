@@ -49,7 +49,7 @@ func (p *path6) String() string {
 	case len(p.address) == 1:
 		address = p.address[0]
 	case len(p.address) > 1:
-		address = "[" + strings.Join(p.address, ", ") + "]"
+		address = "['" + strings.Join(p.address, "', '") + "']"
 	}
 	var more strings.Builder
 	if p.gateway != "" {
@@ -64,7 +64,8 @@ func (p *path6) String() string {
 	return "{address: " + quotedAddress(address) + more.String() + "}"
 }
 
-// quotedAddress returns a value as a flow mapping of YAML takes it: with its colons in quotes.
+// quotedAddress returns an address as a flow mapping of YAML takes it: with its colons in quotes. A list is one
+// of such already, or has none.
 func quotedAddress(s string) string {
 	if strings.HasPrefix(s, "[") || !strings.Contains(s, ":") {
 		return s
@@ -79,11 +80,11 @@ func isAddress6(s string) bool {
 		!a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
 }
 
-// targets6 returns those texts that are IPv6 addresses.
-func targets6(list []string) (found []string) {
+// addressesOfAny6 returns all texts that are IPv6 addresses, in quotes.
+func addressesOfAny6(list []string) (found []string) {
 	for _, s := range list {
-		if isAddress6(s) && !slices.Contains(found, s) {
-			found = append(found, "'"+s+"'")
+		if text := quotedAddress(s); isAddress6(s) && !slices.Contains(found, text) {
+			found = append(found, text)
 		}
 	}
 	return found
@@ -92,7 +93,7 @@ func targets6(list []string) (found []string) {
 // lan has the hosts on an interface get a /64. subnet is which of a prefix, negative: the next.
 func (r *Result) lan(iface string, subnet int) {
 	taken := func(n int) bool { return slices.ContainsFunc(r.lans, func(l lan) bool { return l.subnet == n }) }
-	if slices.ContainsFunc(r.lans, func(l lan) bool { return l.iface == iface }) {
+	if len(r.lans) == lansMost || slices.ContainsFunc(r.lans, func(l lan) bool { return l.iface == iface }) {
 		return
 	}
 	if subnet < 0 || taken(subnet) {
@@ -101,6 +102,9 @@ func (r *Result) lan(iface string, subnet int) {
 	}
 	r.lans = append(r.lans, lan{iface, subnet})
 }
+
+// lansMost bounds how many interfaces get a network of their own.
+const lansMost = 64
 
 // A lan is an interface whose hosts get IPv6.
 type lan struct {
@@ -114,11 +118,13 @@ func (r *Result) lanText() string {
 		return ""
 	}
 	var b strings.Builder
-	b.WriteString("lan:\n")
 	for _, l := range r.lans {
 		if !slices.ContainsFunc(r.uplinks, func(u uplink) bool { return u.iface == l.iface }) {
 			fmt.Fprintf(&b, "  - {interface: %s, subnet: %d}\n", quoted(l.iface), l.subnet)
 		}
 	}
-	return b.String()
+	if b.Len() == 0 {
+		return ""
+	}
+	return "lan:\n" + b.String()
 }

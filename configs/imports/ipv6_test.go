@@ -36,6 +36,7 @@ config interface 'wan6'
 	option family 'ipv6'
 	list track_ip '2001:db8:53::1'
 	list track_ip '2001:db8:53::2'
+	list track_ip '2001:db8:53::1'
 	list track_ip '192.0.2.54'
 	option reliability '2'
 config interface 'wanb6'
@@ -66,6 +67,11 @@ config rule 'ssh6'
 	option family 'ipv6'
 	option proto 'tcp'
 	option dest_port '22'
+	option use_policy 'wan_only'
+config rule 'web6'
+	option dest_ip '::/0'
+	option proto 'tcp'
+	option dest_port '80'
 	option use_policy 'wan_only'
 config rule 'all6'
 	option dest_ip '::/0'
@@ -119,6 +125,7 @@ network:
 		"d/3.network", "[Match]\nName=eth3\n[Network]\nDHCP=ipv6\nAddress=192.0.2.1/24\n[Route]\nDestination=::/0\nGateway=fe80::2\n",
 		"d/4.network", "[Match]\nName=lan0\n[Network]\nDHCPPrefixDelegation=yes\n[DHCPPrefixDelegation]\nSubnetId=0x1f\n",
 		"d/5.network", "[Match]\nName=lan1\n[Network]\nDHCPPrefixDelegation=yes\n",
+		"d/0.network", "[Match]\nName=eth0\n[Network]\nDHCP=ipv6\nDHCPPrefixDelegation=yes\n[DHCPPrefixDelegation]\nUplinkInterface=:self\n",
 		"d/6.network", "[Match]\nName=lan2\n[Network]\nAddress=fd00::1/64\n",
 	)
 	debian := files("u", "IFACE_DEVICE=(eth1 eth2 eth3 ppp0)\nIFACE_IPS=(dhcp 203.0.113.5)\nIFACE_GWS=(0 203.0.113.1)\n", "etc/network/interfaces", `
@@ -157,11 +164,12 @@ lan br-lan 10`, []string{
 eth1 auto [] via ra weight 1 tier 1 targets [gateway] without IPv4 false nameservers [2001:db8::53 192.0.2.53]
 eth2 static [2001:db8:2::5/64] via fe80::1 weight 1 tier 1 targets [gateway] without IPv4 false nameservers []
 eth3 static [2001:db8:3::5/64] via 2001:db8:3::1 weight 1 tier 1 targets [gateway] without IPv4 true nameservers []
-eth4 none`, []string{"ipv6-privacy: uplinkd hears", "lan: no gateway", "of IPv6 2001:db8:4::5/64"}},
+eth4 none`, []string{"ipv6-privacy: uplinkd hears", "lan: no gateway", "of IPv6 2001:db8:4::5/64", "routers are heard"}},
 		{"networkd", func() (*imports.Result, error) { return imports.Networkd(networkd, "d") }, `
-uplink auto [] via ra weight 1 tier 1 targets [gateway] without IPv4 false nameservers []
-uplink-2 static [2001:db8:2::5/64] via fe80::1 weight 1 tier 1 targets [gateway] without IPv4 false nameservers [2001:db8:2::53]
-uplink-3 auto [] via fe80::2 weight 1 tier 1 targets [gateway] without IPv4 true nameservers []
+uplink auto [] via ra weight 1 tier 1 targets [gateway] without IPv4 true nameservers []
+uplink-2 auto [] via ra weight 1 tier 1 targets [gateway] without IPv4 false nameservers []
+uplink-3 static [2001:db8:2::5/64] via fe80::1 weight 1 tier 1 targets [gateway] without IPv4 false nameservers [2001:db8:2::53]
+uplink-4 auto [] via fe80::2 weight 1 tier 1 targets [gateway] without IPv4 true nameservers []
 lan lan0 31
 lan lan1 1`, []string{"PrefixDelegationHint=::/56: uplinkd hears", "IPv6PrivacyExtensions=yes: uplinkd hears", "addresses of IPv4 have no gateway", "[Match] Name=lan2"}},
 		{"interfaces", func() (*imports.Result, error) { return imports.Script(debian, "u", nil) }, `

@@ -17,6 +17,7 @@ type mwan3 struct {
 	members map[string]*section
 	uplinks map[string]string // the uplink that an interface is, or is the path in IPv6 of
 	sixes   map[string]bool   // the interfaces of IPv6
+	main    string            // the policy that weights and tiers are of
 }
 
 // MWAN3 makes a configuration of OpenWrt's mwan3, and of the file network beside its own.
@@ -200,6 +201,7 @@ func (m *mwan3) policies(sections []section) {
 	if main == nil {
 		return
 	}
+	m.main = main.name
 	m.shares(main.values["use_member"])
 	if l, ok := main.lines["last_resort"]; ok {
 		m.r.note(l.place, l.text, "routes.last_resort: keep, or none")

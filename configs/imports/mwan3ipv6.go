@@ -25,7 +25,7 @@ func (m *mwan3) path6(s *section) {
 	u := &m.r.uplinks[i]
 	m.uplinks[s.name], m.sixes[s.name] = u.name, true
 	m.address6(u, m.network[s.name])
-	if entries := m.probe(u, s, targets6(s.values["track_ip"])); entries != "" {
+	if entries := m.probe(u, s, addressesOfAny6(s.values["track_ip"])); entries != "" {
 		u.six.set("probe", entries)
 	}
 }

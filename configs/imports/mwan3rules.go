@@ -30,7 +30,8 @@ func (m *mwan3) rule(s *section, sections []section) {
 		m.r.note(s.place, "config rule "+s.name, "not enabled")
 		return
 	case everything(s):
-		m.r.note(s.place, "config rule "+s.name, "what no policy is about goes by the weights and tiers of the uplinks")
+		m.r.note(s.place, "config rule "+s.name, "what no policy is about goes by the weights and tiers of "+
+			"the uplinks, which are those of "+m.main+" in both families")
 		return
 	case via == "":
 		m.r.note(s.place, "config rule "+s.name, "its policy "+s.option("use_policy")+" names no uplink that is here")
@@ -58,7 +59,8 @@ func (m *mwan3) rule(s *section, sections []section) {
 func (m *mwan3) matches(s *section) []string {
 	var entries []string
 	for _, e := range []struct{ option, key string }{{"src_ip", "from"}, {"dest_ip", "to"}} {
-		if value := s.option(e.option); value != "" && !isAll(value) {
+		value := s.option(e.option)
+		if whole := isAll(value); value != "" && (!whole || m.hasIPv6()) { // all of a family is not all of both
 			entries = append(entries, m.list(s, e.option, e.key, value, isNetwork))
 		}
 	}

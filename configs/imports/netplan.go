@@ -70,17 +70,7 @@ func (n *netplan) device(name, device *yaml.Node) {
 		}
 	}
 	byDHCP := isTrue(child(device, "dhcp4"))
-	for _, address := range entries(device, "addresses") {
-		text := address.Value
-		if address.Kind == yaml.MappingNode && len(address.Content) > 0 {
-			text = address.Content[0].Value // with options of its own
-		}
-		if p, ok := prefixOf(text, ""); ok && !byDHCP {
-			u.address = append(u.address, p.String())
-		} else if !ok {
-			u.six.take(text)
-		}
-	}
+	u.takeAddresses(device, byDHCP)
 	u.six.auto = isTrue(child(device, "dhcp6")) || isTrue(child(device, "accept-ra"))
 	n.r.gateway(&u, textOf(child(device, "gateway4")))
 	n.r.gateway(&u, textOf(child(device, "gateway6")))
@@ -96,6 +86,9 @@ func (n *netplan) device(name, device *yaml.Node) {
 		servers = append(servers, s.Value)
 	}
 	n.r.finish(&u, iface, servers)
+	if child(device, "accept-ra") == nil && !u.six.present() {
+		u.remark(hearsRouters)
+	}
 	u.remark("%s:%d: take what gives addresses and the default routes out there: two would look after %s",
 		n.file, name.Line, u.iface)
 	taken := []string{
@@ -108,6 +101,21 @@ func (n *netplan) device(name, device *yaml.Node) {
 		}
 	}
 	n.r.uplinks = append(n.r.uplinks, u)
+}
+
+// takeAddresses takes the addresses of an entry over, those of IPv4 unless they come by DHCP.
+func (u *uplink) takeAddresses(device *yaml.Node, byDHCP bool) {
+	for _, address := range entries(device, "addresses") {
+		text := address.Value
+		if address.Kind == yaml.MappingNode && len(address.Content) > 0 {
+			text = address.Content[0].Value // with options of its own
+		}
+		if p, ok := prefixOf(text, ""); ok && !byDHCP {
+			u.address = append(u.address, p.String())
+		} else if !ok {
+			u.six.take(text)
+		}
+	}
 }
 
 // route takes a default route over.

@@ -72,6 +72,8 @@ type networkFile struct {
 	match, dhcp string
 	subnet      int  // of a LAN's, negative: the next
 	delegated   bool // a LAN gets a part of a prefix
+	self        bool // it is the prefix of this very interface
+	told        bool // whether routers are heard
 	servers     []string
 	rest        []unitEntry // has no counterpart
 }
@@ -92,8 +94,10 @@ func (r *Result) networkFile(name string, sections []unitSection) {
 	}
 	byDHCP := slices.Contains([]string{"yes", "ipv4", "true"}, f.dhcp)
 	f.u.six.auto = f.u.six.auto || slices.Contains([]string{"yes", "ipv6", "true"}, f.dhcp)
-	if f.delegated && isInterface(f.match) {
+	if f.delegated && !f.self && !byDHCP && f.u.gateway == "" && isInterface(f.match) {
 		r.lan(f.match, f.subnet)
+		r.note(place{name, 0}, "[Match] Name="+f.match, "DHCPPrefixDelegation: take it out there, uplinkd puts the "+
+			"network onto the interface")
 		return
 	}
 	if !r.isUplink(&f.u, byDHCP) {
@@ -104,6 +108,9 @@ func (r *Result) networkFile(name string, sections []unitSection) {
 		f.u.address = nil
 	}
 	r.finish(&f.u, f.match, f.servers)
+	if !f.told && !f.u.six.present() {
+		f.u.remark(hearsRouters)
+	}
 	f.u.remark("%s: put [Match] Name=%s and [Link] Unmanaged=yes in its place: two would look after %[2]s",
 		name, f.u.iface)
 	for _, e := range f.rest {
@@ -125,7 +132,10 @@ func (f *networkFile) take(section string, e unitEntry) {
 		} else {
 			f.u.six.take(e.value)
 		}
+	case "DHCPPrefixDelegation.UplinkInterface":
+		f.self = e.value == ":self"
 	case "Network.IPv6AcceptRA":
+		f.told = true
 		f.u.six.auto = f.u.six.auto || isYes(e.value)
 	case "Network.DHCPPrefixDelegation":
 		f.delegated = isYes(e.value)
@@ -183,6 +193,9 @@ func (r *Result) isUplink(u *uplink, byDHCP bool) bool {
 	}
 	return !u.without4 || u.six.present()
 }
+
+// hearsRouters is said where nothing tells that an uplink has no IPv6: then routers are heard.
+const hearsRouters = "whether it has IPv6 is not said there, and routers are heard: if so, `ipv6: auto`"
 
 func isYes(s string) bool {
 	return slices.Contains([]string{"yes", "true", "on", "1", "y", "t"}, strings.ToLower(s))
