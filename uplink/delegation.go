@@ -35,7 +35,9 @@ func (s *State) siftDelegations() {
 	}
 }
 
-// prefixClash returns why a prefix that an uplink's provider delegates must not be used, "" when it may.
+// prefixClash returns why a prefix that an uplink's provider delegates must not be used, "" when it may. Of two
+// uplinks that are given the same, that one has it whose the configuration says it is, or whose network the LAN
+// has, or else the first.
 func (s *State) prefixClash(of int, prefix netip.Prefix) string {
 	owner, inUse := s.numbers(prefix)
 	for i := range s.Uplinks {
@@ -47,11 +49,8 @@ func (s *State) prefixClash(of int, prefix netip.Prefix) string {
 		if what == "" && !inUse { // whoever comes later with something of it cannot take it away
 			what, where = u.learned(prefix, i, of)
 		}
-		if what == "" && i != of && u.Config.Name == owner {
-			what, where = lends(u.lentPrefixes(), prefix)
-		}
-		if what == "" && owner == "" && i < of {
-			what, where = lends(u.Delegated(), prefix)
+		if what == "" && i != of {
+			what, where = lends(u.before(owner, i < of), prefix)
 		}
 		if what != "" {
 			return fmt.Sprintf("the prefix %s holds %s of %s, %s: have the provider give another",
@@ -105,8 +104,19 @@ func (u *Uplink) learned(prefix netip.Prefix, i, of int) (what, where string) {
 	return "", ""
 }
 
-// lends returns which of the prefixes of an uplink overlaps another's; "" when none does. Of two that are given
-// the same, that one has it whose network the LAN has, or else the first.
+// before returns the prefixes of an uplink that another has to leave to it. owner is the uplink whose network
+// the LAN has, earlier is whether this one comes before the other in the file.
+func (u *Uplink) before(owner string, earlier bool) []Lent {
+	switch {
+	case u.Config.Name == owner || u.Config.IPv6.Delegation == configs.DelegationStatic:
+		return u.lentPrefixes()
+	case owner == "" && earlier:
+		return u.Delegated()
+	}
+	return nil
+}
+
+// lends returns which of the prefixes of an uplink overlaps another's; "" when none does.
 func lends(list []Lent, prefix netip.Prefix) (what, where string) {
 	i := slices.IndexFunc(list, func(d Lent) bool { return prefix.Overlaps(d.Prefix) })
 	if i < 0 {
@@ -115,10 +125,15 @@ func lends(list []Lent, prefix netip.Prefix) (what, where string) {
 	return "a prefix", list[i].Prefix.String()
 }
 
-// lentPrefixes returns the prefixes that an uplink's provider delegates, whether they can be used or not.
+// lentPrefixes returns the prefixes that are an uplink's by its provider or the configuration, whether they can be
+// used or not.
 func (u *Uplink) lentPrefixes() []Lent {
-	if l := u.Paths[IPv6].Report.Lease; l != nil && u.Config.IPv6.Delegation == configs.DelegationAsk {
-		return l.Delegated
+	l := u.Paths[IPv6].Report.Lease
+	switch {
+	case u.Config.IPv6.Delegation != configs.DelegationAsk:
+		return u.Delegated()
+	case l == nil:
+		return nil
 	}
-	return u.Delegated()
+	return l.Delegated
 }

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"uplinkd/configs"
@@ -121,41 +122,68 @@ func failbackDisconnects(before, after *State) []Disconnect {
 	return list
 }
 
-// configDisconnects returns the disconnects of what a new configuration, or a provider, has taken
-// away. Those that a configuration on trial holds come when it is confirmed.
+// configDisconnects returns the disconnects of what a new configuration, a provider, or a better tier
+// that is back, has taken away or over. Those that a configuration on trial holds come when it is confirmed.
 func configDisconnects(before, after *State) []Disconnect {
-	if before.OnTrial && !after.OnTrial && after.held != nil {
-		return after.held
+	list := takenDisconnects(before, after)
+	switch {
+	case after.OnTrial && !before.OnTrial:
+		list = slices.DeleteFunc(list, func(d Disconnect) bool { return after.holds(before, &d) })
+	case before.OnTrial && !after.OnTrial: // where it has gone back, nothing is held any more
+		list = slices.Concat(after.held, after.downOfTrial(before), list)
 	}
-	var list []Disconnect
-	begins := after.OnTrial && !before.OnTrial
-	for _, d := range slices.Concat(removedDisconnects(before, after), addressDisconnects(before, after)) {
-		if !begins || !after.holds(&d) {
-			list = append(list, d)
+	return list
+}
+
+func takenDisconnects(before, after *State) []Disconnect {
+	return slices.Concat(
+		failbackDisconnects(before, after), removedDisconnects(before, after), addressDisconnects(before, after))
+}
+
+// hold notes what a configuration on trial holds. Were it ended, the flows would be noted anew by the uplink
+// they leave by meanwhile, and be lost also when it has gone back: a login among them.
+func (s *State) hold(before *State) {
+	switch {
+	case !s.OnTrial:
+		s.held, s.tried = nil, nil
+	case before.OnTrial: // its lists of prefixes have been read anew
+	default:
+		s.held = slices.DeleteFunc(takenDisconnects(before, s), func(d Disconnect) bool { return !s.holds(before, &d) })
+		s.tried = nil
+		for i := range s.Uplinks {
+			u := &s.Uplinks[i]
+			if old := before.On(u.Config.Interface); old == nil || !reflect.DeepEqual(old.Config, u.Config) {
+				s.tried = append(s.tried, u.Config.Interface)
+			}
+		}
+	}
+}
+
+// onTrial reports whether the uplink on an interface is as a configuration on trial has it. That it is down is
+// its doing, maybe: what goes by it is not ended until it is confirmed.
+func (s *State) onTrial(iface string) bool { return s.OnTrial && slices.Contains(s.tried, iface) }
+
+// downOfTrial returns the disconnects of uplinks that were found down while their configuration was on trial.
+func (s *State) downOfTrial(before *State) (list []Disconnect) {
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		for p := range u.Present() {
+			if slices.Contains(s.tried, u.Config.Interface) && p.OperState == api.Down {
+				if d := s.disconnect(before, u.Config.Interface, p.Family); d != nil {
+					list = append(list, *d)
+				}
+			}
 		}
 	}
 	return list
 }
 
-// heldDisconnects returns the disconnects that a configuration on trial holds, nil when it is not
-// on trial. Were they made, the flows would be noted anew by the uplink they leave by meanwhile,
-// and be lost also when it has gone back: a login among them.
-func heldDisconnects(before, after *State) []Disconnect {
-	if !after.OnTrial {
-		return nil
-	}
-	if before.OnTrial {
-		return before.held // its lists of prefixes have been read anew
-	}
-	list := slices.Concat(removedDisconnects(before, after), addressDisconnects(before, after))
-	return slices.DeleteFunc(list, func(d Disconnect) bool { return !after.holds(&d) })
-}
-
-// holds reports whether connections can stay as they are during a trial: not when another uplink has
-// their mark now, and they would be taken for its own.
-func (s *State) holds(d *Disconnect) bool {
-	return d.Mask == 0 || !slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
-		return u.Config.FwMark == d.Mark && (u.Config.Name != d.Uplink || u.Has(d.Family))
+// holds reports whether connections can stay as they are during a trial: not when their mark is that of an
+// uplink on another interface now, and they would be taken for its own.
+func (s *State) holds(before *State, d *Disconnect) bool {
+	old := before.Named(d.Uplink)
+	return d.Mask == 0 || old == nil || !slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
+		return u.Config.FwMark == d.Mark && u.Config.Interface != old.Config.Interface
 	})
 }
 

@@ -373,8 +373,24 @@ func TestOnePrefixOfTwo(t *testing.T) {
 			has(order[0])
 		}
 		s = Step(s, LeaseChanged{Interface: "eth" + order[0], Family: IPv6, Report: LeaseReport{State: "soliciting"}}, at)
-		s = Step(s, Sampled{}, at)
 		has(order[1])
+	}
+}
+
+// An uplink that is renamed still numbers the LAN, also where another of the file has a prefix by now; and so when
+// two change their names.
+func TestLANKeepsItsOwner(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	s := stateOf(t, "lan: [{interface: lan0, subnet: 1}]\n", now)
+	at := now.Add(startLimit)
+	s = Step(s, lent("ethb", "", "2001:db8:2:100::/56", at.Add(time.Hour)), at)
+	s = Step(s, lent("etha", "", "2001:db8:1:100::/56", at.Add(time.Hour)), at)
+	swapped := s.Config
+	swapped.Uplinks = slices.Clone(s.Config.Uplinks)
+	swapped.Uplinks[0].Name, swapped.Uplinks[1].Name = "b", "a"
+	s = Step(s, Reloaded{Config: swapped}, at)
+	if len(s.LANNets) != 1 || s.LANNets[0].Prefix.String() != "2001:db8:2:101::/64" || s.LANNets[0].Of != "a" {
+		t.Errorf("the LAN has %+v", s.LANNets)
 	}
 }
 

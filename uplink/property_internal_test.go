@@ -216,6 +216,9 @@ func TestStepIsAFixpoint(t *testing.T) {
 				lines = h.lines()
 				event = Reloaded{h.config(t, lines, names, rest), h.random.IntN(3) == 0}
 			}
+			if h.random.IntN(60) == 0 {
+				event = Confirmed{}
+			}
 			s = Step(s, event, h.now)
 			again := Step(s, NeighbourFailed{}, h.now)
 			if !reflect.DeepEqual(s, again) {

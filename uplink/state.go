@@ -45,6 +45,7 @@ type State struct {
 	OnTrial bool
 
 	held   []Disconnect // what is to end once the configuration on trial is confirmed
+	tried  []string     // the uplinks that it has changed, by their interfaces
 	told   []toldConflict
 	series uint64                // the last one given to a path
 	sets   [families][]policySet // of Config.Policies

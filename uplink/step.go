@@ -11,11 +11,15 @@ import (
 // Step returns the state after e. It is pure: s is not changed. An event that says
 // nothing, at the time of the last one, changes nothing.
 func Step(s State, e Event, now time.Time) State {
+	before := s
 	s.Uplinks = slices.Clone(s.Uplinks)
 	s.take(e, now)
 	s.tellConflicts(now)
 	if s.Read {
 		s.decide(now)
+	}
+	if _, ok := e.(Reloaded); ok {
+		s.hold(&before)
 	}
 	return s
 }
@@ -41,10 +45,8 @@ func (s *State) take(e Event, now time.Time) {
 	case Resumed:
 		s.SuspendedFor += e.SuspendedFor
 	case Reloaded:
-		before := *s
 		s.takeConfig(e.Config, now)
 		s.OnTrial = e.OnTrial
-		s.held = heldDisconnects(&before, s)
 	case Confirmed:
 		s.OnTrial = false
 	}
@@ -141,6 +143,22 @@ func (s *State) takeConfig(c configs.Config, now time.Time) {
 			u.Admin = named.Admin
 		}
 		s.Uplinks = append(s.Uplinks, u)
+	}
+	s.renameOwners(&old)
+}
+
+// renameOwners has the LAN's networks be of the uplinks that they are of, also of those that are called
+// otherwise now.
+func (s *State) renameOwners(old *State) {
+	s.LANNets = slices.Clone(s.LANNets)
+	for i := range s.LANNets {
+		owner := old.Named(s.LANNets[i].Of)
+		if owner == nil {
+			continue
+		}
+		if u := s.On(owner.Config.Interface); u != nil {
+			s.LANNets[i].Of = u.Config.Name
+		}
 	}
 }
 

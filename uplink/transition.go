@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"slices"
 	"time"
 
 	"uplinkd/uplink/api"
@@ -37,7 +36,7 @@ func Transitions(before, after State, now time.Time) []Transition {
 			}
 		}
 	}
-	for _, d := range slices.Concat(failbackDisconnects(&before, &after), configDisconnects(&before, &after)) {
+	for _, d := range configDisconnects(&before, &after) {
 		list = append(list, Transition{Uplink: d.Uplink, Family: d.Family, Disconnect: &d, Since: now})
 	}
 	return list
@@ -51,7 +50,8 @@ func transition(before, after *State, u *Uplink, old, p *Path, now time.Time) Tr
 	}
 	carried := old.OperState.Works() ||
 		old.OperState == api.Starting && old.Adopted.Carried
-	if carried && (p.OperState == api.Down || p.OperState == api.Disabled) {
+	falls := p.OperState == api.Disabled || p.OperState == api.Down && !after.onTrial(u.Config.Interface)
+	if carried && falls {
 		t.Disconnect = after.disconnect(before, u.Config.Interface, p.Family)
 	}
 	if (p.OperState == api.Down || p.OperState == api.Doubtful) && u.obstacle(p).reason == "" {

@@ -192,6 +192,7 @@ func TestApplyGoesBackOverIPv6(t *testing.T) {
 	if want := "this login from " + lab.Somewhere6(3).String() + " may end"; err != nil || !strings.Contains(out, want) {
 		t.Errorf("plan: %v\n%s", err, out)
 	}
+	b.noneSpoofed("plan")
 	out, err = l.typed("apply", "-c", b.config, cut)
 	if err != nil || !strings.Contains(out, "on trial for 1m0s") {
 		t.Fatalf("apply: %v\n%s", err, out)
