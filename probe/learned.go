@@ -142,7 +142,8 @@ func (t *target) waiting() int {
 // survived.
 func (t *target) hear(seq uint16, at time.Time, p Pace) {
 	w := &t.wait
-	if t.learns(p) && !w.heard.IsZero() && !w.first.IsZero() && at.Sub(w.first) >= t.rtt.lateness(p) {
+	tells := t.learns(p) && !w.heard.IsZero() && !w.first.IsZero() && !w.first.Before(t.excused)
+	if tells && at.Sub(w.first) >= t.rtt.lateness(p) {
 		t.character.survive(at, at.Sub(t.silentSince(p)), p.DownWithinMax)
 	}
 	if t.next-seq < t.next-w.answered { // they wrap

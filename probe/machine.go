@@ -84,6 +84,14 @@ func (m *Machine) Wonder() {
 	}
 }
 
+// Excuse has nothing learned from a silence that begins before a time: it is made on purpose, and the link would
+// pass for one that survives such.
+func (m *Machine) Excuse(until time.Time) {
+	for i := range m.targets {
+		m.targets[i].excused = until
+	}
+}
+
 // Turn counts what is overdue, sends what is due by send, all of it in one burst, and
 // returns when to turn again.
 func (m *Machine) Turn(now time.Time, send func(target int, seq uint16) error) time.Time {

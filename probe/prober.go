@@ -28,6 +28,7 @@ type Prober struct {
 	specs       *latest.Box[*Spec] // nil: nothing to probe
 	unreachable chan string        // size 1
 	wonders     latest.Wake        // what is sent gets no answer
+	excuses     chan time.Time     // size 1
 
 	mu       sync.Mutex // guards what follows
 	statuses []TargetStatus
@@ -46,7 +47,7 @@ type Prober struct {
 func New(open Opener, changed func(Change)) *Prober {
 	return &Prober{
 		open: open, changed: changed, specs: latest.New[*Spec](), unreachable: make(chan string, 1),
-		wonders: latest.NewWake(),
+		wonders: latest.NewWake(), excuses: make(chan time.Time, 1),
 	}
 }
 
@@ -67,6 +68,14 @@ func (p *Prober) Unreachable(reason string) {
 // Wonder says that what this host sends by the uplink gets no answer: all targets are
 // asked at once. It decides nothing. It does not block.
 func (p *Prober) Wonder() { p.wonders.Set() }
+
+// Excuse has nothing learned from a silence that begins before a time. It does not block.
+func (p *Prober) Excuse(until time.Time) {
+	select {
+	case p.excuses <- until:
+	default: // another has just been told
+	}
+}
 
 // DoubtedSince reports whether there has been doubt about a target at a time or after it.
 func (p *Prober) DoubtedSince(at time.Time) bool {
@@ -124,6 +133,8 @@ func (p *Prober) Run(ctx context.Context) error {
 			p.machine.Refuse(time.Now(), reason)
 		case <-p.wonders:
 			p.machine.Wonder()
+		case until := <-p.excuses:
+			p.machine.Excuse(until)
 		case <-timer.C:
 		}
 		p.drain(answers)

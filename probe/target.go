@@ -29,7 +29,8 @@ type target struct {
 
 	character Character
 	wait      wait
-	wondered  bool // somebody wants to know now
+	wondered  bool      // somebody wants to know now
+	excused   time.Time // silences that begin before it tell nothing of the link
 
 	sends    uint64
 	receives uint64

@@ -26,7 +26,7 @@ const AutoDisable = "auto_disable"
 
 // applyCommand returns what the operator wants after a command.
 func applyCommand(before Admin, c api.Command, now time.Time) Admin {
-	if c.Action == api.Renew {
+	if !standing(c.Action) {
 		return before
 	}
 	after := before
@@ -47,11 +47,14 @@ func applyCommand(before Admin, c api.Command, now time.Time) Admin {
 		after.State, after.Until = api.AdminDrained, until
 	case api.Enable:
 		after.State, after.Until = api.AdminUp, time.Time{}
-	case api.Renew:
+	case api.Renew, api.Drill:
 	}
 	after.By, after.Since = c.By, now
 	return after.tidy()
 }
+
+// standing reports whether an action is an order that stands until it is taken back.
+func standing(a api.Action) bool { return a != api.Renew && a != api.Drill }
 
 // takesBack reports whether a command takes an order back.
 func takesBack(c api.Command) bool {
@@ -77,7 +80,7 @@ func familyAfter(before Admin, c api.Command) string {
 // clashes reports whether a command is about other families than the orders in force, and would change what
 // those say of a family that it does not name.
 func (a Admin) clashes(c api.Command) bool {
-	if a == (Admin{}) || a.Family == c.Family || c.Action == api.Renew {
+	if a == (Admin{}) || a.Family == c.Family || !standing(c.Action) {
 		return false
 	}
 	// What the command is not about, and would come to be of its families.
@@ -104,7 +107,7 @@ func (a Admin) same(c api.Command) bool {
 		return a.State == api.AdminDrained
 	case api.Weight:
 		return a.Weight == c.Weight
-	case api.Enable, api.Renew:
+	case api.Enable, api.Renew, api.Drill:
 	}
 	return false
 }

@@ -173,10 +173,10 @@ func (u *Uplink) takeCommand(c api.Command, now time.Time) {
 			p.OperatorRenews++
 		case api.Enable:
 			p.Health.Hold = Hold{} // a person knows better
-		case api.Disable, api.Drain, api.Weight:
+		case api.Disable, api.Drain, api.Weight, api.Drill:
 		}
 	}
-	if c.Action != api.Renew {
+	if standing(c.Action) {
 		u.Admin = applyCommand(u.Admin, u.scoped(c), now)
 	}
 }

@@ -168,7 +168,7 @@ func (c *common) cleanup(ctx context.Context) error {
 			"this is what it says:\n  %s\n",
 			config.StateDir, strings.Join(list, "\n  "))
 	}
-	errs := []error{k.Unreadable()}
+	errs := []error{k.Unreadable(), kernel.EndSilence()}
 	for _, owner := range owners {
 		errs = append(errs, c.giveBack(ctx, k, owner))
 	}

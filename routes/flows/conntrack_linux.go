@@ -49,6 +49,21 @@ func header(family, version uint8) []byte { return []byte{family, version, 0, 0}
 // host's own. A kernel without connection tracking knows none. It reads every
 // flow there is: a million take about a second.
 func Count(ctx context.Context, addresses []netip.Addr) (map[netip.Addr]int, error) {
+	return count(ctx, addresses, alive)
+}
+
+// Unanswered is Count for flows that have not been answered at all, but echoes.
+func Unanswered(ctx context.Context, addresses []netip.Addr) (map[netip.Addr]int, error) {
+	return count(ctx, addresses, func(flow []byte) bool {
+		protocol := nlmsg.Attr(nlmsg.Attr(nlmsg.Attr(flow, ctaTupleOrig), ctaTupleProto), ctaProtoNum)
+		status := nlmsg.Attr(flow, ctaStatus)
+		return len(protocol) == 1 && protocol[0] != unix.IPPROTO_ICMP && protocol[0] != unix.IPPROTO_ICMPV6 &&
+			len(status) == 4 && status[3]&seenReply == 0
+	})
+}
+
+// count counts the flows that are counted, by the address that their answers come to.
+func count(ctx context.Context, addresses []netip.Addr, counted func(flow []byte) bool) (map[netip.Addr]int, error) {
 	counts := make(map[netip.Addr]int, len(addresses))
 	for _, a := range addresses {
 		counts[a] = 0
@@ -58,7 +73,7 @@ func Count(ctx context.Context, addresses []netip.Addr) (map[netip.Addr]int, err
 			return
 		}
 		flow := message[genericHeader:]
-		if to, ok := answersTo(flow); ok && alive(flow) {
+		if to, ok := answersTo(flow); ok && counted(flow) {
 			if n, ours := counts[to]; ours {
 				counts[to] = n + 1
 			}

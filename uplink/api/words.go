@@ -36,6 +36,7 @@ const (
 	Drain   Action = "drain"
 	Weight  Action = "weight"
 	Renew   Action = "renew"
+	Drill   Action = "drill" // it is about to be silent on purpose, for a time
 )
 
 // An EventKind says what has changed.

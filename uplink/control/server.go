@@ -246,7 +246,7 @@ func eventsAfter(ctx context.Context, d Daemon, after uint64, wait bool) api.Eve
 func commandOf(r *http.Request) (api.Command, error) {
 	o := api.Command{Action: api.Action(r.PathValue("action")), By: who(r)}
 	switch o.Action {
-	case api.Enable, api.Disable, api.Drain, api.Renew:
+	case api.Enable, api.Disable, api.Drain, api.Renew, api.Drill:
 	case api.Weight:
 		n, err := strconv.Atoi(r.URL.Query().Get("weight"))
 		if err != nil || n < 0 || n > 256 {
@@ -255,7 +255,7 @@ func commandOf(r *http.Request) (api.Command, error) {
 		}
 		o.Weight = n
 	default:
-		return o, fmt.Errorf("unknown action %q: enable, disable, drain, weight or renew", o.Action)
+		return o, fmt.Errorf("unknown action %q: enable, disable, drain, weight, renew or drill", o.Action)
 	}
 	if text := r.URL.Query().Get("for"); text != "" {
 		d, err := time.ParseDuration(text)
@@ -265,11 +265,22 @@ func commandOf(r *http.Request) (api.Command, error) {
 		o.For = d
 	}
 	o.Family = r.URL.Query().Get("family")
-	if o.Family != "" && o.Family != "ipv4" && o.Family != "ipv6" {
-		return o, fmt.Errorf("family %q: must be ipv4 or ipv6", o.Family)
-	}
-	return o, nil
+	return o, checkCommand(o)
 }
+
+// checkCommand returns why a command cannot be.
+func checkCommand(o api.Command) error {
+	switch {
+	case o.Action == api.Drill && (o.For == 0 || o.For > drillMost):
+		return fmt.Errorf("for %s: a drill needs an end, within %s", o.For, drillMost)
+	case o.Family != "" && o.Family != "ipv4" && o.Family != "ipv6":
+		return fmt.Errorf("family %q: must be ipv4 or ipv6", o.Family)
+	}
+	return nil
+}
+
+// drillMost bounds for how long a silence says nothing of the link.
+const drillMost = time.Hour
 
 // forMost bounds how long an order with an end may last.
 const forMost = 10 * 365 * 24 * time.Hour

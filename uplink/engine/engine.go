@@ -259,6 +259,9 @@ func (e *Engine) handle(ctx context.Context, m message) {
 		}
 	}
 	e.step(ctx, m.event)
+	if isCommand && command.Action == api.Drill {
+		e.excuse(command)
+	}
 	if isCommand {
 		e.keeper.keep(ordersOf(e.wanted.Admins), m.done)
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"uplinkd/dhcp"
 	"uplinkd/dhcp/dhcp6"
@@ -253,6 +254,16 @@ func advertOf(c ra.Change) uplink.Advert {
 		a.Prefixes = append(a.Prefixes, uplink.AdvertPrefix(p))
 	}
 	return a
+}
+
+// excuse has the probers of an uplink learn nothing from a silence that is made on purpose.
+func (e *Engine) excuse(c uplink.Commanded) {
+	until := time.Now().Add(c.For)
+	for at, w := range e.workers.active {
+		if u := e.state.Named(c.Uplink); u != nil && u.Config.Interface == at.iface {
+			w.prober.Excuse(until)
+		}
+	}
 }
 
 // reportUnreachable tells the probers of the paths that a neighbour was the gateway
