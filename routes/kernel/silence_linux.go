@@ -20,8 +20,8 @@ const silenceTable = "uplinkd_drill"
 var ErrSilent = errors.New("an interface is being kept silent already")
 
 // Silence has nothing come in by an interface for a time, as if nobody behind it answered: each
-// packet is dropped before connection tracking sees it, and those that go out go out. ARP, DHCP
-// and the carrier are left alone. The kernel itself ends it, by the timeout of an element of a
+// IP packet is dropped before connection tracking sees it, and those that go out go out. ARP, what
+// a packet socket reads, and the carrier are left alone. The kernel itself ends it, by the timeout of an element of a
 // set (nft(8)), also when this process is killed. EndSilence ends it earlier, and takes away
 // what is left of it. Both need CAP_NET_ADMIN, and block for a few netlink messages.
 func Silence(iface string, length time.Duration) error {
