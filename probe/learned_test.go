@@ -23,6 +23,13 @@ type film struct {
 
 // play runs a Machine over a link of one target that answers as answer says.
 func play(spec probe.Spec, length time.Duration, answer func(at time.Duration) (time.Duration, bool)) film {
+	return playTold(spec, length, answer, func(*probe.Machine, time.Time) {})
+}
+
+// playTold is play with a Machine that is told something at the start.
+func playTold(spec probe.Spec, length time.Duration, answer func(at time.Duration) (time.Duration, bool),
+	tell func(m *probe.Machine, start time.Time),
+) film {
 	start := time.Unix(1_700_000_000, 0)
 	type pending struct {
 		at     time.Duration
@@ -32,6 +39,7 @@ func play(spec probe.Spec, length time.Duration, answer func(at time.Duration) (
 	var f film
 	var waiting []pending
 	m.Set(&spec)
+	tell(&m, start)
 	for now, next := time.Duration(0), time.Duration(0); now < length; {
 		now = max(next, now)
 		if len(waiting) > 0 {
@@ -193,6 +201,21 @@ func TestSurvivedSilence(t *testing.T) {
 	dead := play(learnedSpec(), 2*time.Minute, pause(time.Minute, time.Minute+20*time.Second))
 	if dead.status.DownAfter > 1100*time.Millisecond {
 		t.Errorf("an outage of 20 s raises the bound to %v: it was a death", dead.status.DownAfter)
+	}
+}
+
+// A silence that is made on purpose raises no bound: after a drill of three seconds one of two passed for what the
+// link survives. One that begins later does.
+func TestMadeSilence(t *testing.T) {
+	const began = time.Minute - 200*time.Millisecond
+	link := func(at time.Duration) (time.Duration, bool) {
+		return 10 * time.Millisecond, at < began || at > began+600*time.Millisecond
+	}
+	for until, raised := range map[time.Duration]bool{began + time.Second: false, began - 10*time.Second: true} {
+		f := playTold(learnedSpec(), 2*time.Minute, link, func(m *probe.Machine, start time.Time) { m.Excuse(start.Add(until)) })
+		if got := f.status.DownAfter > 1100*time.Millisecond; got != raised {
+			t.Errorf("excused until %v, a silence from %v on: the bound is %v", until, began, f.status.DownAfter)
+		}
 	}
 }
 

@@ -31,9 +31,9 @@ type drillResult struct {
 	Uplink string          `json:"uplink"`
 	Family string          `json:"family"`
 	At     time.Time       `json:"at"`                 // the silence began
-	Doubt  api.Millis      `json:"doubt_after_ms"`     // new connections went elsewhere; 0: they did not
-	Down   api.Millis      `json:"down_after_ms"`      // 0: it was not found to be down
-	Back   api.Millis      `json:"back_after_ms"`      // after the end of the silence; 0: not in time
+	Doubt  *api.Millis     `json:"doubt_after_ms"`     // new connections went elsewhere; null: they did not
+	Down   *api.Millis     `json:"down_after_ms"`      // null: it was not found to be down
+	Back   *api.Millis     `json:"back_after_ms"`      // after the end of the silence; null: not in time
 	Failed api.Figure[int] `json:"failed_connections"` // new ones without any answer, when doubt began
 	Had    api.Figure[int] `json:"connections"`        // existing ones, before
 	Ended  api.Figure[int] `json:"ended_connections"`  // of those
@@ -233,9 +233,9 @@ func (d *drill) write(results []drillResult) error {
 }
 
 // drillTime writes a time, "-" for what did not happen.
-func drillTime(m api.Millis) string {
-	if m == 0 {
+func drillTime(m *api.Millis) string {
+	if m == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%.2fs", time.Duration(m).Seconds())
+	return fmt.Sprintf("%.2fs", time.Duration(*m).Seconds())
 }

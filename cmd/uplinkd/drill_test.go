@@ -38,7 +38,7 @@ func TestDrill(t *testing.T) {
 	for _, r := range results {
 		t.Logf("%s: doubt after %s, down after %s, back %s after the silence; %s failed, %s of %s ended",
 			r.Family, drillTime(r.Doubt), drillTime(r.Down), drillTime(r.Back), r.Failed, r.Ended, r.Had)
-		if r.Doubt == 0 || r.Down < r.Doubt || time.Duration(r.Down) > 2*time.Second || r.Back == 0 || r.Reason == "" {
+		if r.Doubt == nil || r.Down == nil || r.Back == nil || *r.Down < *r.Doubt || time.Duration(*r.Down) > 2*time.Second || r.Reason == "" {
 			t.Errorf("%+v", r)
 		}
 		if !r.Had.Known || !r.Ended.Known || !r.Failed.Known || r.Had.N == 0 || r.Ended.N > r.Had.N {

@@ -68,14 +68,14 @@ func (w *drillWatch) look(ctx context.Context) error {
 	}
 	for i := range w.results {
 		r := &w.results[i]
-		if r.Doubt > 0 && !w.doubted {
+		if r.Doubt != nil && !w.doubted {
 			w.doubted = true
 			unanswered := countFlows(ctx, w.uplink, flows.Unanswered)
 			for j := range w.results {
 				w.results[j].Failed = unanswered[w.results[j].Family]
 			}
 		}
-		if r.Down > 0 && !w.counted && time.Since(w.began) > time.Duration(r.Down)+drillPause {
+		if r.Down != nil && !w.counted && time.Since(w.began) > time.Duration(*r.Down)+drillPause {
 			w.counted = true
 			left := countFlows(ctx, w.uplink, flows.Count)
 			for j := range w.results {
@@ -119,23 +119,25 @@ func (w *drillWatch) take(e *api.Event) {
 			r.note(&r.Doubt, since, e.Reason)
 			r.note(&r.Down, since, e.Reason)
 		case api.Up:
-			r.Back = max(since-api.Millis(w.length), 1)
+			back := max(since-api.Millis(w.length), 0) // it may be back before the end, in one family
+			r.Back = &back
 		case api.Starting, api.Drained, api.Disabled:
 		}
 	}
 }
 
 // note notes the first time that something happened, and why.
-func (r *drillResult) note(to *api.Millis, since api.Millis, reason string) {
-	if *to == 0 {
-		*to, r.Reason, r.Back = since, plain.Line(reason, targetMost), 0
+func (r *drillResult) note(to **api.Millis, since api.Millis, reason string) {
+	if *to == nil {
+		*to, r.Reason = &since, plain.Line(reason, targetMost)
 	}
+	r.Back = nil
 }
 
 // back reports whether the uplink is back in each family that it was taken out in.
 func (w *drillWatch) back() bool {
 	for i := range w.results {
-		if r := &w.results[i]; r.Doubt > 0 && r.Back == 0 {
+		if r := &w.results[i]; r.Doubt != nil && r.Back == nil {
 			return false
 		}
 	}
@@ -145,7 +147,7 @@ func (w *drillWatch) back() bool {
 // verdict returns an error where the silence was not found out.
 func (w *drillWatch) verdict() error {
 	for i := range w.results {
-		if r := &w.results[i]; r.Down == 0 {
+		if r := &w.results[i]; r.Down == nil {
 			return fmt.Errorf("%s was not down in %s after %v of silence: make it longer, or see uplinkd status -v",
 				r.Uplink, r.Family, w.length)
 		}

@@ -18,16 +18,20 @@ func TestScreensInTheDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := manyUplinks(3)
+	after := func(ms int) *api.Millis {
+		m := api.Millis(time.Duration(ms) * time.Millisecond)
+		return &m
+	}
 	var status, blocks, drilled bytes.Buffer
 	for _, err := range []error{
 		(&statusTable{Snapshot: s, now: now, width: 100}).write(&status),
 		(&statusTable{Snapshot: manyUplinks(1), now: now, width: 100}).writeBlocks(&blocks),
 		(&drill{common: &common{stdio: stdio{out: &drilled}}}).write([]drillResult{
 			{
-				Uplink: "isp1", Family: "ipv4", Doubt: api.Millis(262 * time.Millisecond), Down: api.Millis(874 * time.Millisecond),
-				Back: api.Millis(603 * time.Millisecond), Failed: api.Known(2), Had: api.Known(31), Ended: api.Known(31), Reason: "the gateway does not answer",
+				Uplink: "isp1", Family: "ipv4", Doubt: after(262), Down: after(874), Back: after(603),
+				Failed: api.Known(2), Had: api.Known(31), Ended: api.Known(31), Reason: "the gateway does not answer",
 			},
-			{Uplink: "isp2", Family: "ipv4", Doubt: api.Millis(401 * time.Millisecond), Failed: api.Known(0), Had: api.Known(17), Reason: "the gateway answers late"},
+			{Uplink: "isp2", Family: "ipv4", Doubt: after(401), Failed: api.Known(0), Had: api.Known(17), Reason: "the gateway answers late"},
 		}),
 	} {
 		if err != nil {
