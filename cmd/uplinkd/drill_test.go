@@ -16,7 +16,7 @@ import (
 // A drill of an uplink that works, in both families: what it tells is what happened. When it is killed the
 // silence ends all the same. The daemon's own connections, and those of others, live.
 func TestDrill(t *testing.T) {
-	labtest.NeedRoot(t)
+	labtest.Measured(t)
 	b := newBench6(t, 2)
 	b.routers()
 	b.configure(b.dual(1, 1), normalProbe)

@@ -46,10 +46,37 @@ func (b *bench) curl(n int) (took time.Duration, v6 bool, err error) {
 	return took, strings.Contains(address, ":"), nil
 }
 
+// losesLittle holds that clients of this host and of the LAN are at IPv4 soon, while all IPv6 is dead.
+func (b *bench) losesLittle(t *testing.T, connect func(n int) (time.Duration, bool, error)) {
+	t.Helper()
+	slowest := func() (most time.Duration) {
+		rate := time.NewTicker(110 * time.Millisecond) // errors are told at a rate (net.ipv6.icmp.ratelimit)
+		defer rate.Stop()
+		for n := range 20 {
+			<-rate.C
+			took, v6, err := connect(n + 1)
+			if err != nil || v6 {
+				t.Errorf("IPv6 %v: %v", v6, err)
+			}
+			most = max(most, took)
+		}
+		return most
+	}
+	here := slowest()
+	var there time.Duration
+	b.inLAN(func() error { there = slowest(); return nil })
+	t.Logf("the slowest of 20: %v of this host, %v of the LAN", here, there)
+	if here > 20*time.Millisecond {
+		t.Errorf("a client of this host lost %v to IPv4, want 20 ms at most", here)
+	}
+	if there > 30*time.Millisecond {
+		t.Errorf("a client of the LAN, 6.5 ms away, lost %v to IPv4, want 30 ms at most", there)
+	}
+}
+
 // All IPv6 dies. Clients find it unreachable at once, and take IPv4.
 func TestIPv6AllDead(t *testing.T) {
 	labtest.Measured(t)
-	labtest.NeedRoot(t, "curl")
 	const oneWay = 3250 * time.Microsecond
 	b := newBench6Of(t, func() (*lab.World, error) { return lab.NewFarLAN(2, oneWay) })
 	b.delegating(false)
@@ -75,31 +102,11 @@ func TestIPv6AllDead(t *testing.T) {
 	}
 	b.untilStates6(5*time.Second, "down", "down")
 	b.untilStates(time.Second, "up", "up")
-	slowest := func(connect func(n int) (time.Duration, bool, error)) (most time.Duration) {
-		rate := time.NewTicker(110 * time.Millisecond) // errors are told at a rate (net.ipv6.icmp.ratelimit)
-		defer rate.Stop()
-		for n := range 20 {
-			<-rate.C
-			took, v6, err := connect(n + 1)
-			if err != nil || v6 {
-				t.Errorf("IPv6 %v: %v", v6, err)
-			}
-			most = max(most, took)
-		}
-		return most
-	}
-	for name, connect := range map[string]func(n int) (time.Duration, bool, error){"Go": b.dualStack, "curl": b.curl} {
-		here := slowest(connect)
-		var there time.Duration
-		b.inLAN(func() error { there = slowest(connect); return nil })
-		t.Logf("%s, the slowest of 20: %v of this host, %v of the LAN", name, here, there)
-		if here > 20*time.Millisecond {
-			t.Errorf("%s of this host lost %v to IPv4, want 20 ms at most", name, here)
-		}
-		if there > 30*time.Millisecond {
-			t.Errorf("%s of the LAN, 6.5 ms away, lost %v to IPv4, want 30 ms at most", name, there)
-		}
-	}
+	t.Run("Go", func(t *testing.T) { b.losesLittle(t, b.dualStack) })
+	t.Run("curl", func(t *testing.T) {
+		labtest.NeedPrograms(t, "curl")
+		b.losesLittle(t, b.curl)
+	})
 	for _, isp := range b.world.ISPs {
 		b.ok(isp.SilenceIn(true, false))
 	}

@@ -40,7 +40,7 @@ func (b *bench) lanConnects6() (failed int, by map[int]int) {
 // comes, one is another ISP's. The LAN's hosts go out over both ISPs all the same, and nothing leaves by one
 // with an address of the other (the bench counts it). With one prefix of two ISPs they did.
 func TestIPv6PrefixTroubles(t *testing.T) {
-	labtest.NeedRoot(t)
+	labtest.Measured(t)
 	b := newBench6(t, 2)
 	b.delegating(false)
 	b.configure(b.dual(1, 1), "lan: [{interface: lan0, subnet: 1}]\n"+normalProbe)

@@ -135,10 +135,8 @@ func (u *uplink) write4(b *strings.Builder) {
 	switch {
 	case u.external:
 		address = "external"
-	case len(u.address) == 1:
-		address = u.address[0]
-	case len(u.address) > 1:
-		address = "[" + strings.Join(u.address, ", ") + "]"
+	case len(u.address) > 0:
+		address = addressText(u.address)
 	case gateway == "":
 		gateway = "lease"
 	}

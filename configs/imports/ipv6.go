@@ -46,10 +46,8 @@ func (p *path6) String() string {
 	switch {
 	case p.external:
 		address = "external"
-	case len(p.address) == 1:
-		address = p.address[0]
-	case len(p.address) > 1:
-		address = "['" + strings.Join(p.address, "', '") + "']"
+	case len(p.address) > 0:
+		address = addressText(p.address)
 	}
 	var more strings.Builder
 	if p.gateway != "" {
@@ -61,13 +59,24 @@ func (p *path6) String() string {
 	if more.Len() == 0 && address == "auto" {
 		return address
 	}
-	return "{address: " + quotedAddress(address) + more.String() + "}"
+	return "{address: " + address + more.String() + "}"
 }
 
-// quotedAddress returns an address as a flow mapping of YAML takes it: with its colons in quotes. A list is one
-// of such already, or has none.
+// addressText returns the value of the key address: one, or a list.
+func addressText(list []string) string {
+	if len(list) == 1 {
+		return quotedAddress(list[0])
+	}
+	quoted := make([]string, len(list))
+	for i, a := range list {
+		quoted[i] = quotedAddress(a)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// quotedAddress returns an address as a flow mapping of YAML takes it: with its colons in quotes.
 func quotedAddress(s string) string {
-	if strings.HasPrefix(s, "[") || !strings.Contains(s, ":") {
+	if !strings.Contains(s, ":") {
 		return s
 	}
 	return "'" + s + "'"

@@ -116,16 +116,19 @@ func live(t *testing.T, s *fakeServer, dir string, spec dhcp6.Spec) *process {
 	return p
 }
 
+// wholeSpec asks for an address and a prefix.
+var wholeSpec = dhcp6.Spec{
+	Uplink: "a", Interface: "eth1", Index: 2, MAC: "02:00:00:00:00:01", LinkLocal: netip.MustParseAddr("fe80::5"),
+	Carrier: true, Address: true, Prefix: true,
+}
+
 // A lease outlives the process: the next one has it at once and asks whether it is still in force. Released, it is
 // given back, and nothing is kept.
 func TestClientOutlivesItsProcess(t *testing.T) {
 	dir := t.TempDir()
 	bubble.Test(t, func(t *testing.T) {
 		s := &fakeServer{}
-		spec := dhcp6.Spec{
-			Uplink: "a", Interface: "eth1", Index: 2, MAC: "02:00:00:00:00:01", LinkLocal: netip.MustParseAddr("fe80::5"),
-			Carrier: true, Address: true, Prefix: true,
-		}
+		spec := wholeSpec
 		p := live(t, s, dir, spec)
 		time.Sleep(5 * time.Second)
 		if c := p.told(); c.State != dhcp6.Bound || c.Lease == nil || !c.Confirmed {
@@ -159,10 +162,7 @@ func TestClientDeclinesWhileItMoves(t *testing.T) {
 	dir := t.TempDir()
 	bubble.Test(t, func(t *testing.T) {
 		s := &fakeServer{}
-		spec := dhcp6.Spec{
-			Uplink: "a", Interface: "eth1", Index: 2, MAC: "02:00:00:00:00:01", LinkLocal: netip.MustParseAddr("fe80::5"),
-			Carrier: true, Address: true, Prefix: true,
-		}
+		spec := wholeSpec
 		p := live(t, s, dir, spec)
 		defer p.end()
 		time.Sleep(5 * time.Second)

@@ -40,7 +40,7 @@ func Need(tb testing.TB) {
 	if !lab.Inside() {
 		Skip(tb, "needs network namespaces: run as root, or allow user namespaces")
 	}
-	needPrograms(tb, "ip", "nft")
+	NeedPrograms(tb, "ip", "nft")
 }
 
 // NeedRoot skips a test that needs a program which only runs as real root.
@@ -50,7 +50,7 @@ func NeedRoot(tb testing.TB, programs ...string) {
 	if !lab.AsRoot() {
 		Skip(tb, "needs root: sudo make test")
 	}
-	needPrograms(tb, programs...)
+	NeedPrograms(tb, programs...)
 }
 
 // NeedDevice skips a test that needs a device which this user may not open.
@@ -64,7 +64,8 @@ func NeedDevice(tb testing.TB, path string) {
 	_ = f.Close()
 }
 
-func needPrograms(tb testing.TB, programs ...string) {
+// NeedPrograms skips a test that needs programs, which make test installs as root.
+func NeedPrograms(tb testing.TB, programs ...string) {
 	tb.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
