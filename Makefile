@@ -128,6 +128,8 @@ install:
 	install -D -m 0755 bin/uplinkd $(DESTDIR)$(PREFIX)/sbin/uplinkd
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/uplinkd.service systemd/uplinkd-hooks.service \
 		systemd/uplinkd-upnp@.service systemd/uplinkd-bgp@.service systemd/uplinkd-bgp@.timer
+	install -D -m 0644 systemd/uplinkd.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/uplinkd.catalog
+	test -n "$(DESTDIR)" || ! command -v journalctl >/dev/null || journalctl --update-catalog
 	install -D -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/uplinkd.conf
 	test -n "$(DESTDIR)" || ! command -v systemd-sysusers >/dev/null || systemd-sysusers uplinkd.conf
 	install -D -m 0644 systemd/danted.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/danted.service.d/50-uplinkd.conf

@@ -67,6 +67,9 @@ func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
 		h.add(fields, &text, a)
 		return true
 	})
+	if id, ok := messageIDs[r.Message]; ok {
+		fields["MESSAGE_ID"] = id
+	}
 	return h.send(text.String(), priority(r.Level), fields)
 }
 
@@ -94,12 +97,19 @@ func (h *journalHandler) WithGroup(name string) slog.Handler {
 
 func (h *journalHandler) add(fields map[string]string, text *strings.Builder, a slog.Attr) {
 	value := a.Value.Resolve().String()
-	fields[fieldName(h.prefix+a.Key)] = value
+	if fieldsOfItsOwn[h.prefix+a.Key] {
+		fields[strings.ToUpper(a.Key)] = value
+	} else {
+		fields[fieldName(h.prefix+a.Key)] = value
+	}
 	if strings.ContainsAny(value, " \"=\n") || value == "" {
 		value = fmt.Sprintf("%q", value)
 	}
 	text.WriteString(" " + h.prefix + a.Key + "=" + value)
 }
+
+// fieldsOfItsOwn are the keys whose fields are promised to who filters, without UPLINKD_ before them.
+var fieldsOfItsOwn = map[string]bool{"uplink": true, "state": true, "reason": true, "switch_id": true}
 
 // fieldName makes a journal field of a key: UPLINKD_, so that no key is taken
 // for one of the journal's own, and capitals, digits and underscores.

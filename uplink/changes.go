@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"uplinkd/probe"
 	"uplinkd/uplink/api"
 )
 
@@ -98,6 +99,7 @@ func (u *Uplink) changes(old *Uplink, was, p *Path, now time.Time) []api.Event {
 	}
 	if was.OperState != p.OperState {
 		add(api.EventState, string(was.OperState), string(p.OperState), p.Reason)
+		list[len(list)-1].Switch = p.Switch
 	}
 	return list
 }
@@ -108,13 +110,18 @@ func (u *Uplink) facts(p *Path) []string {
 	if o := u.obstacle(p); o.reason != "" {
 		list = append(list, o.reason)
 	}
+	speaks := false
 	for n, e := range u.Evidence(p) {
+		speaks = speaks || e.Doubtful || e.Verdict == probe.Down
 		text := fmt.Sprintf("%s: %s", u.In(p.Family).Probe.Targets[n], e.Verdict)
 		if e.Reason != "" {
 			text += ", " + e.Reason
 		}
 		if e.Misses > 0 {
 			text += fmt.Sprintf(", %d missed in a row", e.Misses)
+			if !e.FirstMiss.IsZero() {
+				text += " since " + e.FirstMiss.Format(api.Clock)
+			}
 		}
 		if e.Err != "" {
 			text += ", " + e.Err
@@ -122,6 +129,9 @@ func (u *Uplink) facts(p *Path) []string {
 		if e.LastRTT > 0 {
 			text += fmt.Sprintf(", last round trip %s", e.LastRTT.Round(time.Microsecond))
 		}
+		list = append(list, text)
+	}
+	if text := p.Unheard.text(u.Config.Interface); text != "" && speaks {
 		list = append(list, text)
 	}
 	return list

@@ -22,6 +22,7 @@ type (
 		Interface string
 		Family    Family
 		Change    probe.Change
+		Unheard   Unheard
 	}
 	// LeaseChanged is a change of a path's lease.
 	LeaseChanged struct {

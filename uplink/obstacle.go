@@ -19,6 +19,17 @@ type obstacle struct {
 
 // obstacle returns the first thing in the way, or one without a reason.
 func (u *Uplink) obstacle(p *Path) obstacle {
+	if o := u.linkObstacle(); o.reason != "" {
+		return o
+	}
+	if o := u.addressObstacle(p); o.reason != "" {
+		return o
+	}
+	return u.gatewayObstacle(p)
+}
+
+// linkObstacle returns what of the interface is in the way, of any family.
+func (u *Uplink) linkObstacle() obstacle {
 	name, link := u.Config.Interface, &u.Device.Link
 	switch {
 	case link.Index == 0:
@@ -30,10 +41,7 @@ func (u *Uplink) obstacle(p *Path) obstacle {
 	case !link.Carrier:
 		return obstacle{reason: fmt.Sprintf("%s has no carrier", name)}
 	}
-	if o := u.addressObstacle(p); o.reason != "" {
-		return o
-	}
-	return u.gatewayObstacle(p)
+	return obstacle{}
 }
 
 func (u *Uplink) addressObstacle(p *Path) obstacle {

@@ -278,6 +278,7 @@ func plain(u *Uplink) Uplink {
 	plain := *u
 	for f := range plain.Paths {
 		p := &plain.Paths[f]
+		p.Switch = min(p.Switch, 1) // they are numbered in the order of the file
 		p.Series, p.Health.Series, p.ProbeReport.Series = min(p.Series, 1), min(p.Health.Series, 1), min(p.ProbeReport.Series, 1)
 		if p.Probe != nil {
 			spec := *p.Probe

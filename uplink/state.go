@@ -44,11 +44,12 @@ type State struct {
 	// OnTrial is whether the configuration goes back unless it is confirmed.
 	OnTrial bool
 
-	held   []Disconnect // what is to end once the configuration on trial is confirmed
-	tried  []string     // the uplinks that it has changed, by their interfaces
-	told   []toldConflict
-	series uint64                // the last one given to a path
-	sets   [families][]policySet // of Config.Policies
+	held     []Disconnect // what is to end once the configuration on trial is confirmed
+	tried    []string     // the uplinks that it has changed, by their interfaces
+	told     []toldConflict
+	series   uint64                // the last one given to a path
+	switches uint64                // how many there have been
+	sets     [families][]policySet // of Config.Policies
 }
 
 // An Uplink is one way to the Internet: an interface, what the operator wants of it,
@@ -107,6 +108,7 @@ type Path struct {
 	Refused        Refused        // the last one that another host there had, and that the kernel took away
 	EverAssigned   []netip.Prefix // of what it should have: on the interface since that appeared
 	Report         LeaseReport    // what the DHCP client said last
+	Unheard        Unheard        // what went out unanswered by the interface when ProbeReport came
 	Advert         Advert         // what routers advertise; of IPv6
 	OperatorRenews int            // how often the operator has asked for a renewal
 	ProbeReport    probe.Change   // what the prober said last; of Series, or void
@@ -122,6 +124,7 @@ type Path struct {
 	OperState       api.OperState
 	Reason          string
 	Since           time.Time
+	Switch          uint64       // the number of the last switch, 0 before the first
 	EverDecided     bool         // it has been something else than starting
 	Carries         bool         // it is in the shared default route
 	Weight          int          // there

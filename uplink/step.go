@@ -58,7 +58,7 @@ func (s *State) takeOfPath(e Event) {
 	case ProbeChanged:
 		// A verdict that was under way when the series changed is void: see evidence.
 		if u := s.On(e.Interface); u != nil {
-			u.Paths[e.Family].ProbeReport = e.Change
+			u.Paths[e.Family].ProbeReport, u.Paths[e.Family].Unheard = e.Change, e.Unheard
 		}
 	case AdvertChanged:
 		if u := s.On(e.Interface); u != nil {
@@ -94,7 +94,11 @@ func (s *State) decide(now time.Time) {
 		p.Health.conclude(u.poll(p, shared), p.Series)
 	}
 	for u, p := range s.paths() {
-		u.decideState(p, now)
+		before := p.OperState
+		if u.decideState(p, now); p.OperState != before && before != api.Doubtful {
+			s.switches++
+			p.Switch = s.switches // what follows from doubt is part of the switch that began with it
+		}
 		p.ConfirmRequests = u.confirmRequests(p, now)
 	}
 	undecided := func(u Uplink) bool { return !u.everDecided() }

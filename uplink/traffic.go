@@ -1,6 +1,11 @@
 package uplink
 
-import "time"
+import (
+	"fmt"
+	"time"
+
+	"uplinkd/uplink/api"
+)
 
 const (
 	// TrafficEvery is how often counters are read while there is traffic.
@@ -36,6 +41,7 @@ type Silence struct {
 	at       time.Time // of the last look
 	since    time.Time // packets have gone out since then, and hardly any came in; zero: not so
 	unheard  uint64    // how many went out
+	heard    uint64    // how few came in meanwhile
 	asked    bool      // in this silence
 	askedAt  time.Time
 	patience time.Duration
@@ -71,6 +77,7 @@ func (s *Silence) Look(rx, tx uint64, now time.Time, doubted func(since time.Tim
 		}
 	}
 	s.unheard += out
+	s.heard += in
 	// Looks are not quite as far apart as they should be.
 	quiet := s.unheard >= s.unheardLeast() && now.Sub(s.since) >= s.patience-TrafficEvery/4
 	ask = quiet && !s.asked
@@ -93,7 +100,24 @@ func (s *Silence) end(now time.Time, doubted func(since time.Time) bool) {
 	} else if now.Sub(s.changed) > patienceHalf {
 		s.patience, s.changed = max(s.patience/2, TrafficEvery), now
 	}
-	s.since, s.unheard, s.asked = time.Time{}, 0, false
+	s.since, s.unheard, s.heard, s.asked = time.Time{}, 0, 0, false
+}
+
+// Unheard returns what went out, and hardly anything came in for, until the last look.
+func (s *Silence) Unheard() Unheard { return Unheard{Since: s.since, Out: s.unheard, In: s.heard} }
+
+// Unheard is how many packets have gone out by an interface, and how few have come in, since a time.
+type Unheard struct {
+	Since   time.Time // zero: what goes out is answered
+	Out, In uint64    // packets
+}
+
+// text puts it in words; "" when what goes out is answered.
+func (u Unheard) text(iface string) string {
+	if u.Since.IsZero() || u.Out == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s: %d packets out and %d in since %s", iface, u.Out, u.In, u.Since.Format(api.Clock))
 }
 
 // unheardLeast is how many packets must have gone out: a single one may be a probe, one of each path, or

@@ -8,13 +8,17 @@ import (
 
 // A Transition is a change of an uplink's state, and what is to end with it.
 type Transition struct {
-	Uplink   string
-	Family   Family
-	From, To api.OperState // the same: nothing has changed, and there is only a Disconnect
-	Reason   string
-	Since    time.Time // from when the time to the kernel's answer counts
-	Misses   int
-	RTT      time.Duration
+	Switch    uint64 // the number of the switch that it is part of; 0: of none
+	Uplink    string
+	Interface string
+	Family    Family
+	Cause     api.Cause
+	From, To  api.OperState // the same: nothing has changed, and there is only a Disconnect
+	Reason    string
+	Evidence  []string
+	Since     time.Time // from when the time to the kernel's answer counts
+	Misses    int
+	RTT       time.Duration
 
 	// Disconnect is what is to end once the kernel has answered; nil: nothing.
 	Disconnect *Disconnect
@@ -42,11 +46,26 @@ func Transitions(before, after State, now time.Time) []Transition {
 	return list
 }
 
+// cause returns what kind of thing has made a path what it is.
+func (u *Uplink) cause(old, p *Path) api.Cause {
+	ordered := func(s api.OperState) bool { return s == api.Drained || s == api.Disabled }
+	switch {
+	case ordered(p.OperState) || ordered(old.OperState) && p.OperState != api.Down:
+		return api.CauseOrder
+	case u.linkObstacle().reason != "":
+		return api.CauseLink
+	case u.obstacle(p).reason != "" || p.OperState == api.Doubtful && p.Health.Doubt == "":
+		return api.CauseAddress
+	}
+	return api.CauseProbes
+}
+
 func transition(before, after *State, u *Uplink, old, p *Path, now time.Time) Transition {
 	e := u.decisive(p)
 	t := Transition{
-		Uplink: u.Config.Name, Family: p.Family, From: old.OperState, To: p.OperState, Reason: p.Reason, Since: now,
-		RTT: e.LastRTT,
+		Switch: p.Switch, Uplink: u.Config.Name, Interface: u.Config.Interface, Family: p.Family,
+		Cause: u.cause(old, p), From: old.OperState, To: p.OperState, Reason: p.Reason, Evidence: u.facts(p),
+		Since: now, RTT: e.LastRTT,
 	}
 	carried := old.OperState.Works() ||
 		old.OperState == api.Starting && old.Adopted.Carried

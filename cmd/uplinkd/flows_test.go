@@ -393,7 +393,7 @@ func TestSwitchOfMany(t *testing.T) {
 	var ended, forgotten int
 	b.until("the line of the switch", 2*time.Second, func() bool {
 		for line := range strings.Lines(b.log.String()) {
-			if strings.Contains(line, "to=down") && strings.Contains(line, "cut_took=") {
+			if strings.Contains(line, "state=down") && strings.Contains(line, "cut_took=") {
 				for _, word := range strings.Fields(line) {
 					key, value, _ := strings.Cut(word, "=")
 					switch key {

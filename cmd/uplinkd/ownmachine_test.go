@@ -85,7 +85,7 @@ func TestSuspend(t *testing.T) {
 	}
 	woke := time.Now()
 	b.until("it has noticed, and given the leases up", 5*time.Second, func() bool {
-		return strings.Contains(b.log.String(), "suspended") && strings.Count(b.log.String(), "from=up to=down") == 2
+		return strings.Contains(b.log.String(), "suspended") && strings.Count(b.log.String(), "from=up state=down") == 2
 	})
 	b.untilStates(20*time.Second, "up", "up")
 	t.Logf("asleep for %v; both up %v after waking", slept.Round(time.Second), time.Since(woke).Round(time.Millisecond))

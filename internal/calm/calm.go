@@ -27,6 +27,7 @@ const (
 type Handler struct {
 	next   slog.Handler
 	shared *shared
+	of     string // what the attributes given beforehand add to a record's name
 }
 
 var _ slog.Handler = Handler{}
@@ -58,17 +59,21 @@ func (h Handler) Enabled(ctx context.Context, level slog.Level) bool {
 
 // WithAttrs implements slog.Handler.
 func (h Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return Handler{next: h.next.WithAttrs(attrs), shared: h.shared}
+	of := h.of
+	for _, a := range attrs {
+		of += partOf(a)
+	}
+	return Handler{next: h.next.WithAttrs(attrs), shared: h.shared, of: of}
 }
 
 // WithGroup implements slog.Handler.
 func (h Handler) WithGroup(name string) slog.Handler {
-	return Handler{next: h.next.WithGroup(name), shared: h.shared}
+	return Handler{next: h.next.WithGroup(name), shared: h.shared, of: h.of}
 }
 
 // Handle implements slog.Handler.
 func (h Handler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level < slog.LevelInfo || h.shared.pass(h.next, r) {
+	if r.Level < slog.LevelInfo || h.shared.pass(h.next, nameOf(r, h.of), r) {
 		return h.next.Handle(ctx, r)
 	}
 	return nil
@@ -87,10 +92,9 @@ func (h Handler) Close() {
 	}
 }
 
-// pass counts a record, and reports whether it is to be written now.
-func (s *shared) pass(next slog.Handler, r slog.Record) bool {
+// pass counts a record of a name, and reports whether it is to be written now.
+func (s *shared) pass(next slog.Handler, name string, r slog.Record) bool {
 	now := time.Now()
-	name := nameOf(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := s.kinds[name]
@@ -142,14 +146,20 @@ func (s *shared) sumUp(name string) {
 	_ = k.next.Handle(context.Background(), r) // a log that cannot be written has nowhere to say so
 }
 
-// nameOf returns what records that are alike have in common.
-func nameOf(r slog.Record) string {
-	name := fmt.Sprintf("%d\n%s", r.Level, r.Message)
+// nameOf returns what records that are alike have in common; of is what was known of them beforehand.
+func nameOf(r slog.Record, of string) string {
+	name := fmt.Sprintf("%d\n%s", r.Level, r.Message) + of
 	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == "uplink" || a.Key == "hook" {
-			name += "\n" + a.Value.String()
-		}
+		name += partOf(a)
 		return true
 	})
 	return name
+}
+
+// partOf returns what an attribute adds to the name of a record; "": nothing.
+func partOf(a slog.Attr) string {
+	if a.Key == "uplink" || a.Key == "hook" {
+		return "\n" + a.Value.String()
+	}
+	return ""
 }

@@ -64,6 +64,21 @@ func TestFloodIsSummedUp(t *testing.T) {
 	})
 }
 
+// What a line's uplink is may have been said beforehand: one that floods takes no other's lines.
+func TestFloodOfOneUplink(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		log, h, text := log()
+		for range 100 {
+			log.With("uplink", "isp1", "switch_id", 7).Warn("uplink state")
+		}
+		log.With("uplink", "isp2").Warn("uplink state")
+		if lines := text.lines(); len(lines) != 21 || !strings.Contains(lines[20], "isp2") {
+			t.Errorf("%d lines, the last %s", len(lines), lines[len(lines)-1])
+		}
+		h.Close()
+	})
+}
+
 // What is rare goes through each time, as does what somebody has asked for by --debug.
 func TestRareLinesPass(t *testing.T) {
 	bubble.Test(t, func(t *testing.T) {

@@ -148,6 +148,7 @@ type Event struct {
 	Family    string    `json:"family,omitempty"` // ipv4 | ipv6; of what is of both, none
 	Address   string    `json:"address"`          // that the uplink has now
 	Kind      EventKind `json:"kind"`
+	Switch    uint64    `json:"switch,omitempty"` // of kind state: the number of the switch that it is part of
 	From      string    `json:"from"`
 	To        string    `json:"to"`
 	Reason    string    `json:"reason"`

@@ -39,6 +39,9 @@ const (
 	Drill   Action = "drill" // it is about to be silent on purpose, for a time
 )
 
+// Clock is how a moment stands in text beside others of its day: in evidence and in the log.
+const Clock = "15:04:05.000"
+
 // An EventKind says what has changed.
 type EventKind string
 

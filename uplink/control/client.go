@@ -102,6 +102,13 @@ func (c *Client) Events(ctx context.Context, after uint64, wait bool) (api.Event
 	return e, err
 }
 
+// Switches asks for the last switches, oldest first.
+func (c *Client) Switches(ctx context.Context) (api.Switches, error) {
+	var s api.Switches
+	err := c.call(ctx, http.MethodGet, pathSwitch, &s)
+	return s, err
+}
+
 func (c *Client) call(ctx context.Context, method, path string, into any) error {
 	return c.send(ctx, method, path, http.NoBody, into)
 }

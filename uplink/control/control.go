@@ -17,6 +17,7 @@ const (
 	pathUplink = "/v1/uplinks/{name}/{action}"
 	pathDrain  = "/v1/uplinks/{name}/drain"
 	pathEvents = "/v1/events"
+	pathSwitch = "/v1/switches"
 	pathPlan   = "/v1/plan"
 	pathTrial  = "/v1/trial"
 )
@@ -70,6 +71,8 @@ type Daemon interface {
 	// Events returns the events after the one of that number, and a channel that
 	// is closed when there is another.
 	Events(after uint64) ([]api.Event, <-chan struct{})
+	// Switches returns the last switches, oldest first.
+	Switches() []api.Switch
 }
 
 // failure is the body of an answer that is no success.

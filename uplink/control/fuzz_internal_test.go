@@ -64,3 +64,5 @@ func FuzzRequest(f *testing.F) {
 type nopCloser struct{ *bytes.Reader }
 
 func (nopCloser) Close() error { return nil }
+
+func (stranger) Switches() []api.Switch { return nil }

@@ -182,6 +182,9 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 	})
 	handleTrials(mux, d, answer, done)
 	mux.Handle("GET "+metrics.Path, metrics.Handler(d.Status))
+	mux.HandleFunc("GET "+pathSwitch, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, api.Switches{Started: d.Status().Daemon.Started, Switches: d.Switches()})
+	})
 	mux.HandleFunc("GET "+pathEvents, func(w http.ResponseWriter, r *http.Request) {
 		after, err := strconv.ParseUint(r.URL.Query().Get("after"), 10, 64)
 		if err != nil {

@@ -229,6 +229,12 @@ func (d *Daemon) Drain(name string) (api.DrainProgress, error) {
 // Events implements control.Daemon.
 func (d *Daemon) Events(after uint64) ([]api.Event, <-chan struct{}) { return d.engine.Events(after) }
 
+// Switches implements control.Daemon.
+func (d *Daemon) Switches() []api.Switch {
+	list, _ := d.engine.Switches()
+	return list
+}
+
 func (d *Daemon) reloadOnHangup(ctx context.Context, hangups <-chan os.Signal) error {
 	for {
 		select {

@@ -18,8 +18,9 @@ const again = time.Second
 // A job is a disconnect to be made, and what is told of it.
 type job struct {
 	disconnect uplink.Disconnect
-	told       func(uplink.Disconnected, time.Duration, error)
-	repeat     bool
+	log        *slog.Logger
+	told       func(uplink.Disconnected, time.Duration, error) // what came of it
+	repeat     bool                                            // it is made once more after a second
 	due        time.Time
 }
 
@@ -27,8 +28,7 @@ type job struct {
 // milliseconds.
 type disconnector struct {
 	do   func(context.Context, uplink.Disconnect) (uplink.Disconnected, error) // nil: it cannot
-	log  *slog.Logger
-	isUp func(way) bool // whether the uplink is up again
+	isUp func(way) bool                                                        // whether the uplink is up again
 
 	mu   sync.Mutex // guards jobs
 	jobs []job
@@ -36,16 +36,15 @@ type disconnector struct {
 }
 
 func newDisconnector(
-	do func(context.Context, uplink.Disconnect) (uplink.Disconnected, error), log *slog.Logger, isUp func(way) bool,
+	do func(context.Context, uplink.Disconnect) (uplink.Disconnected, error), isUp func(way) bool,
 ) *disconnector {
-	return &disconnector{do: do, log: log, isUp: isUp, wake: latest.NewWake()}
+	return &disconnector{do: do, isUp: isUp, wake: latest.NewWake()}
 }
 
-// add has a disconnect made. told is called with what came of it; with repeat it is
-// made once more after a second.
-func (d *disconnector) add(of uplink.Disconnect, repeat bool, told func(uplink.Disconnected, time.Duration, error)) {
+// add has a disconnect made.
+func (d *disconnector) add(j job) {
 	d.mu.Lock()
-	d.jobs = append(d.jobs, job{disconnect: of, told: told, repeat: repeat})
+	d.jobs = append(d.jobs, j)
 	d.mu.Unlock()
 	d.wake.Set()
 }
@@ -105,7 +104,7 @@ func (d *disconnector) make(ctx context.Context, j job) {
 	j.repeat, j.due = false, time.Now().Add(again)
 	j.told = func(ended uplink.Disconnected, took time.Duration, err error) {
 		if err == nil && ended != (uplink.Disconnected{}) {
-			d.log.Info("connections ended that had slipped between", "uplink", name,
+			j.log.Info("connections ended that had slipped between",
 				"flows", ended.Flows, "sockets", ended.Sockets, "took", took)
 		}
 	}

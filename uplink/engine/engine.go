@@ -82,6 +82,7 @@ type Engine struct {
 	deps         Deps
 	reconciler   *reconcile.Reconciler
 	eventLog     *eventLog
+	switches     switchBook
 	meter        *meter
 	disconnector *disconnector
 	listener     *listener
@@ -131,7 +132,7 @@ func New(c configs.Config, deps Deps) *Engine {
 	e.learned = deps.Learned
 	e.keeper = newKeeper(deps.SaveOrders, deps.Log, deps.Orders)
 	e.meter = newMeter(deps.Meters, deps.Log)
-	e.disconnector = newDisconnector(deps.Disconnect, deps.Log, e.isUp)
+	e.disconnector = newDisconnector(deps.Disconnect, e.isUp)
 	e.resolver = newResolver(deps.OfferDNS, deps.Log)
 	e.view.state = e.state
 	e.reconciler = reconcile.New(deps.Kernel, deps.Log, func(a routes.Applied) { e.Send(uplink.Observed{Applied: a}) })
@@ -250,6 +251,10 @@ func (e *Engine) takeInbox() []message {
 func (e *Engine) handle(ctx context.Context, m message) {
 	if m.from != nil && !e.workers.has(m.from) {
 		return // of a worker that has been let go meanwhile
+	}
+	if changed, ok := m.event.(uplink.ProbeChanged); ok {
+		changed.Unheard = e.unheardBy(changed.Interface)
+		m.event = changed
 	}
 	command, isCommand := m.event.(uplink.Commanded)
 	if isCommand {

@@ -364,7 +364,7 @@ func TestOneLogLineForAChange(t *testing.T) {
 			t.Errorf("want one line, got:\n%s", log)
 		}
 		for _, part := range []string{
-			`msg="uplink state"`, "uplink=a", "from=up", "to=down", `reason="the gateway does not answer"`,
+			`msg="uplink state"`, "uplink=a", "family=ipv4", "switch_id=3", "from=up", "state=down", "cause=probes", `reason="the gateway does not answer"`,
 			"misses=3", "last_rtt=1ms", "took=400ms",
 		} {
 			if !strings.Contains(log, part) {

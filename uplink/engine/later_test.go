@@ -40,7 +40,7 @@ func TestInterfaceComesADayLater(t *testing.T) {
 		h.edit(func(s *routes.State) { s.Links = append(s.Links, late) })
 		h.wait(time.Second)
 		h.expect("up up", "eth1*2 eth2*1")
-		if said := h.log.take(); !strings.Contains(said, "uplink=b from=down to=up") {
+		if said := h.log.take(); !strings.Contains(said, "uplink=b family=ipv4 switch_id=3 from=down state=up") {
 			t.Errorf("its coming was not told: %s", said)
 		}
 	})

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"uplinkd/internal/grid"
@@ -20,6 +22,9 @@ type listener struct {
 	carrier func()                              // a carrier has come or gone
 	links   *latest.Box[[]heardLink]
 	stirred latest.Wake // a link event has come
+
+	mu      sync.Mutex             // guards what follows
+	unheard map[int]uplink.Unheard // by interface index, where what goes out gets no answer
 }
 
 // heldBack is how long after an event of a link the kernel may hold the next one back:
@@ -34,7 +39,10 @@ type heardLink struct {
 }
 
 func newListener(read func(int) (flows.Link, error), carrier func()) *listener {
-	return &listener{read: read, carrier: carrier, links: latest.New[[]heardLink](), stirred: latest.NewWake()}
+	return &listener{
+		read: read, carrier: carrier, links: latest.New[[]heardLink](), stirred: latest.NewWake(),
+		unheard: map[int]uplink.Unheard{},
+	}
 }
 
 // An ear is what is known of one interface.
@@ -120,6 +128,9 @@ func (l *listener) adopt(before map[int]*ear, links []heardLink) map[int]*ear {
 		}
 		ears[link.index] = e
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.unheard, func(index int, _ uplink.Unheard) bool { return ears[index] == nil })
 	return ears
 }
 
@@ -135,12 +146,41 @@ func (l *listener) listen(e *ear, now time.Time) (busy bool) {
 	}
 	e.known, e.carrier = true, link.Carrier
 	ask, busy := e.silence.Look(link.RxPackets, link.TxPackets, now, e.doubted)
+	l.note(e.index, e.silence.Unheard())
 	for _, p := range e.probers {
 		if ask && p != nil {
 			p.Wonder()
 		}
 	}
 	return busy
+}
+
+// note keeps what went out unanswered for who asks.
+func (l *listener) note(index int, u uplink.Unheard) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if u.Since.IsZero() {
+		delete(l.unheard, index)
+		return
+	}
+	l.unheard[index] = u
+}
+
+// unheardBy returns what has gone out by an interface unanswered, as of the last look. It may
+// be called from any goroutine.
+func (l *listener) unheardBy(index int) uplink.Unheard {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unheard[index]
+}
+
+// unheardBy returns what has gone out by an uplink's interface unanswered.
+func (e *Engine) unheardBy(iface string) uplink.Unheard {
+	u := e.state.On(iface)
+	if u == nil {
+		return uplink.Unheard{}
+	}
+	return e.listener.unheardBy(u.Device.Link.Index)
 }
 
 // setListener tells the listener where to listen.

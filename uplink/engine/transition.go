@@ -18,7 +18,13 @@ const patience = 5 * time.Second
 type pending struct {
 	list     []waiting
 	answered uint64 // the last generation the kernel has answered to
-	deferred map[way]uplink.Disconnect
+	deferred map[way]deferredEnd
+}
+
+// A deferredEnd is what is to end, and the switch that it is part of.
+type deferredEnd struct {
+	uplink.Disconnect
+	of uint64
 }
 
 // A way is an uplink, by its name, in a family.
@@ -27,7 +33,7 @@ type way struct {
 	family uplink.Family
 }
 
-func newPending() pending { return pending{deferred: map[way]uplink.Disconnect{}} }
+func newPending() pending { return pending{deferred: map[way]deferredEnd{}} }
 
 // A waiting transition knows which Set follows from it.
 type waiting struct {
@@ -41,10 +47,13 @@ type waiting struct {
 func (e *Engine) trackTransitions(before uplink.State, now time.Time) {
 	list := uplink.Transitions(before, e.state, now)
 	for i, t := range list {
+		if t.From != t.To {
+			e.switches.note(t, now)
+		}
 		// Nothing is cut while nothing else is up: what hangs may come back, and who
 		// looks after this host may be on it. It is made up for when something is.
 		if t.Disconnect != nil && !e.state.AnyUp(t.Family, t.Uplink) {
-			e.pending.deferred[way{t.Uplink, t.Family}] = *t.Disconnect
+			e.pending.deferred[way{t.Uplink, t.Family}] = deferredEnd{*t.Disconnect, t.Switch}
 			list[i].Disconnect = nil
 		}
 	}
@@ -75,14 +84,17 @@ func (e *Engine) forgetUntranslated(a routes.Applied) {
 	}
 	for _, d := range e.state.Untranslated() {
 		// Once more, for what was under way when the table came.
-		e.disconnector.add(d, true, func(ended uplink.Disconnected, took time.Duration, err error) {
-			if err != nil {
-				e.deps.Log.Warn("flows that began untranslated could not all be forgotten", "err", err)
-			}
-			if ended.Flows > 0 {
-				e.deps.Log.Info("flows forgotten that began while our nft table was away",
-					"flows", ended.Flows, "took", took)
-			}
+		e.disconnector.add(job{
+			disconnect: d, repeat: true, log: e.deps.Log,
+			told: func(ended uplink.Disconnected, took time.Duration, err error) {
+				if err != nil {
+					e.deps.Log.Warn("flows that began untranslated could not all be forgotten", "err", err)
+				}
+				if ended.Flows > 0 {
+					e.deps.Log.Info("flows forgotten that began while our nft table was away",
+						"flows", ended.Flows, "took", took)
+				}
+			},
 		})
 	}
 }
@@ -97,15 +109,21 @@ func (e *Engine) dueNow(now time.Time) []uplink.Transition {
 		case u != nil && u.Paths[at.family].OperState.Works():
 			delete(e.pending.deferred, at)
 			if left := e.state.Left(u.Config.Interface, d.Addresses); len(left) > 0 {
-				d = uplink.Disconnect{Uplink: at.uplink, Family: at.family, Addresses: left}
-				list = append(list, uplink.Transition{Uplink: at.uplink, Family: at.family, Disconnect: &d, Since: now})
+				d.Disconnect = uplink.Disconnect{Uplink: at.uplink, Family: at.family, Addresses: left}
+				list = append(list, d.due(at, now))
 			}
 		case e.state.AnyUp(at.family, at.uplink):
 			delete(e.pending.deferred, at)
-			list = append(list, uplink.Transition{Uplink: at.uplink, Family: at.family, Disconnect: &d, Since: now})
+			list = append(list, d.due(at, now))
 		}
 	}
 	return list
+}
+
+func (d deferredEnd) due(at way, now time.Time) uplink.Transition {
+	return uplink.Transition{
+		Switch: d.of, Uplink: at.uplink, Family: at.family, Disconnect: &d.Disconnect, Since: now,
+	}
 }
 
 // finishTransitions logs each change of state that the kernel has answered to: one
@@ -128,28 +146,37 @@ func (e *Engine) finishTransitions(a routes.Applied) {
 // finish logs a transition that the kernel has answered to, and before that cuts
 // what is to be cut: never earlier, for what begins anew must find the new routes.
 func (e *Engine) finish(w waiting, a routes.Applied) {
+	if w.From != w.To {
+		e.switches.routed(w.Switch, a.At, a.Err)
+	}
+	log := e.deps.Log.With("uplink", w.Uplink, "family", w.Family.String(), "switch_id", w.Switch)
 	if w.Disconnect == nil || e.deps.Disconnect == nil {
-		logTransition(e.deps.Log, w, a)
+		logTransition(log, w, a)
 		return
 	}
-	e.disconnector.add(*w.Disconnect, e.state.Config.OnDown.Again,
-		func(ended uplink.Disconnected, took time.Duration, err error) {
-			logTransition(e.deps.Log, w, a, "flows", ended.Flows, "sockets", ended.Sockets,
+	e.disconnector.add(job{
+		disconnect: *w.Disconnect, repeat: e.state.Config.OnDown.Again, log: log,
+		told: func(ended uplink.Disconnected, took time.Duration, err error) {
+			e.switches.ended(w.Switch, time.Now(), ended, err)
+			logTransition(log, w, a, "flows", ended.Flows, "sockets", ended.Sockets,
 				"cut_took", took.Round(time.Microsecond))
 			if err != nil {
-				e.deps.Log.Warn("connections over the uplink could not all be ended", "uplink", w.Uplink, "err", err)
+				log.Warn("connections over the uplink could not all be ended", "err", err)
 			}
-		})
+		},
+	})
 }
 
+// logTransition writes the one line of a change of state. The attribute at is the moment of the
+// decision, as events have it.
 func logTransition(log *slog.Logger, w waiting, a routes.Applied, more ...any) {
 	if w.From == w.To {
-		log.Info("connections ended", append([]any{"uplink", w.Uplink}, more...)...)
+		log.Info("connections ended", more...)
 		return
 	}
 	attrs := []any{
-		"uplink", w.Uplink, "from", string(w.From), "to", string(w.To), "reason", w.Reason,
-		"took", a.At.Sub(w.Since).Round(10 * time.Microsecond),
+		"from", string(w.From), "state", string(w.To), "cause", string(w.Cause), "reason", w.Reason,
+		"at", w.noted.Format(api.Clock), "took", a.At.Sub(w.Since).Round(10 * time.Microsecond),
 	}
 	if w.Misses > 0 {
 		attrs = append(attrs, "misses", w.Misses)

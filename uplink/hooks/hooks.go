@@ -167,6 +167,9 @@ func (r *Runner) execute(ctx context.Context, h Hook, e api.Event) {
 		"hook", h.Run[0], "event", strings.Join(eventNames(e), " "), "uplink", e.Uplink,
 		"took", time.Since(start).Round(time.Millisecond),
 	}
+	if e.Switch > 0 {
+		attrs = append(attrs, "switch_id", e.Switch)
+	}
 	if text := strings.TrimSpace(strings.ToValidUTF8(string(output), "?")); text != "" {
 		attrs = append(attrs, "output", text)
 	}
