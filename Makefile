@@ -17,7 +17,7 @@ PREFIX  ?= /usr
 # ends, what makes one of two gateways, and who else writes rules.
 PACKAGES = gcc libc6-dev git curl iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server kea-dhcp6-server dante-server mptcpize systemd dbus-daemon \
            miniupnpd-nftables miniupnpc keepalived haproxy conntrackd \
-           docker.io firewalld isc-dhcp-client iptables bird2 frr network-manager
+           prometheus chromium docker.io firewalld isc-dhcp-client iptables bird2 frr network-manager
 # systemd-resolved is unpacked here and not installed: that would change whom this machine asks.
 RESOLVED = $(CURDIR)/bin/resolved
 LAB      = ./cmd/uplinkd
@@ -138,6 +138,7 @@ install:
 	install -D -m 0644 systemd/networkd-foreign.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/50-uplinkd.conf
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd README.md configs/uplinkd.yaml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/examples configs/examples/*
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/prometheus configs/prometheus/alerts.yaml configs/grafana/uplinkd.json
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/docs docs/*
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/lib/uplinkd/hooks configs/hooks/*
 	install -D -m 0644 bin/uplinkd.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/uplinkd

@@ -151,6 +151,9 @@ func (t *target) hear(seq uint16, at time.Time, p Pace) {
 	}
 	t.listen()
 	if w.heard.Before(at) {
+		if !w.heard.IsZero() {
+			t.count().Silences.Add(at.Sub(w.heard))
+		}
 		w.heard = at
 	}
 	w.wondered = false

@@ -51,7 +51,7 @@ func (m *Machine) Set(spec *Spec) (reopen bool) {
 		// Another series may prove the same target: what it is like stays known.
 		for n := range before {
 			if before[n].what == what {
-				m.targets[i].character = before[n].character
+				m.targets[i].character, m.targets[i].figures = before[n].character, before[n].figures
 			}
 		}
 	}
@@ -212,7 +212,7 @@ func (m *Machine) statuses(list []TargetStatus, now time.Time) []TargetStatus {
 			Target: t.what.Name, Verdict: t.verdict(), Reason: t.reason(&t.rtt),
 			RTT: t.rtt.smoothed, Jitter: t.rtt.jitter,
 			Sent: t.sends, Received: t.receives, Bytes: t.bytes, Loss: t.history.loss(), Err: m.errorOf(t),
-			LateAfter: doubt, DownAfter: down, Learned: t.character,
+			LateAfter: doubt, DownAfter: down, Learned: t.character, Heard: t.wait.heard, Figures: t.count(),
 		})
 	}
 	return list

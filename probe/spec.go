@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"uplinkd/internal/histogram"
 )
 
 // A Kind is how a target is probed.
@@ -200,4 +202,13 @@ type TargetStatus struct {
 	// a silence means down. Zero where the rule is fixed.
 	LateAfter, DownAfter time.Duration
 	Learned              Character
+
+	Heard   time.Time // when the last answer came; zero: none ever did
+	Figures *Figures
+}
+
+// Figures count what has come of all probes to one target. Any goroutine may read them.
+type Figures struct {
+	RTTs     histogram.Durations // round trips
+	Silences histogram.Durations // from one answer to the next
 }

@@ -28,6 +28,7 @@ type target struct {
 	unsentAt [inFlight]bool // it could not be sent, for this host's own lack
 
 	character Character
+	figures   *Figures
 	wait      wait
 	wondered  bool      // somebody wants to know now
 	excused   time.Time // silences that begin before it tell nothing of the link
@@ -40,6 +41,14 @@ type target struct {
 	err      string // why the last probe could not be sent, or what came back instead of an answer
 	advice   Advice // of the last answer
 	unsent   bool   // the last probe could not be sent for this host's own lack
+}
+
+// count returns the figures of the target.
+func (t *target) count() *Figures {
+	if t.figures == nil {
+		t.figures = &Figures{}
+	}
+	return t.figures
 }
 
 // begin notes that a probe is sent now, and returns its sequence number.
@@ -170,6 +179,7 @@ func (t *target) measure(a Answer, slot uint16) {
 		t.character.learnRTT((t.last - t.rtt.smoothed).Abs())
 	}
 	t.rtt.add(t.last)
+	t.count().RTTs.Add(t.last)
 }
 
 // overtaken reports whether a later probe than seq has been decided already.

@@ -14,7 +14,11 @@ const (
 	KindRule
 	KindTable // of nft
 	KindEndpoint
+	kinds
 )
+
+// Kinds is how many there are.
+const Kinds = kinds
 
 // String returns the word that ip(8), sysctl(8) or nft(8) has.
 func (k Kind) String() string {

@@ -18,6 +18,8 @@ type Disconnect struct {
 	Mark, Mask uint32         // of its flows; no mask: flows are not looked at
 	Addresses  []netip.Prefix // of its connections; none: connections are not looked at
 
+	Moves bool // they are to begin anew by a better tier, not for this one's sake
+
 	// Untranslated are interfaces by which forwarded flows leave with an address that no
 	// answer comes back to.
 	Untranslated []string
@@ -115,6 +117,7 @@ func failbackDisconnects(before, after *State) []Disconnect {
 				continue
 			}
 			if d := after.disconnect(before, u.Config.Interface, f); d != nil {
+				d.Moves = true
 				list = append(list, *d)
 			}
 		}

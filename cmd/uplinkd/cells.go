@@ -14,39 +14,24 @@ import (
 
 // share returns which part of new connections an uplink is to carry in its family, by the default route.
 func (s *statusTable) share(u *api.Uplink) string {
-	route := &s.DefaultRoute
-	if u.Family == familyIPv6 {
-		route = s.DefaultRoute6
+	part, known := s.Share(u.Name, u.Family)
+	if !u.Active || !known {
+		return "-" // not at all, by policies alone, or not yet
 	}
-	if !u.Active || route == nil {
-		return "-"
-	}
-	own, total := 0, 0
-	for _, hop := range route.NextHops {
-		total += hop.Weight
-		if hop.Uplink == u.Name || hop.Interface == u.Interface {
-			own += hop.Weight
-		}
-	}
-	if own == 0 {
-		return "-" // by policies alone, or not yet
-	}
-	return percent(own, total)
+	return percent(part)
 }
 
 // connections returns how many connections an uplink has, and which part of those of all.
 func (s *statusTable) connections(u *api.Uplink) string {
-	own, total := u.Counters.Connections, api.Known(0)
-	for i := range s.Uplinks {
-		total = total.Plus(s.Uplinks[i].Counters.Connections)
-	}
-	if !total.Known || total.N == 0 {
+	own := u.Counters.Connections
+	part, known := s.ConnectionShare(u)
+	if !known {
 		return own.String()
 	}
-	return fmt.Sprintf("%d (%s)", own.N, percent(own.N, total.N))
+	return fmt.Sprintf("%d (%s)", own.N, percent(part))
 }
 
-func percent(part, whole int) string { return fmt.Sprintf("%.0f%%", 100*float64(part)/float64(whole)) }
+func percent(part float64) string { return fmt.Sprintf("%.0f%%", 100*part) }
 
 // colored returns the word for a state, in the colour of it where there are colours.
 func (s *statusTable) colored(state api.OperState) string {

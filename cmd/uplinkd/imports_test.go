@@ -20,7 +20,8 @@ var mayImport = map[string][]string{
 
 	"uplink": {"configs", "dhcp", "dhcp/dhcp6", "dhcp/ra", "probe", "routes", "routes/firewall", "uplink/api"},
 	"uplink/engine": {
-		"configs", "dhcp", "dhcp/dhcp6", "dhcp/ra", "internal/grid", "internal/latest", "probe", "routes", "routes/firewall", "routes/flows",
+		"configs", "dhcp", "dhcp/dhcp6", "dhcp/ra", "internal/grid", "internal/histogram", "internal/latest", "probe", "routes",
+		"routes/firewall", "routes/flows",
 		"routes/reconcile", "uplink", "uplink/api",
 	},
 	"uplink/replay": {"configs", "internal/plain", "probe", "routes", "uplink", "uplink/api"},
@@ -29,7 +30,8 @@ var mayImport = map[string][]string{
 		"uplink/hooks", "uplink/orders",
 	},
 	"uplink/control":   {"internal/statefile", "uplink/api", "uplink/metrics"},
-	"uplink/metrics":   {"uplink/api"},
+	"uplink/metrics":   {"internal/histogram", "uplink/api"},
+	"uplink/api":       {"internal/histogram"},
 	"uplink/orders":    {"internal/statefile", "uplink/api"},
 	"configs":          {"internal/plain"},
 	"configs/imports":  {"internal/plain"},
@@ -40,10 +42,10 @@ var mayImport = map[string][]string{
 	"dhcp/dhcp6": {"dhcp", "internal/converse", "internal/latest", "internal/sock"},
 	"dhcp/ra":    {"internal/converse", "internal/latest", "internal/sock"},
 	"dhcp":       {"internal/converse", "internal/latest", "internal/sock", "internal/statefile"},
-	"probe":      {"internal/grid", "internal/latest", "internal/plain", "internal/run", "internal/sock"},
+	"probe":      {"internal/grid", "internal/histogram", "internal/latest", "internal/plain", "internal/run", "internal/sock"},
 
 	"routes":            {"routes/firewall"},
-	"routes/reconcile":  {"internal/latest", "routes"},
+	"routes/reconcile":  {"internal/histogram", "internal/latest", "routes"},
 	"routes/kernel":     {"internal/grid", "internal/latest", "internal/nlmsg", "internal/plain", "internal/statefile", "routes", "routes/firewall"},
 	"routes/flows":      {"internal/nlmsg"},
 	"routes/routestest": {"routes"},

@@ -101,7 +101,7 @@ func run(ctx context.Context, path string, noHooks bool, log *slog.Logger) error
 	group.Go(func() error { return d.Run(ctx, hangups) })
 	group.Go(func() error { return control.Serve(ctx, listener, d, log) })
 	if scraped != nil {
-		group.Go(func() error { return metrics.Serve(ctx, scraped, d.Status, log) })
+		group.Go(func() error { return metrics.Serve(ctx, scraped, d.Report, log) })
 	}
 	err = group.Wait()
 	manager.Stopping()

@@ -48,6 +48,8 @@ type Reconciler struct {
 	events latest.Wake // the kernel has changed
 	reads  chan read
 
+	figures figures
+
 	asked uint64 // the generation last given out; of who calls Want
 
 	// Owned by Run.
@@ -212,7 +214,9 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 			}
 			continue
 		}
+		began := time.Now()
 		err := r.kernel.Do(ctx, op)
+		r.figures.times[routes.KeyOf(op).Kind].Add(time.Since(began))
 		if ctx.Err() != nil {
 			return 0, false
 		}
@@ -230,6 +234,7 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 		}
 		if repair, by := p.done(op, r.whoChanged); repair {
 			r.repairs++
+			r.figures.repaired(by)
 			r.logRepair(op, by)
 		}
 	}

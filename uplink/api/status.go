@@ -5,6 +5,8 @@ package api
 import (
 	"net/netip"
 	"time"
+
+	"uplinkd/internal/histogram"
 )
 
 // Version of the JSON. Fields are only ever added to it.
@@ -22,6 +24,8 @@ type Snapshot struct {
 
 	DefaultRoute6 *DefaultRoute `json:"default_route6"` // that of IPv6; null where no uplink has it
 	LAN           []LAN         `json:"lan"`            // what hosts behind this one get of IPv6
+
+	Figures *Figures `json:"-"` // nil: not asked for
 }
 
 // LAN is a prefix on an interface whose hosts get addresses of it.
@@ -91,6 +95,7 @@ type Uplink struct {
 	Hold            Hold        `json:"hold_down"`
 	ProbeInterval   Millis      `json:"probe_interval_ms"` // the steady pace
 	ProbeStretched  bool        `json:"probe_stretched"`   // the budget has made it slower than configured
+	ProbeBudget     uint64      `json:"probe_budget"`      // bytes a month; 0: none
 	AgentPercent    Figure[int] `json:"agent_percent"`     // of its weight that agents want; null: none says
 	MPTCP           string      `json:"mptcp,omitempty"`   // its endpoint in the kernel: subflow | backup
 
@@ -116,6 +121,7 @@ type IPv6 struct {
 	Hold            Hold   `json:"hold_down"`
 	ProbeInterval   Millis `json:"probe_interval_ms"` // the steady pace
 	ProbeStretched  bool   `json:"probe_stretched"`   // the budget has made it slower than configured
+	ProbeBudget     uint64 `json:"probe_budget"`      // bytes a month; 0: none
 }
 
 // An Order is what the operator wants of an uplink until further notice. Its zero
@@ -207,6 +213,10 @@ type Probe struct {
 	Received  uint64  `json:"received"`
 	Bytes     uint64  `json:"bytes"` // of IP packets, both ways
 	LastError string  `json:"last_error"`
+	Silence   Millis  `json:"silence_ms,omitempty"` // since the last answer; not there before the first
+
+	RTTs     *histogram.Durations `json:"-"` // of all round trips
+	Silences *histogram.Durations `json:"-"` // from one answer to the next
 
 	// By the learned rule: when an answer is late, how long a silence means down, and what
 	// that follows from, the mean deviation of round trips and the longest silence that

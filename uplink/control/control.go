@@ -49,6 +49,8 @@ var ErrWentAway = errors.New("the daemon went away before it answered")
 type Daemon interface {
 	// Status returns how things stand.
 	Status() api.Snapshot
+	// Report returns that with all that has been counted.
+	Report() api.Snapshot
 	// Reload reads the configuration anew. After an error nothing has changed.
 	Reload(ctx context.Context, by string) error
 	// Command carries a command out, and returns when it is in force and will outlive

@@ -98,6 +98,8 @@ func (d *daemon) Confirm(sum, _ string) error {
 
 func (d *daemon) Reject(context.Context, string) error { d.trial = nil; return nil }
 
+func (d *daemon) Report() api.Snapshot { return d.Status() }
+
 func (d *daemon) Switches() []api.Switch { return []api.Switch{{ID: 1, Uplink: "isp1", To: api.Up}} }
 
 func (d *daemon) Events(after uint64) ([]api.Event, <-chan struct{}) {

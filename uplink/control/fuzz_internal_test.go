@@ -65,4 +65,6 @@ type nopCloser struct{ *bytes.Reader }
 
 func (nopCloser) Close() error { return nil }
 
+func (s stranger) Report() api.Snapshot { return s.Status() }
+
 func (stranger) Switches() []api.Switch { return nil }

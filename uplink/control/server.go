@@ -181,7 +181,13 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 		answer(w, http.StatusOK, plan)
 	})
 	handleTrials(mux, d, answer, done)
-	mux.Handle("GET "+metrics.Path, metrics.Handler(d.Status))
+	mux.Handle("GET "+metrics.Path, metrics.Handler(d.Report))
+	handleHistory(mux, d, answer)
+	return mux
+}
+
+// handleHistory answers who asks what has happened.
+func handleHistory(mux *http.ServeMux, d Daemon, answer func(http.ResponseWriter, int, any)) {
 	mux.HandleFunc("GET "+pathSwitch, func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, api.Switches{Started: d.Status().Daemon.Started, Switches: d.Switches()})
 	})
@@ -193,7 +199,6 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 		}
 		answer(w, http.StatusOK, eventsAfter(r.Context(), d, after, r.URL.Query().Get("wait") == "true"))
 	})
-	return mux
 }
 
 // planFor returns the plan of the configuration that a request carries.

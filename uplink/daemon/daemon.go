@@ -166,6 +166,13 @@ func (d *Daemon) Status() api.Snapshot {
 	return s
 }
 
+// Report implements control.Daemon.
+func (d *Daemon) Report() api.Snapshot {
+	s := d.Status()
+	s.Figures = d.engine.Figures()
+	return s
+}
+
 // Plan implements control.Daemon.
 func (d *Daemon) Plan(ctx context.Context, name string, text []byte, login *api.Login) (api.Plan, error) {
 	next, err := d.read(name, text)

@@ -19,6 +19,7 @@ import (
 	"uplinkd/dhcp/dhcp6"
 	"uplinkd/dhcp/ra"
 	"uplinkd/internal/grid"
+	"uplinkd/internal/histogram"
 	"uplinkd/internal/latest"
 	"uplinkd/probe"
 	"uplinkd/routes"
@@ -90,6 +91,7 @@ type Engine struct {
 	keeper       *keeper
 	started      time.Time
 	wake         latest.Wake
+	lag, steps   histogram.Durations
 	running      sync.WaitGroup // of workers
 
 	mu    sync.Mutex // guards what follows
@@ -119,6 +121,7 @@ type message struct {
 	event uplink.Event
 	from  *worker      // nil: from elsewhere
 	done  chan<- error // size 1; nil: nobody waits
+	sent  time.Time
 }
 
 // New returns an Engine for a configuration. It starts nothing.
@@ -146,6 +149,7 @@ func New(c configs.Config, deps Deps) *Engine {
 func (e *Engine) Send(event uplink.Event) { e.send(message{event: event}) }
 
 func (e *Engine) send(m message) {
+	m.sent = time.Now()
 	e.mu.Lock()
 	last := len(e.inbox) - 1
 	if _, ok := m.event.(uplink.Observed); ok && last >= 0 && isObserved(e.inbox[last]) {
@@ -252,6 +256,7 @@ func (e *Engine) handle(ctx context.Context, m message) {
 	if m.from != nil && !e.workers.has(m.from) {
 		return // of a worker that has been let go meanwhile
 	}
+	e.lag.Add(time.Since(m.sent))
 	if changed, ok := m.event.(uplink.ProbeChanged); ok {
 		changed.Unheard = e.unheardBy(changed.Interface)
 		m.event = changed
@@ -316,6 +321,9 @@ func (e *Engine) step(ctx context.Context, event uplink.Event) {
 	}
 	e.notify()
 	e.noteStep(time.Since(began))
+	if _, ok := event.(uplink.Reloaded); ok {
+		e.switches.forget(&e.state)
+	}
 	for _, command := range uplink.AutoDisabled(before, e.state) {
 		e.step(ctx, command)
 	}

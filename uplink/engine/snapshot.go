@@ -36,7 +36,8 @@ func (e *Engine) Snapshot() api.Snapshot {
 		if w := e.worker(u, u.First()); w != nil {
 			line.Probes = probeStatus(u, u.First(), w.prober.Status())
 			line.ProbeInterval = api.Millis(w.prober.Interval())
-			line.ProbeStretched = w.prober.Interval() > u.In(u.First().Family).Probe.Interval
+			c := &u.In(u.First().Family).Probe
+			line.ProbeStretched, line.ProbeBudget = w.prober.Interval() > c.Interval, c.Budget
 		}
 		if u.Has(uplink.IPv6) {
 			line.IPv6 = e.ipv6Status(u)
@@ -44,6 +45,19 @@ func (e *Engine) Snapshot() api.Snapshot {
 		s.Uplinks = append(s.Uplinks, line)
 	}
 	return s
+}
+
+// Figures returns what has been counted. It may be called from any goroutine.
+func (e *Engine) Figures() *api.Figures {
+	f := &api.Figures{Lag: &e.lag, Steps: &e.steps}
+	e.switches.fill(f)
+	for kind, times := range e.reconciler.Times() {
+		f.Operations = append(f.Operations, api.OperationFigures{Kind: routes.Kind(kind).String(), Times: times})
+	}
+	for by, n := range e.reconciler.RepairsBy() {
+		f.Repairs = append(f.Repairs, api.RepairCount{By: by, N: n})
+	}
+	return f
 }
 
 // worker returns the worker of a path, nil when there is none yet.
@@ -191,6 +205,10 @@ func probeStatus(u *uplink.Uplink, p *uplink.Path, list []probe.TargetStatus) []
 			Target: t.Target, State: t.Verdict.String(), Reason: t.Reason, Bytes: t.Bytes,
 			RTT: milliseconds(t.RTT), Jitter: milliseconds(t.Jitter),
 			Loss: t.Loss, Sent: t.Sent, Received: t.Received, LastError: t.Err,
+			RTTs: &t.Figures.RTTs, Silences: &t.Figures.Silences,
+		}
+		if !t.Heard.IsZero() {
+			probes[i].Silence = api.Millis(max(time.Since(t.Heard), 0))
 		}
 		if t.DownAfter > 0 {
 			probes[i].LateAfter, probes[i].DownAfter = milliseconds(t.LateAfter), milliseconds(t.DownAfter)

@@ -28,7 +28,7 @@ func (e *Engine) ipv6Status(u *uplink.Uplink) *api.IPv6 {
 	if w := e.worker(u, p); w != nil {
 		s.Probes = probeStatus(u, p, w.prober.Status())
 		s.ProbeInterval = api.Millis(w.prober.Interval())
-		s.ProbeStretched = w.prober.Interval() > c.Probe.Interval
+		s.ProbeStretched, s.ProbeBudget = w.prober.Interval() > c.Probe.Interval, c.Probe.Budget
 	}
 	return s
 }

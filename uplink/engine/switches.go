@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"uplinkd/internal/histogram"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
 )
@@ -18,6 +20,65 @@ type switchBook struct {
 	mu       sync.Mutex // guards what follows
 	switches []api.Switch
 	changed  uint64 // how often
+	counts   map[api.SwitchCount]uint64
+	figures  map[way]*api.PathFigures
+}
+
+// of returns the figures of a path. mu is held.
+func (b *switchBook) of(at way) *api.PathFigures {
+	f := b.figures[at]
+	if f == nil {
+		f = &api.PathFigures{
+			Uplink: at.uplink, Family: at.family.String(), ToDoubt: new(histogram.Durations),
+			ToDown: new(histogram.Durations), Routed: new(histogram.Durations),
+		}
+		if b.figures == nil {
+			b.figures, b.counts = map[way]*api.PathFigures{}, map[api.SwitchCount]uint64{}
+		}
+		b.figures[at] = f
+		// A rise from nothing would not show: what counts most is there from the first.
+		for _, to := range []api.OperState{api.Up, api.Doubtful, api.Down} {
+			for _, cause := range api.Causes {
+				b.counts[api.SwitchCount{Uplink: at.uplink, Family: at.family.String(), To: to, Cause: cause}] += 0
+			}
+		}
+	}
+	return f
+}
+
+// count counts a change of state. mu is held.
+func (b *switchBook) count(t uplink.Transition, now time.Time) {
+	f := b.of(way{t.Uplink, t.Family})
+	b.counts[api.SwitchCount{Uplink: t.Uplink, Family: t.Family.String(), To: t.To, Cause: t.Cause}]++
+	switch {
+	case !t.Since.Before(now):
+	case t.To == api.Doubtful:
+		f.ToDoubt.Add(now.Sub(t.Since))
+	case t.To == api.Down:
+		f.ToDown.Add(now.Sub(t.Since))
+	}
+}
+
+// forget drops the figures of uplinks that are there no longer.
+func (b *switchBook) forget(s *uplink.State) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	gone := func(name string) bool { return s.Named(name) == nil }
+	maps.DeleteFunc(b.figures, func(at way, _ *api.PathFigures) bool { return gone(at.uplink) })
+	maps.DeleteFunc(b.counts, func(c api.SwitchCount, _ uint64) bool { return gone(c.Uplink) })
+}
+
+// fill adds the figures to a snapshot's, in a steady order.
+func (b *switchBook) fill(to *api.Figures) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c, n := range b.counts {
+		c.N = n
+		to.Switches = append(to.Switches, c)
+	}
+	for _, f := range b.figures {
+		to.Paths = append(to.Paths, *f)
+	}
 }
 
 // note takes in that an uplink's state has changed: a switch begins with it, or goes on.
@@ -42,11 +103,15 @@ func (b *switchBook) note(t uplink.Transition, now time.Time) {
 		s.DoubtAt = api.When{Time: now}
 	}
 	b.changed++
+	b.count(t, now)
 }
 
 // routed takes in that the kernel has answered to what a switch asked of it.
-func (b *switchBook) routed(id uint64, at time.Time, err error) {
-	b.update(id, func(s *api.Switch) {
+func (b *switchBook) routed(w waiting, at time.Time, err error) {
+	b.update(w.Transition, func(s *api.Switch, f *api.PathFigures) {
+		if err == nil && at.After(w.noted) {
+			f.Routed.Add(at.Sub(w.noted))
+		}
 		if s.Routed.IsZero() && err == nil {
 			s.Routed = api.When{Time: at}
 		}
@@ -57,8 +122,13 @@ func (b *switchBook) routed(id uint64, at time.Time, err error) {
 }
 
 // ended takes in that the connections of a switch have been ended.
-func (b *switchBook) ended(id uint64, at time.Time, what uplink.Disconnected, err error) {
-	b.update(id, func(s *api.Switch) {
+func (b *switchBook) ended(t uplink.Transition, at time.Time, what uplink.Disconnected, err error) {
+	b.update(t, func(s *api.Switch, f *api.PathFigures) {
+		if t.Disconnect.Moves {
+			f.MovedFlows, f.MovedSockets = f.MovedFlows+uint64(what.Flows), f.MovedSockets+uint64(what.Sockets)
+		} else {
+			f.EndedFlows, f.EndedSockets = f.EndedFlows+uint64(what.Flows), f.EndedSockets+uint64(what.Sockets)
+		}
 		s.Ended = api.When{Time: at}
 		s.Flows, s.Sockets = api.Known(s.Flows.N+what.Flows), api.Known(s.Sockets.N+what.Sockets)
 		if err != nil {
@@ -67,13 +137,17 @@ func (b *switchBook) ended(id uint64, at time.Time, what uplink.Disconnected, er
 	})
 }
 
-func (b *switchBook) update(id uint64, with func(*api.Switch)) {
+// update has a switch and the figures of its path brought up to date. What is part of no switch, or of one
+// that has been forgotten, counts all the same.
+func (b *switchBook) update(t uplink.Transition, with func(*api.Switch, *api.PathFigures)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.find(id); s != nil {
-		with(s)
-		b.changed++
+	s := b.find(t.Switch)
+	if s == nil {
+		s = &api.Switch{}
 	}
+	with(s, b.of(way{t.Uplink, t.Family}))
+	b.changed++
 }
 
 // find returns the switch of a number; nil: it has been forgotten, or there is none. mu is held.

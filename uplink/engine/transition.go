@@ -147,7 +147,7 @@ func (e *Engine) finishTransitions(a routes.Applied) {
 // what is to be cut: never earlier, for what begins anew must find the new routes.
 func (e *Engine) finish(w waiting, a routes.Applied) {
 	if w.From != w.To {
-		e.switches.routed(w.Switch, a.At, a.Err)
+		e.switches.routed(w, a.At, a.Err)
 	}
 	log := e.deps.Log.With("uplink", w.Uplink, "family", w.Family.String(), "switch_id", w.Switch)
 	if w.Disconnect == nil || e.deps.Disconnect == nil {
@@ -157,7 +157,7 @@ func (e *Engine) finish(w waiting, a routes.Applied) {
 	e.disconnector.add(job{
 		disconnect: *w.Disconnect, repeat: e.state.Config.OnDown.Again, log: log,
 		told: func(ended uplink.Disconnected, took time.Duration, err error) {
-			e.switches.ended(w.Switch, time.Now(), ended, err)
+			e.switches.ended(w.Transition, time.Now(), ended, err)
 			logTransition(log, w, a, "flows", ended.Flows, "sockets", ended.Sockets,
 				"cut_took", took.Round(time.Microsecond))
 			if err != nil {

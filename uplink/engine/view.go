@@ -40,6 +40,7 @@ func (e *Engine) publish(observed uplink.Observed, isObserved bool) {
 }
 
 func (e *Engine) noteStep(took time.Duration) {
+	e.steps.Add(took)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.view.longest = max(e.view.longest, took)

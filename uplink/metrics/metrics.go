@@ -35,8 +35,6 @@ var (
 	trial     = desc("config_trial_until_timestamp_seconds", "When a configuration goes back unless it is confirmed.")
 	badConfig = desc("config_error", "1 while the configuration in force is not that of the file.")
 	inSync    = desc("kernel_in_sync", "1 while the kernel holds all that is wanted.")
-	ops       = desc("kernel_operations_total", "Operations on the kernel carried out.")
-	repairs   = desc("kernel_repairs_total", "Operations that put back what others had changed.")
 	conflicts = desc("kernel_conflicts", "Foreign objects where one of ours belongs, or before it.")
 	fights    = desc("kernel_fights", "Objects that somebody undoes again and again, by who.", "by")
 	refused   = desc("kernel_refused", "Objects that the kernel has refused.")
@@ -53,6 +51,11 @@ var (
 	receive   = desc("uplink_receive_bytes_total", "Bytes received by the interface.", "uplink")
 	transmit  = desc("uplink_transmit_bytes_total", "Bytes sent by the interface.", "uplink")
 	conns     = desc("uplink_connections", "Connections with the address of an uplink.", "uplink")
+	share     = desc("uplink_share_ratio", "Part of new connections by the default route.", "uplink", "family")
+	connShare = desc("uplink_connections_ratio", "Part of all connections that an uplink has.", "uplink")
+	interval  = desc("uplink_probe_interval_seconds", "The steady pace of probes to each target.", "uplink", "family")
+	stretched = desc("uplink_probe_stretched", "1 while the budget makes that pace slower.", "uplink", "family")
+	budget    = desc("uplink_probe_budget_bytes", "What probes may use in a month.", "uplink", "family")
 	dhcpState = desc("dhcp_state", "1 for the state of an uplink's DHCP client.", "uplink", "family", "state")
 	expiry    = desc("dhcp_lease_expiry_timestamp_seconds", "When an uplink's lease ends.", "uplink", "family")
 )
@@ -66,6 +69,8 @@ var (
 	received = desc("probe_received_total", "Probes answered.", "uplink", "family", "target")
 	bytes    = desc("probe_bytes_total", "Bytes of probes and answers.", "uplink", "family", "target")
 	late     = desc("probe_late_after_seconds", "How late an answer makes doubt.", "uplink", "family", "target")
+	trips    = desc("probe_round_trip_seconds", "Round trips.", "uplink", "family", "target")
+	silences = desc("probe_silence_seconds", "From one answer to the next.", "uplink", "family", "target")
 	dead     = desc("probe_down_after_seconds", "How long a silence means down.", "uplink", "family", "target")
 )
 
@@ -74,10 +79,14 @@ var states = []api.OperState{api.Starting, api.Up, api.Doubtful, api.Down, api.D
 // Describe implements prometheus.Collector.
 func (*Collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		build, started, step, trial, badConfig, inSync, ops, repairs, conflicts, fights, refused, unknown,
+		build, started, step, trial, badConfig, inSync, conflicts, fights, refused, unknown,
 		state, since, active, weight, falls, receive, transmit, conns, dhcpState, expiry,
-		rtt, jitter, loss, sent, received, bytes, late, dead,
+		share, connShare, interval, stretched, budget,
+		rtt, jitter, loss, sent, received, bytes, late, dead, trips, silences,
 	} {
+		to <- d
+	}
+	for _, d := range figureDescs {
 		to <- d
 	}
 }
@@ -95,8 +104,25 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	w.gauge(badConfig, one(s.Daemon.ConfigError != ""))
 	w.gauge(unknown, float64(len(s.Daemon.MeterErrors)))
 	w.kernel(&s.Kernel)
+	w.figures(s.Figures)
+	w.shares(&s)
 	for i := range s.Uplinks {
-		w.uplink(&s.Uplinks[i])
+		w.uplink(&s.Uplinks[i], s.Daemon.Started)
+	}
+}
+
+// shares tells which part of new connections each uplink is to get, and which part of all it has.
+func (w writer) shares(s *api.Snapshot) {
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		for _, p := range pathsOf(u) {
+			if part, known := s.Share(u.Name, p.family); known {
+				w.gauge(share, part, u.Name, p.family)
+			}
+		}
+		if part, known := s.ConnectionShare(u); known {
+			w.gauge(connShare, part, u.Name)
+		}
 	}
 }
 
@@ -126,8 +152,6 @@ func one(yes bool) float64 {
 
 func (w writer) kernel(k *api.Kernel) {
 	w.gauge(inSync, one(k.InSync))
-	w.counter(ops, k.Ops)
-	w.counter(repairs, k.Repairs)
 	w.gauge(conflicts, float64(len(k.Conflicts)))
 	undone, no := map[string]int{}, 0
 	for _, p := range k.Pending {
@@ -151,12 +175,15 @@ func name(by string) string {
 			return by[:i-1]
 		}
 	}
-	return "unknown"
+	return unknownName
 }
 
-func (w writer) uplink(u *api.Uplink) {
+// unknownName stands for a program that nobody knows.
+const unknownName = "unknown"
+
+func (w writer) uplink(u *api.Uplink, began time.Time) {
 	for _, p := range pathsOf(u) {
-		w.path(u.Name, &p)
+		w.path(u.Name, &p, began)
 	}
 	if n := u.Counters.RxBytes; n.Known {
 		w.counter(receive, n.N, u.Name)
@@ -179,17 +206,27 @@ type path struct {
 	falls  int
 	dhcp   *api.DHCP
 	probes []api.Probe
+
+	interval  time.Duration
+	stretched bool
+	budget    uint64
 }
 
 func pathsOf(u *api.Uplink) []path {
-	list := []path{{u.Family, u.State, u.Since, u.Active, u.EffectiveWeight, u.Hold.Falls, u.DHCP, u.Probes}}
+	list := []path{{
+		u.Family, u.State, u.Since, u.Active, u.EffectiveWeight, u.Hold.Falls, u.DHCP, u.Probes,
+		time.Duration(u.ProbeInterval), u.ProbeStretched, u.ProbeBudget,
+	}}
 	if p := u.IPv6; p != nil && u.Family != "ipv6" {
-		list = append(list, path{"ipv6", p.State, p.Since, p.Active, p.EffectiveWeight, p.Hold.Falls, p.DHCP, p.Probes})
+		list = append(list, path{
+			"ipv6", p.State, p.Since, p.Active, p.EffectiveWeight, p.Hold.Falls, p.DHCP, p.Probes,
+			time.Duration(p.ProbeInterval), p.ProbeStretched, p.ProbeBudget,
+		})
 	}
 	return list
 }
 
-func (w writer) path(uplink string, p *path) {
+func (w writer) path(uplink string, p *path, began time.Time) {
 	for _, s := range states {
 		w.gauge(state, one(p.state == s), uplink, p.family, string(s))
 	}
@@ -205,12 +242,19 @@ func (w writer) path(uplink string, p *path) {
 		w.gauge(dhcpState, 1, uplink, p.family, p.dhcp.State)
 		w.at(expiry, p.dhcp.Expire.Time, uplink, p.family)
 	}
+	if p.interval > 0 {
+		w.gauge(interval, p.interval.Seconds(), uplink, p.family)
+		w.gauge(stretched, one(p.stretched), uplink, p.family)
+	}
+	if p.budget > 0 {
+		w.gauge(budget, float64(p.budget), uplink, p.family)
+	}
 	for i := range p.probes {
-		w.probe(uplink, p.family, &p.probes[i])
+		w.probe(uplink, p.family, &p.probes[i], began)
 	}
 }
 
-func (w writer) probe(uplink, family string, p *api.Probe) {
+func (w writer) probe(uplink, family string, p *api.Probe, began time.Time) {
 	if p.RTT > 0 {
 		w.gauge(rtt, p.RTT/1000, uplink, family, p.Target)
 		w.gauge(jitter, p.Jitter/1000, uplink, family, p.Target)
@@ -221,6 +265,8 @@ func (w writer) probe(uplink, family string, p *api.Probe) {
 	w.counter(sent, p.Sent, uplink, family, p.Target)
 	w.counter(received, p.Received, uplink, family, p.Target)
 	w.counter(bytes, p.Bytes, uplink, family, p.Target)
+	w.native(trips, p.RTTs, began, uplink, family, p.Target)
+	w.native(silences, p.Silences, began, uplink, family, p.Target)
 	if p.DownAfter > 0 {
 		w.gauge(late, p.LateAfter/1000, uplink, family, p.Target)
 		w.gauge(dead, p.DownAfter/1000, uplink, family, p.Target)

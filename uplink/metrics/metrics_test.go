@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"uplinkd/internal/histogram"
 	"uplinkd/uplink/api"
 	"uplinkd/uplink/metrics"
 )
@@ -73,6 +74,57 @@ uplinkd_probe_loss_ratio{family="ipv6",target="gateway",uplink="isp1"} 0
 	} {
 		if n, err := testutil.GatherAndCount(registry, name); err != nil || n != there {
 			t.Errorf("%s: %d, %v; want %d", name, n, err, there)
+		}
+	}
+	counted := s
+	counted.DefaultRoute.NextHops = []api.NextHop{{Uplink: "isp1", Weight: 1}, {Uplink: "isp2", Weight: 3}}
+	var silences, took histogram.Durations
+	silences.Add(500 * time.Millisecond)
+	took.Add(700 * time.Millisecond)
+	counted.Uplinks[0].Probes[0].Silences = &silences
+	counted.Figures = &api.Figures{
+		Switches:   []api.SwitchCount{{Uplink: "isp1", Family: "ipv4", To: api.Down, Cause: api.CauseProbes, N: 2}},
+		Paths:      []api.PathFigures{{Uplink: "isp1", Family: "ipv4", ToDown: &took, EndedSockets: 31, MovedFlows: 4}},
+		Operations: []api.OperationFigures{{Kind: "route", Times: &took}},
+		Repairs:    []api.RepairCount{{By: "ip", N: 3}},
+	}
+	registry = metrics.New(func() api.Snapshot { return counted })
+	const wantCounted = `
+# HELP uplinkd_uplink_share_ratio Part of new connections by the default route.
+# TYPE uplinkd_uplink_share_ratio gauge
+uplinkd_uplink_share_ratio{family="ipv4",uplink="isp1"} 0.25
+# HELP uplinkd_switches_total Changes of an uplink's state, by the new one and its cause.
+# TYPE uplinkd_switches_total counter
+uplinkd_switches_total{cause="probes",family="ipv4",state="down",uplink="isp1"} 2
+# HELP uplinkd_connections_ended_total Connections of a dead uplink, ended.
+# TYPE uplinkd_connections_ended_total counter
+uplinkd_connections_ended_total{family="ipv4",kind="flow",uplink="isp1"} 0
+uplinkd_connections_ended_total{family="ipv4",kind="socket",uplink="isp1"} 31
+# HELP uplinkd_kernel_repairs_total Operations that put back what others had changed, by who.
+# TYPE uplinkd_kernel_repairs_total counter
+uplinkd_kernel_repairs_total{by="ip"} 3
+uplinkd_kernel_repairs_total{by="unknown"} 0
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(wantCounted), "uplinkd_uplink_share_ratio", "uplinkd_switches_total",
+		"uplinkd_connections_ended_total", "uplinkd_kernel_repairs_total"); err != nil {
+		t.Error(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		switch h := f.GetMetric()[0].GetHistogram(); f.GetName() {
+		case "uplinkd_probe_silence_seconds":
+			if h.GetSchema() != 2 || h.GetSampleCount() != 1 || len(h.GetPositiveSpan()) != 1 || h.GetPositiveSpan()[0].GetOffset() != -4 {
+				t.Errorf("a silence of half a second: %v", h)
+			}
+		case "uplinkd_time_to_down_seconds":
+			for _, b := range h.GetBucket() {
+				if want := b.GetUpperBound() >= 0.7; (b.GetCumulativeCount() == 1) != want {
+					t.Errorf("0.7 s in the bucket up to %v: %d", b.GetUpperBound(), b.GetCumulativeCount())
+				}
+			}
 		}
 	}
 	problems, err := testutil.GatherAndLint(registry)
