@@ -315,4 +315,5 @@ type Control struct {
 	Group  string // who may ask; root and the daemon's own user may order as well
 
 	Metrics netip.AddrPort // where Prometheus scrapes; not valid: on the socket alone
+	Web     netip.AddrPort // where the page is; not valid: nowhere
 }

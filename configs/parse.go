@@ -238,17 +238,21 @@ func (p *parser) readControl(v value) {
 				p.whole.Control.Group = s
 			}
 		},
-		"metrics": func(v value) {
-			s, ok := p.text(v)
-			if !ok || s == "" {
-				return
-			}
-			address, err := netip.ParseAddrPort(s)
-			if err != nil || address.Port() == 0 {
-				p.fail(v, "%q: must be an address and a port, such as 127.0.0.1:9877", s)
-				return
-			}
-			p.whole.Control.Metrics = address
-		},
+		"metrics": func(v value) { p.listen(v, &p.whole.Control.Metrics, "127.0.0.1:9877") },
+		"web":     func(v value) { p.listen(v, &p.whole.Control.Web, "127.0.0.1:9878") },
 	})
+}
+
+// listen reads where something listens; empty: nowhere.
+func (p *parser) listen(v value, to *netip.AddrPort, example string) {
+	s, ok := p.text(v)
+	if !ok || s == "" {
+		return
+	}
+	address, err := netip.ParseAddrPort(s)
+	if err != nil || address.Port() == 0 {
+		p.fail(v, "%q: must be an address and a port, such as %s", s, example)
+		return
+	}
+	*to = address
 }

@@ -22,6 +22,7 @@ func CanReload(running, next Config) error {
 	fixed("state_dir", running.StateDir == next.StateDir)
 	fixed("control.socket", running.Control.Socket == next.Control.Socket)
 	fixed("control.metrics", running.Control.Metrics == next.Control.Metrics)
+	fixed("control.web", running.Control.Web == next.Control.Web)
 	fixed("control.group", running.Control.Group == next.Control.Group)
 	return errors.Join(errs...)
 }

@@ -30,6 +30,8 @@ var mayImport = map[string][]string{
 		"uplink/hooks", "uplink/orders",
 	},
 	"uplink/control":   {"internal/statefile", "uplink/api", "uplink/metrics"},
+	"uplink/board":     {"internal/grid", "uplink/api"},
+	"uplink/web":       {"internal/plain", "uplink/api", "uplink/board"},
 	"uplink/metrics":   {"internal/histogram", "uplink/api"},
 	"uplink/api":       {"internal/histogram"},
 	"uplink/orders":    {"internal/statefile", "uplink/api"},

@@ -123,6 +123,7 @@ func panels(t *testing.T) map[string]string {
 // After an outage no panel of the dashboard is empty, asked of a real Prometheus; and what it scraped passes
 // promtool's own rules.
 func TestDashboard(t *testing.T) {
+	labtest.Measured(t)
 	server, promtool := tool(t, "prometheus"), tool(t, "promtool")
 	queries := panels(t)
 	b := newBench(t, 2)

@@ -27,11 +27,13 @@ import (
 	"uplinkd/routes/kernel"
 	"uplinkd/systemd"
 	"uplinkd/uplink"
+	"uplinkd/uplink/board"
 	"uplinkd/uplink/control"
 	"uplinkd/uplink/daemon"
 	"uplinkd/uplink/engine"
 	"uplinkd/uplink/metrics"
 	"uplinkd/uplink/resolver"
+	"uplinkd/uplink/web"
 )
 
 func runCommand(c *common) *cobra.Command {
@@ -78,10 +80,8 @@ func run(ctx context.Context, path string, noHooks bool, log *slog.Logger) error
 		return err
 	}
 	defer listener.Close() //nolint:errcheck // the process ends
-	scraped := listenForScrapes(config.Control.Metrics, log)
-	if scraped != nil {
-		defer scraped.Close() //nolint:errcheck // the process ends
-	}
+	shown := listen(config.Control, log)
+	defer shown.close()
 	deps, closeAll, err := open(config, log)
 	if err != nil {
 		return err
@@ -100,9 +100,7 @@ func run(ctx context.Context, path string, noHooks bool, log *slog.Logger) error
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Run(ctx, hangups) })
 	group.Go(func() error { return control.Serve(ctx, listener, d, log) })
-	if scraped != nil {
-		group.Go(func() error { return metrics.Serve(ctx, scraped, d.Report, log) })
-	}
+	shown.serve(ctx, group, d, log)
 	err = group.Wait()
 	manager.Stopping()
 	if err == nil {
@@ -111,16 +109,45 @@ func run(ctx context.Context, path string, noHooks bool, log *slog.Logger) error
 	return err
 }
 
-// listenForScrapes listens where Prometheus may scrape; nil: nowhere but on the socket. Where
-// that is not to be had the daemon goes without: a host off the net is worse.
-func listenForScrapes(address netip.AddrPort, log *slog.Logger) net.Listener {
+// listeners are where the daemon shows itself beside the control socket; nil: not there.
+type listeners struct{ metrics, web net.Listener }
+
+func listen(c configs.Control, log *slog.Logger) listeners {
+	return listeners{
+		metrics: listenAt("control.metrics", c.Metrics, log), web: listenAt("control.web", c.Web, log),
+	}
+}
+
+func (l listeners) close() {
+	for _, one := range []net.Listener{l.metrics, l.web} {
+		if one != nil {
+			_ = one.Close() // the process ends
+		}
+	}
+}
+
+// serve shows the daemon until ctx ends. Where nobody may look, nothing is remembered for them.
+func (l listeners) serve(ctx context.Context, group *errgroup.Group, d *daemon.Daemon, log *slog.Logger) {
+	if l.metrics != nil {
+		group.Go(func() error { return metrics.Serve(ctx, l.metrics, d.Report, log) })
+	}
+	if l.web != nil {
+		seen := board.New(d.Status, d.Switches)
+		group.Go(func() error { return seen.Run(ctx) })
+		group.Go(func() error { return web.Serve(ctx, l.web, seen, log) })
+	}
+}
+
+// listenAt listens where a key of the configuration says; nil: nowhere. Where that is not to be had the
+// daemon goes without: a host off the net is worse.
+func listenAt(key string, address netip.AddrPort, log *slog.Logger) net.Listener {
 	if !address.IsValid() {
 		return nil
 	}
 	listener, err := net.Listen("tcp", address.String())
 	if err != nil {
-		log.Error("no metrics but on the control socket: name an address of this host and a free port in "+
-			"control.metrics, and restart", "metrics", address, "err", err)
+		log.Error("nothing is served there: name an address of this host and a free port, and restart",
+			"key", key, "address", address, "err", err)
 		return nil
 	}
 	return listener
