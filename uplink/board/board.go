@@ -35,7 +35,7 @@ type Board struct {
 	report   func() api.Snapshot
 	switches func() []api.Switch
 
-	mu       sync.Mutex // guards what follows
+	mu     sync.Mutex // guards what follows
 	newest api.Snapshot
 	at     time.Time // of newest; zero: there was no look yet
 	looks  int       // how many there were
