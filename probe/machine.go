@@ -15,6 +15,7 @@ type Machine struct {
 	connErr error // why nothing can be sent at all
 	purse   purse
 	paced   Pace // of current, after the budget
+	figures map[Target]*Figures
 }
 
 // Set takes another Spec over; nil: nothing is probed. It reports whether the sockets
@@ -44,16 +45,21 @@ func (m *Machine) Set(spec *Spec) (reopen bool) {
 	}
 	m.targets, m.told = make([]target, len(spec.Targets)), make([]Evidence, len(spec.Targets))
 	for i, what := range spec.Targets {
-		m.targets[i].what = what
+		m.targets[i].what, m.targets[i].figures = what, m.figures[what]
 		if i < len(spec.Learned) {
 			m.targets[i].character = spec.Learned[i]
 		}
 		// Another series may prove the same target: what it is like stays known.
 		for n := range before {
 			if before[n].what == what {
-				m.targets[i].character, m.targets[i].figures = before[n].character, before[n].figures
+				m.targets[i].character = before[n].character
 			}
 		}
+	}
+	// What was counted stays while the target does, also over a time in which nothing could be probed.
+	m.figures = make(map[Target]*Figures, len(m.targets))
+	for i := range m.targets {
+		m.figures[m.targets[i].what] = m.targets[i].count()
 	}
 	return true
 }

@@ -50,7 +50,8 @@ func Transitions(before, after State, now time.Time) []Transition {
 func (u *Uplink) cause(old, p *Path) api.Cause {
 	ordered := func(s api.OperState) bool { return s == api.Drained || s == api.Disabled }
 	switch {
-	case ordered(p.OperState) || ordered(old.OperState) && p.OperState != api.Down:
+	case p.OperState == api.Disabled, ordered(old.OperState) && p.OperState != api.Down,
+		p.OperState == api.Drained && old.OperState.Works(): // otherwise it is back, and the order stood before
 		return api.CauseOrder
 	case u.linkObstacle().reason != "":
 		return api.CauseLink
@@ -73,9 +74,12 @@ func transition(before, after *State, u *Uplink, old, p *Path, now time.Time) Tr
 	if carried && falls {
 		t.Disconnect = after.disconnect(before, u.Config.Interface, p.Family)
 	}
-	if (p.OperState == api.Down || p.OperState == api.Doubtful) && u.obstacle(p).reason == "" {
+	if (p.OperState == api.Down || p.OperState == api.Doubtful) && t.Cause == api.CauseProbes {
 		t.Misses = e.Misses
-		if !e.FirstMiss.IsZero() {
+		// A target that was void may have been dead for hours: that is not since when the path is.
+		c := &u.In(p.Family).Probe
+		longest := c.DownWithinMax + c.Interval + time.Duration(c.DownAfter)*c.Timeout
+		if !e.FirstMiss.Before(now.Add(-longest)) {
 			t.Since = e.FirstMiss
 		}
 	}

@@ -26,12 +26,25 @@ func Story(s *api.Switch) []string {
 	if took, done := s.Took(s.Routed.Time); done && s.From == api.Up {
 		add("new connections moved after %d ms", took.Milliseconds())
 	}
-	if s.Flows.Known || s.Sockets.Known {
+	if text := endedText(s); text != "" {
 		took, _ := s.Took(s.Ended.Time)
-		add("%s flows and %s connections of this host ended after %d ms", s.Flows, s.Sockets, took.Milliseconds())
+		add("%s ended after %d ms", text, took.Milliseconds())
 	}
 	if s.Error != "" {
 		add("not all could be done: %s", s.Error)
 	}
 	return append(list, s.Evidence...)
+}
+
+// endedText names what was ended, as far as it is known.
+func endedText(s *api.Switch) string {
+	switch {
+	case s.Flows.Known && s.Sockets.Known:
+		return fmt.Sprintf("%s flows and %s connections of this host", s.Flows, s.Sockets)
+	case s.Flows.Known:
+		return s.Flows.String() + " flows"
+	case s.Sockets.Known:
+		return s.Sockets.String() + " connections of this host"
+	}
+	return ""
 }

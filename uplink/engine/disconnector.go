@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -18,9 +17,9 @@ const again = time.Second
 // A job is a disconnect to be made, and what is told of it.
 type job struct {
 	disconnect uplink.Disconnect
-	log        *slog.Logger
 	told       func(uplink.Disconnected, time.Duration, error) // what came of it
 	repeat     bool                                            // it is made once more after a second
+	slipped    func(uplink.Disconnected, time.Duration)        // what came of that, if anything did
 	due        time.Time
 }
 
@@ -104,8 +103,7 @@ func (d *disconnector) make(ctx context.Context, j job) {
 	j.repeat, j.due = false, time.Now().Add(again)
 	j.told = func(ended uplink.Disconnected, took time.Duration, err error) {
 		if err == nil && ended != (uplink.Disconnected{}) {
-			j.log.Info("connections ended that had slipped between",
-				"flows", ended.Flows, "sockets", ended.Sockets, "took", took)
+			j.slipped(ended, took)
 		}
 	}
 	d.mu.Lock()

@@ -153,6 +153,7 @@ func (e *Engine) send(m message) {
 	e.mu.Lock()
 	last := len(e.inbox) - 1
 	if _, ok := m.event.(uplink.Observed); ok && last >= 0 && isObserved(e.inbox[last]) {
+		m.sent = e.inbox[last].sent // somebody has waited since then
 		e.inbox[last] = m
 	} else {
 		e.inbox = append(e.inbox, m)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"uplinkd/internal/histogram"
+	"uplinkd/routes"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
 )
@@ -63,9 +64,14 @@ func (b *switchBook) count(t uplink.Transition, now time.Time) {
 func (b *switchBook) forget(s *uplink.State) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	gone := func(name string) bool { return s.Named(name) == nil }
-	maps.DeleteFunc(b.figures, func(at way, _ *api.PathFigures) bool { return gone(at.uplink) })
-	maps.DeleteFunc(b.counts, func(c api.SwitchCount, _ uint64) bool { return gone(c.Uplink) })
+	gone := func(name, family string) bool {
+		u := s.Named(name)
+		return u == nil || !slices.ContainsFunc(slices.Collect(u.Present()), func(p *uplink.Path) bool {
+			return p.Family.String() == family
+		})
+	}
+	maps.DeleteFunc(b.figures, func(at way, _ *api.PathFigures) bool { return gone(at.uplink, at.family.String()) })
+	maps.DeleteFunc(b.counts, func(c api.SwitchCount, _ uint64) bool { return gone(c.Uplink, c.Family) })
 }
 
 // fill adds the figures to a snapshot's, in a steady order.
@@ -96,7 +102,7 @@ func (b *switchBook) note(t uplink.Transition, now time.Time) {
 		s = &b.switches[len(b.switches)-1]
 	}
 	s.To, s.Cause, s.Reason, s.Evidence, s.At = t.To, t.Cause, t.Reason, t.Evidence, now
-	if t.Since.Before(now) && s.Since.IsZero() {
+	if t.Since.Before(now) && s.Since.IsZero() && s.DoubtAt.IsZero() {
 		s.Since = api.When{Time: t.Since}
 	}
 	if t.To == api.Doubtful && s.DoubtAt.IsZero() {
@@ -106,47 +112,66 @@ func (b *switchBook) note(t uplink.Transition, now time.Time) {
 	b.count(t, now)
 }
 
-// routed takes in that the kernel has answered to what a switch asked of it.
-func (b *switchBook) routed(w waiting, at time.Time, err error) {
+// routed takes in that the kernel has answered to what a switch asked of it. What it has refused of others is
+// no matter of the switch.
+func (b *switchBook) routed(w waiting, a *routes.Applied) {
 	b.update(w.Transition, func(s *api.Switch, f *api.PathFigures) {
-		if err == nil && at.After(w.noted) {
-			f.Routed.Add(at.Sub(w.noted))
+		switch {
+		case !a.Leads() && a.Err != nil:
+			s.Error = a.Err.Error()
+		case a.Leads() && s.Routed.IsZero():
+			s.Routed = api.When{Time: a.At}
 		}
-		if s.Routed.IsZero() && err == nil {
-			s.Routed = api.When{Time: at}
-		}
-		if err != nil {
-			s.Error = err.Error()
+		if a.Leads() && a.At.After(w.noted) {
+			f.Routed.Add(a.At.Sub(w.noted))
 		}
 	})
 }
 
-// ended takes in that the connections of a switch have been ended.
+// ended takes in that the connections of a switch have been ended, and why not all of them.
 func (b *switchBook) ended(t uplink.Transition, at time.Time, what uplink.Disconnected, err error) {
-	b.update(t, func(s *api.Switch, f *api.PathFigures) {
-		if t.Disconnect.Moves {
-			f.MovedFlows, f.MovedSockets = f.MovedFlows+uint64(what.Flows), f.MovedSockets+uint64(what.Sockets)
-		} else {
-			f.EndedFlows, f.EndedSockets = f.EndedFlows+uint64(what.Flows), f.EndedSockets+uint64(what.Sockets)
-		}
+	b.addEnded(t, what, err)
+	b.update(t, func(s *api.Switch, _ *api.PathFigures) {
 		s.Ended = api.When{Time: at}
-		s.Flows, s.Sockets = api.Known(s.Flows.N+what.Flows), api.Known(s.Sockets.N+what.Sockets)
 		if err != nil {
 			s.Error = err.Error()
 		}
 	})
 }
 
-// update has a switch and the figures of its path brought up to date. What is part of no switch, or of one
-// that has been forgotten, counts all the same.
+// slipped takes in what was ended a moment later.
+func (b *switchBook) slipped(t uplink.Transition, what uplink.Disconnected) { b.addEnded(t, what, nil) }
+
+// addEnded adds what was ended. What was not looked at, or failed, stays unknown.
+func (b *switchBook) addEnded(t uplink.Transition, what uplink.Disconnected, err error) {
+	b.update(t, func(s *api.Switch, f *api.PathFigures) {
+		if t.Disconnect.Mask != 0 && (err == nil || what.Flows > 0) {
+			s.Flows = api.Known(s.Flows.N + what.Flows)
+		}
+		if len(t.Disconnect.Addresses) > 0 && (err == nil || what.Sockets > 0) {
+			s.Sockets = api.Known(s.Sockets.N + what.Sockets)
+		}
+		flows, sockets := &f.EndedFlows, &f.EndedSockets
+		if t.Disconnect.Moves {
+			flows, sockets = &f.MovedFlows, &f.MovedSockets
+		}
+		*flows, *sockets = *flows+uint64(what.Flows), *sockets+uint64(what.Sockets)
+	})
+}
+
+// update has a switch and the figures of its path brought up to date. What is part of no switch counts for its
+// path; of a path that is there no longer nothing is kept.
 func (b *switchBook) update(t uplink.Transition, with func(*api.Switch, *api.PathFigures)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.find(t.Switch)
+	s, f := b.find(t.Switch), b.figures[way{t.Uplink, t.Family}]
 	if s == nil {
 		s = &api.Switch{}
 	}
-	with(s, b.of(way{t.Uplink, t.Family}))
+	if f == nil {
+		f = &api.PathFigures{Routed: new(histogram.Durations)}
+	}
+	with(s, f)
 	b.changed++
 }
 

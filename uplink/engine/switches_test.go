@@ -44,7 +44,6 @@ func TestSwitches(t *testing.T) {
 			s.Ended.Before(s.At) {
 			t.Errorf("unanswered since %v, doubt at %v, routed %v, decided %v, ended %v", s.Since, s.DoubtAt, s.Routed, s.At, s.Ended)
 		}
-		// Once, and once more for what slipped between is no new count.
 		if s.Flows != api.Known(7) || s.Sockets != api.Known(3) {
 			t.Errorf("ended %v flows and %v sockets", s.Flows, s.Sockets)
 		}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"uplinkd/routes"
@@ -53,7 +54,8 @@ func (e *Engine) trackTransitions(before uplink.State, now time.Time) {
 		// Nothing is cut while nothing else is up: what hangs may come back, and who
 		// looks after this host may be on it. It is made up for when something is.
 		if t.Disconnect != nil && !e.state.AnyUp(t.Family, t.Uplink) {
-			e.pending.deferred[way{t.Uplink, t.Family}] = deferredEnd{*t.Disconnect, t.Switch}
+			at := way{t.Uplink, t.Family}
+			e.pending.deferred[at] = e.pending.deferred[at].and(deferredEnd{*t.Disconnect, t.Switch})
 			list[i].Disconnect = nil
 		}
 	}
@@ -85,7 +87,10 @@ func (e *Engine) forgetUntranslated(a routes.Applied) {
 	for _, d := range e.state.Untranslated() {
 		// Once more, for what was under way when the table came.
 		e.disconnector.add(job{
-			disconnect: d, repeat: true, log: e.deps.Log,
+			disconnect: d, repeat: true,
+			slipped: func(ended uplink.Disconnected, took time.Duration) {
+				e.deps.Log.Info("more flows forgotten that began untranslated", "flows", ended.Flows, "took", took)
+			},
 			told: func(ended uplink.Disconnected, took time.Duration, err error) {
 				if err != nil {
 					e.deps.Log.Warn("flows that began untranslated could not all be forgotten", "err", err)
@@ -120,6 +125,22 @@ func (e *Engine) dueNow(now time.Time) []uplink.Transition {
 	return list
 }
 
+// and returns both of what is to end: the address may have changed since the first was put off.
+func (d deferredEnd) and(next deferredEnd) deferredEnd {
+	if next.of == 0 {
+		next.of = d.of
+	}
+	if next.Mask == 0 {
+		next.Mark, next.Mask = d.Mark, d.Mask
+	}
+	for _, a := range d.Addresses {
+		if !slices.Contains(next.Addresses, a) {
+			next.Addresses = append(slices.Clip(next.Addresses), a)
+		}
+	}
+	return next
+}
+
 func (d deferredEnd) due(at way, now time.Time) uplink.Transition {
 	return uplink.Transition{
 		Switch: d.of, Uplink: at.uplink, Family: at.family, Disconnect: &d.Disconnect, Since: now,
@@ -147,7 +168,7 @@ func (e *Engine) finishTransitions(a routes.Applied) {
 // what is to be cut: never earlier, for what begins anew must find the new routes.
 func (e *Engine) finish(w waiting, a routes.Applied) {
 	if w.From != w.To {
-		e.switches.routed(w, a.At, a.Err)
+		e.switches.routed(w, &a)
 	}
 	log := e.deps.Log.With("uplink", w.Uplink, "family", w.Family.String(), "switch_id", w.Switch)
 	if w.Disconnect == nil || e.deps.Disconnect == nil {
@@ -155,7 +176,12 @@ func (e *Engine) finish(w waiting, a routes.Applied) {
 		return
 	}
 	e.disconnector.add(job{
-		disconnect: *w.Disconnect, repeat: e.state.Config.OnDown.Again, log: log,
+		disconnect: *w.Disconnect, repeat: e.state.Config.OnDown.Again,
+		slipped: func(ended uplink.Disconnected, took time.Duration) {
+			e.switches.slipped(w.Transition, ended)
+			log.Info("connections ended that had slipped between", "flows", ended.Flows, "sockets",
+				ended.Sockets, "took", took)
+		},
 		told: func(ended uplink.Disconnected, took time.Duration, err error) {
 			e.switches.ended(w.Transition, time.Now(), ended, err)
 			logTransition(log, w, a, "flows", ended.Flows, "sockets", ended.Sockets,
