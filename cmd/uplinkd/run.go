@@ -129,13 +129,21 @@ func (l listeners) close() {
 // serve shows the daemon until ctx ends. Where nobody may look, nothing is remembered for them.
 func (l listeners) serve(ctx context.Context, group *errgroup.Group, d *daemon.Daemon, log *slog.Logger) {
 	if l.metrics != nil {
-		group.Go(func() error { return metrics.Serve(ctx, l.metrics, d.Report, log) })
+		group.Go(func() error { return survived("control.metrics", metrics.Serve(ctx, l.metrics, d.Report, log), log) })
 	}
 	if l.web != nil {
 		seen := board.New(d.Status, d.Switches)
 		group.Go(func() error { return seen.Run(ctx) })
-		group.Go(func() error { return web.Serve(ctx, l.web, seen, log) })
+		group.Go(func() error { return survived("control.web", web.Serve(ctx, l.web, seen, log), log) })
 	}
+}
+
+// survived tells of what no longer shows the daemon, which goes on.
+func survived(key string, err error, log *slog.Logger) error {
+	if err != nil {
+		log.Error("nobody is served there any more: restart", "key", key, "err", err)
+	}
+	return nil
 }
 
 // listenAt listens where a key of the configuration says; nil: nowhere. Where that is not to be had the

@@ -25,6 +25,17 @@ func Paths(u *api.Uplink) []Path {
 	return list
 }
 
+// Best returns the probe that loses least, which speaks for the path; an empty one where there is none.
+func (p *Path) Best() api.Probe {
+	var best api.Probe
+	for i := range p.Probes {
+		if t := &p.Probes[i]; t.Sent > 0 && (best.Sent == 0 || t.Loss < best.Loss) {
+			best = *t
+		}
+	}
+	return best
+}
+
 // pointOf returns how a path is now.
 func pointOf(u *api.Uplink, p *Path) Point {
 	at := unknown

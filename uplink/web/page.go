@@ -86,7 +86,7 @@ type mark struct {
 // draw makes a picture of what the board has.
 func draw(b *board.Board, now time.Time) picture {
 	s, at, _ := b.Newest()
-	p := picture{At: at, Version: s.Daemon.Version, Summary: summary(&s), Problems: problems(&s)}
+	p := picture{At: at, Version: s.Daemon.Version, Summary: summary(&s, at), Problems: problems(&s)}
 	p.Routes = append(p.Routes, bar(&s, "ipv4"))
 	if s.DefaultRoute6 != nil {
 		p.Routes = append(p.Routes, bar(&s, "ipv6"))
@@ -105,7 +105,10 @@ func draw(b *board.Board, now time.Time) picture {
 	return p
 }
 
-func summary(s *api.Snapshot) string {
+func summary(s *api.Snapshot, at time.Time) string {
+	if at.IsZero() {
+		return "not looked yet"
+	}
 	up, paths := 0, 0
 	for i := range s.Uplinks {
 		for _, p := range board.Paths(&s.Uplinks[i]) {
@@ -177,20 +180,18 @@ func rowOf(s *api.Snapshot, u *api.Uplink, p *board.Path, first bool, now time.T
 			r.Connections += fmt.Sprintf(" (%.0f%%)", 100*part)
 		}
 	}
-	for i := range p.Probes {
-		t := &p.Probes[i]
-		if i == 0 && t.RTT > 0 {
-			r.RTT = fmt.Sprintf("%.1f ms", t.RTT)
-		}
-		if i == 0 && t.Sent > 0 {
-			r.Loss = fmt.Sprintf("%.0f%%", t.Loss)
-		}
-		if i == 0 && t.Silence > 0 {
-			r.Silence = fmt.Sprintf("%.1f s", time.Duration(t.Silence).Seconds())
-		}
-		if i == 0 && t.DownAfter > 0 {
-			r.DownAfter = fmt.Sprintf("%.1f s", t.DownAfter/1000)
-		}
+	best := p.Best()
+	if best.RTT > 0 {
+		r.RTT = fmt.Sprintf("%.1f ms", best.RTT)
+	}
+	if best.Sent > 0 {
+		r.Loss = fmt.Sprintf("%.0f%%", best.Loss)
+	}
+	if best.Silence > 0 {
+		r.Silence = fmt.Sprintf("%.1f s", time.Duration(best.Silence).Seconds())
+	}
+	if best.DownAfter > 0 {
+		r.DownAfter = fmt.Sprintf("%.1f s", best.DownAfter/1000)
 	}
 	return r
 }
@@ -201,7 +202,7 @@ func rate(n api.Figure[uint64]) string {
 		return "?"
 	}
 	value, units := float64(n.N), []string{"", "k", "M", "G"}
-	for len(units) > 1 && value >= 1000 {
+	for len(units) > 1 && value >= 999.5 {
 		value, units = value/1000, units[1:]
 	}
 	return fmt.Sprintf("%.3g%s", value, units[0])
@@ -237,9 +238,9 @@ func graphs(b *board.Board) (list []graph) {
 					curveOf("down", "bit/s", "rx", points, func(p board.Point) float32 { return p.Rx }),
 					curveOf("up", "bit/s", "tx", points, func(p board.Point) float32 { return p.Tx }))
 			}
-			for _, w := range switches {
-				x := graphPoints - at.Sub(w.At).Seconds()/graphLooks
-				if w.Uplink == u.Name && w.Family == p.Family && x > 0 && len(g.Marks) < switchMost {
+			for _, w := range switches[:min(len(switches), switchMost)] { // those that are told of below
+				x := min(graphPoints-at.Sub(w.At).Seconds()/graphLooks, graphPoints-2)
+				if w.Uplink == u.Name && w.Family == p.Family && x > 0 {
 					g.Marks = append(g.Marks, mark{
 						X: fmt.Sprintf("%.1f", x), ID: w.ID,
 						Title: fmt.Sprintf("%s %s to %s", w.At.Local().Format(api.Clock), w.From, w.To),

@@ -36,8 +36,10 @@ type site struct {
 	board *board.Board
 	live  chan struct{} // a slot for each page that is kept up to date
 
-	mu    sync.Mutex // guards what follows
-	drawn frame      // once for all who look
+	mu     sync.Mutex // guards what follows
+	drawn  frame      // once for all who look
+	page   []byte     // the whole, of pageAt
+	pageAt time.Time
 }
 
 // A frame is the page's sections at a moment.
@@ -132,19 +134,39 @@ func sameSite(r *http.Request) bool {
 }
 
 func (s *site) servePage(w http.ResponseWriter, _ *http.Request) {
-	p := draw(s.board, time.Now())
-	p.Graphs = graphs(s.board)
-	var text bytes.Buffer
-	if err := page.ExecuteTemplate(&text, "page", p); err != nil {
+	text, err := s.whole()
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(text.Bytes()) // who has gone away needs no answer
+	_, _ = w.Write(text) // who has gone away needs no answer
+}
+
+// whole returns the whole page of the newest report, drawn once for all who ask.
+func (s *site) whole() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, at, _ := s.board.Newest()
+	if s.page != nil && at.Equal(s.pageAt) {
+		return s.page, nil
+	}
+	p := draw(s.board, time.Now())
+	p.Graphs = graphs(s.board)
+	var text bytes.Buffer
+	if err := page.ExecuteTemplate(&text, "page", p); err != nil {
+		return nil, err
+	}
+	s.page, s.pageAt = text.Bytes(), at
+	return s.page, nil
 }
 
 // serveLive sends each section again when it has changed, as server-sent events.
 func (s *site) serveLive(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet { // what is written to a HEAD goes nowhere, without end
+		http.Error(w, "GET it", http.StatusMethodNotAllowed)
+		return
+	}
 	select {
 	case s.live <- struct{}{}:
 		defer func() { <-s.live }()
@@ -173,7 +195,7 @@ func (s *site) serveLive(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
-		if _, err := w.Write([]byte(":\n\n")); err != nil || control.Flush() != nil {
+		if _, err := w.Write([]byte("event: beat\ndata:\n\n")); err != nil || control.Flush() != nil {
 			return
 		}
 		select {
