@@ -70,6 +70,7 @@ var (
 		"github.com/godbus/dbus":          {"uplink/resolver"},
 		"github.com/spf13/cobra":          {"cmd/uplinkd"},
 		"github.com/jedib0t/go-pretty/v6": {"cmd/uplinkd"},
+		"charm.land/bubbletea":            {"cmd/uplinkd"},
 		"testing":                         {"routes/routestest", "internal/lab/labtest", "internal/bubble"},
 	}
 

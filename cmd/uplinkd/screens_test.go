@@ -38,8 +38,22 @@ func TestScreensInTheDocs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	m, _, press := watching(t, 3, 100, 24)
+	m.color = false
+	press("down")
+	sick := well()
+	sick.status.Uplinks[1].State, sick.status.Uplinks[1].Reason, sick.status.Uplinks[1].Since = api.Down, "the gateway does not answer", sick.now
+	sick.status.Uplinks[0].Order = &api.Order{State: api.AdminDrained, By: "uid 1000", Since: sick.now}
+	sick.switches = []api.Switch{{
+		Uplink: "isp2", Family: "ipv4", To: api.Down, At: sick.now, Cause: api.CauseProbes,
+		Evidence: []string{"gateway: down, no answer, 3 missed in a row since 12:04:43.120", "eth2: 48 packets out and 0 in since 12:04:43.100"},
+	}}
+	doctor := doctorText(diagnose(&sick), 0)
+	doctor = strings.ReplaceAll(doctor, sick.now.Local().Format(time.DateTime), "2026-11-27 12:04:44") // it is another one in each zone
 	now := string(text)
-	for screen, want := range map[string]string{"status": status.String(), "blocks": blocks.String(), "drill": drilled.String()} {
+	for screen, want := range map[string]string{
+		"status": status.String(), "blocks": blocks.String(), "drill": drilled.String(), "watch": m.screen(), "doctor": doctor,
+	} {
 		before, rest, ok := strings.Cut(now, "<!-- screen "+screen+" -->\n```\n")
 		_, after, ends := strings.Cut(rest, "```\n")
 		if !ok || !ends {
