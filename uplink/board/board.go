@@ -50,17 +50,7 @@ func New(report func() api.Snapshot, switches func() []api.Switch) *Board {
 
 // Run looks each second until ctx ends, and returns nil.
 func (b *Board) Run(ctx context.Context) error {
-	ticker := grid.NewTicker(Every)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			ticker.Again()
-			b.Look(time.Now())
-		}
-	}
+	return grid.Each(ctx, Every, func() { b.Look(time.Now()) })
 }
 
 // Look takes one report in.
