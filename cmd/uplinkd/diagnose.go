@@ -117,8 +117,8 @@ func ofOutages(s *symptoms) (list []diagnosis) {
 	works := map[string]bool{}
 	for i := range s.status.Uplinks {
 		u := &s.status.Uplinks[i]
-		for _, p := range pathsOf(u) { // one that is starting may work in a moment
-			works[p.family] = works[p.family] || p.state.Works() || p.state == api.Starting
+		for _, p := range u.Paths() { // one that is starting may work in a moment
+			works[p.Family] = works[p.Family] || p.State.Works() || p.State == api.Starting
 		}
 	}
 	for _, family := range slices.Sorted(maps.Keys(works)) {
@@ -130,14 +130,14 @@ func ofOutages(s *symptoms) (list []diagnosis) {
 	}
 	for i := range s.status.Uplinks {
 		u := &s.status.Uplinks[i]
-		for _, p := range pathsOf(u) {
-			switch p.state {
+		for _, p := range u.Paths() {
+			switch p.State {
 			case api.Down:
 				list = append(list, s.outage(u, &p))
 			case api.Doubtful:
 				list = append(list, warning(fmt.Sprintf("%s answers late (%s): it gets no new connections",
-					u.Name, p.family),
-					"uplinkd status -v", p.reason))
+					u.Name, p.Family),
+					"uplinkd status -v", p.Reason))
 			case api.Starting, api.Up, api.Drained, api.Disabled:
 			}
 		}
@@ -145,31 +145,13 @@ func ofOutages(s *symptoms) (list []diagnosis) {
 	return list
 }
 
-// A pathState is how an uplink is in one family.
-type pathState struct {
-	family string
-	state  api.OperState
-	reason string
-	since  time.Time
-	probes []api.Probe
-	leased bool // its address is one that can be renewed
-}
-
-func pathsOf(u *api.Uplink) []pathState {
-	list := []pathState{{u.Family, u.State, u.Reason, u.Since, u.Probes, u.DHCP != nil}}
-	if p := u.IPv6; p != nil && u.Family != familyIPv6 {
-		list = append(list, pathState{familyIPv6, p.State, p.Reason, p.Since, p.Probes, p.DHCP != nil})
-	}
-	return list
-}
-
 // outage tells of a path that is down, with what was known when it went, and what gets in its way on this host.
-func (s *symptoms) outage(u *api.Uplink, p *pathState) diagnosis {
-	d := problem(fmt.Sprintf("%s is down (%s) since %s", u.Name, p.family, p.since.Local().Format(time.DateTime)),
-		"uplinkd ping "+u.Name, p.reason)
+func (s *symptoms) outage(u *api.Uplink, p *api.Path) diagnosis {
+	d := problem(fmt.Sprintf("%s is down (%s) since %s", u.Name, p.Family, p.Since.Local().Format(time.DateTime)),
+		"uplinkd ping "+u.Name, p.Reason)
 	for i := len(s.switches) - 1; i >= 0; i-- {
 		w := &s.switches[i]
-		if w.Uplink != u.Name || w.Family != p.family || w.To != api.Down {
+		if w.Uplink != u.Name || w.Family != p.Family || w.To != api.Down {
 			continue
 		}
 		d.Because = append(d.Because, w.Evidence...)
@@ -177,8 +159,8 @@ func (s *symptoms) outage(u *api.Uplink, p *pathState) diagnosis {
 		case api.CauseLink:
 			d.Next = "ip link show " + u.Interface
 		case api.CauseAddress:
-			if d.Next = "ip address show dev " + u.Interface; p.leased {
-				d.Next = "uplinkd renew " + u.Name + " --family " + p.family
+			if d.Next = "ip address show dev " + u.Interface; p.DHCP != nil {
+				d.Next = "uplinkd renew " + u.Name + " --family " + p.Family
 			}
 		case api.CauseProbes, api.CauseOrder:
 		}
@@ -255,9 +237,9 @@ func ofWays(s *symptoms) (list []diagnosis) {
 			continue // the others have the same cause
 		}
 		able := slices.ContainsFunc(s.status.Uplinks, func(u api.Uplink) bool {
-			return slices.ContainsFunc(pathsOf(&u), func(p pathState) bool {
-				return p.family == family &&
-					p.state == api.Up
+			return slices.ContainsFunc(u.Paths(), func(p api.Path) bool {
+				return p.Family == family &&
+					p.State == api.Up
 			})
 		})
 		if able && w.Verdict != "uplink" {
@@ -276,20 +258,20 @@ func ofQuality(s *symptoms) (list []diagnosis) {
 	}
 	for i := range s.status.Uplinks {
 		u := &s.status.Uplinks[i]
-		for _, p := range pathsOf(u) {
+		for _, p := range u.Paths() {
 			falls := 0
 			for _, w := range s.switches {
-				if w.Uplink == u.Name && w.Family == p.family && w.To == api.Down && s.now.Sub(w.At) < fallsWithin {
+				if w.Uplink == u.Name && w.Family == p.Family && w.To == api.Down && s.now.Sub(w.At) < fallsWithin {
 					falls++
 				}
 			}
 			if falls >= fallsMany {
 				list = append(list, warning(fmt.Sprintf("%s has gone down %d times within an hour (%s)",
-					u.Name, falls, p.family),
+					u.Name, falls, p.Family),
 					s.calming(u, &p), "hold_down keeps it out longer each time"))
 			}
-			for _, t := range p.probes {
-				if p.state == api.Up && t.Loss > lossMuch {
+			for _, t := range p.Probes {
+				if p.State == api.Up && t.Loss > lossMuch {
 					list = append(list, warning(fmt.Sprintf("%s loses %.0f%% of what goes to %s", u.Name,
 						t.Loss, t.Target),
 						"uplinkd ping "+u.Name, "max_loss in the configuration says from where on it is down"))
@@ -305,14 +287,14 @@ func ofQuality(s *symptoms) (list []diagnosis) {
 
 // calming returns what to type about a path that comes and goes: to drain it where another one works, and
 // nobody has ordered anything of it.
-func (s *symptoms) calming(u *api.Uplink, p *pathState) string {
+func (s *symptoms) calming(u *api.Uplink, p *api.Path) string {
 	other := slices.ContainsFunc(s.status.Uplinks, func(o api.Uplink) bool {
-		return o.Name != u.Name && slices.ContainsFunc(pathsOf(&o), func(q pathState) bool {
-			return q.family == p.family && q.state == api.Up
+		return o.Name != u.Name && slices.ContainsFunc(o.Paths(), func(q api.Path) bool {
+			return q.Family == p.Family && q.State == api.Up
 		})
 	})
-	if other && u.Order == nil && p.state == api.Up {
-		return "uplinkd drain " + u.Name + " --family " + p.family
+	if other && u.Order == nil && p.State == api.Up {
+		return "uplinkd drain " + u.Name + " --family " + p.Family
 	}
 	return "uplinkd ping " + u.Name
 }
@@ -337,7 +319,7 @@ func ofHost(s *symptoms) (list []diagnosis) {
 
 func (s *symptoms) isDown(uplink string) bool {
 	return s.status != nil && slices.ContainsFunc(s.status.Uplinks, func(u api.Uplink) bool {
-		return u.Name == uplink && slices.ContainsFunc(pathsOf(&u),
-			func(p pathState) bool { return p.state == api.Down })
+		return u.Name == uplink && slices.ContainsFunc(u.Paths(),
+			func(p api.Path) bool { return p.State == api.Down })
 	})
 }

@@ -58,7 +58,7 @@ func (m *watchModel) headline() string {
 	s := &m.last.status
 	up, all := 0, 0
 	for i := range s.Uplinks {
-		for _, p := range board.Paths(&s.Uplinks[i]) {
+		for _, p := range s.Uplinks[i].Paths() {
 			all++
 			if p.State == api.Up {
 				up++
@@ -114,7 +114,7 @@ func (m *watchModel) rows() (rows []string, at int) {
 		if i == m.chosen {
 			at = len(rows)
 		}
-		for n, p := range board.Paths(u) {
+		for n, p := range u.Paths() {
 			history := m.board.History(u.Name, p.Family, w, max(180/w, 1)) // of three minutes
 			name, mark := u.Name, " "
 			if n > 0 {

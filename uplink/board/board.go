@@ -62,7 +62,7 @@ func (b *Board) Look(now time.Time) {
 	seen := make(map[key]bool, len(b.points))
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
-		for _, p := range Paths(u) {
+		for _, p := range u.Paths() {
 			k := key{u.Name, p.Family}
 			seen[k] = true
 			if b.points[k] == nil {

@@ -115,9 +115,9 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 func (w writer) shares(s *api.Snapshot) {
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
-		for _, p := range pathsOf(u) {
-			if part, known := s.Share(u.Name, p.family); known {
-				w.gauge(share, part, u.Name, p.family)
+		for _, p := range u.Paths() {
+			if part, known := s.Share(u.Name, p.Family); known {
+				w.gauge(share, part, u.Name, p.Family)
 			}
 		}
 		if part, known := s.ConnectionShare(u); known {
@@ -182,7 +182,7 @@ func name(by string) string {
 const unknownName = "unknown"
 
 func (w writer) uplink(u *api.Uplink, began time.Time) {
-	for _, p := range pathsOf(u) {
+	for _, p := range u.Paths() {
 		w.path(u.Name, &p, began)
 	}
 	if n := u.Counters.RxBytes; n.Known {
@@ -196,61 +196,31 @@ func (w writer) uplink(u *api.Uplink, began time.Time) {
 	}
 }
 
-// A path is an uplink in one family.
-type path struct {
-	family string
-	state  api.OperState
-	since  time.Time
-	active bool
-	weight int
-	falls  int
-	dhcp   *api.DHCP
-	probes []api.Probe
-
-	interval  time.Duration
-	stretched bool
-	budget    uint64
-}
-
-func pathsOf(u *api.Uplink) []path {
-	list := []path{{
-		u.Family, u.State, u.Since, u.Active, u.EffectiveWeight, u.Hold.Falls, u.DHCP, u.Probes,
-		time.Duration(u.ProbeInterval), u.ProbeStretched, u.ProbeBudget,
-	}}
-	if p := u.IPv6; p != nil && u.Family != "ipv6" {
-		list = append(list, path{
-			"ipv6", p.State, p.Since, p.Active, p.EffectiveWeight, p.Hold.Falls, p.DHCP, p.Probes,
-			time.Duration(p.ProbeInterval), p.ProbeStretched, p.ProbeBudget,
-		})
-	}
-	return list
-}
-
-func (w writer) path(uplink string, p *path, began time.Time) {
+func (w writer) path(uplink string, p *api.Path, began time.Time) {
 	for _, s := range states {
-		w.gauge(state, one(p.state == s), uplink, p.family, string(s))
+		w.gauge(state, one(p.State == s), uplink, p.Family, string(s))
 	}
-	w.at(since, p.since, uplink, p.family)
-	w.gauge(active, one(p.active), uplink, p.family)
+	w.at(since, p.Since, uplink, p.Family)
+	w.gauge(active, one(p.Active), uplink, p.Family)
 	carried := 0
-	if p.active {
-		carried = p.weight
+	if p.Active {
+		carried = p.EffectiveWeight
 	}
-	w.gauge(weight, float64(carried), uplink, p.family)
-	w.gauge(falls, float64(p.falls), uplink, p.family)
-	if p.dhcp != nil {
-		w.gauge(dhcpState, 1, uplink, p.family, p.dhcp.State)
-		w.at(expiry, p.dhcp.Expire.Time, uplink, p.family)
+	w.gauge(weight, float64(carried), uplink, p.Family)
+	w.gauge(falls, float64(p.Hold.Falls), uplink, p.Family)
+	if p.DHCP != nil {
+		w.gauge(dhcpState, 1, uplink, p.Family, p.DHCP.State)
+		w.at(expiry, p.DHCP.Expire.Time, uplink, p.Family)
 	}
-	if p.interval > 0 {
-		w.gauge(interval, p.interval.Seconds(), uplink, p.family)
-		w.gauge(stretched, one(p.stretched), uplink, p.family)
+	if p.ProbeInterval > 0 {
+		w.gauge(interval, time.Duration(p.ProbeInterval).Seconds(), uplink, p.Family)
+		w.gauge(stretched, one(p.ProbeStretched), uplink, p.Family)
 	}
-	if p.budget > 0 {
-		w.gauge(budget, float64(p.budget), uplink, p.family)
+	if p.ProbeBudget > 0 {
+		w.gauge(budget, float64(p.ProbeBudget), uplink, p.Family)
 	}
-	for i := range p.probes {
-		w.probe(uplink, p.family, &p.probes[i], began)
+	for i := range p.Probes {
+		w.probe(uplink, p.Family, &p.Probes[i], began)
 	}
 }
 

@@ -93,7 +93,7 @@ func draw(b *board.Board, now time.Time) picture {
 	}
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
-		for n, path := range board.Paths(u) {
+		for n, path := range u.Paths() {
 			p.Rows = append(p.Rows, rowOf(&s, u, &path, n == 0, now))
 		}
 	}
@@ -111,7 +111,7 @@ func summary(s *api.Snapshot, at time.Time) string {
 	}
 	up, paths := 0, 0
 	for i := range s.Uplinks {
-		for _, p := range board.Paths(&s.Uplinks[i]) {
+		for _, p := range s.Uplinks[i].Paths() {
 			paths++
 			if p.State == api.Up {
 				up++
@@ -165,7 +165,7 @@ func bar(s *api.Snapshot, family string) route {
 	return r
 }
 
-func rowOf(s *api.Snapshot, u *api.Uplink, p *board.Path, first bool, now time.Time) row {
+func rowOf(s *api.Snapshot, u *api.Uplink, p *api.Path, first bool, now time.Time) row {
 	r := row{
 		Uplink: u.Name, Family: p.Family, State: string(p.State), Carries: p.Active,
 		For: now.Sub(p.Since).Round(time.Second).String(), Share: "-", Connections: "", RTT: "-", Loss: "-",
@@ -226,7 +226,7 @@ func graphs(b *board.Board) (list []graph) {
 	switches := b.Switches()
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
-		for n, p := range board.Paths(u) {
+		for n, p := range u.Paths() {
 			points := b.History(u.Name, p.Family, graphPoints, graphLooks)
 			g := graph{Uplink: u.Name, Family: p.Family, States: spans(points), Curves: []curve{
 				curveOf("round trip", "ms", "rtt", points, func(p board.Point) float32 { return p.RTT }),
