@@ -55,7 +55,9 @@ func (b *bench) noneSpoofed(after string) {
 	b.Helper()
 	for _, isp := range b.world.ISPs {
 		if n, err := isp.Spoofed(); err != nil || n > b.excused[isp.Number] {
-			b.Errorf("after %s: ISP %d has dropped %d packets with an address that is not its own (%v)", after, isp.Number, n, err)
+			flows, listed := isp.SpoofedFlows()
+			b.Errorf("after %s: ISP %d has dropped %d packets with an address that is not its own (%v): %v (%v)",
+				after, isp.Number, n, err, flows, listed)
 		}
 	}
 }

@@ -66,7 +66,9 @@ func (isp *ISP) apply() error {
 	}
 	isp.drops(in, forward, drop)
 	if isp.v6 {
-		isp.countSpoofed(conn, table, forward)
+		if err := isp.countSpoofed(conn, table, forward); err != nil {
+			return err
+		}
 	}
 	if isp.world.twins {
 		nat := conn.AddChain(&nftables.Chain{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 
 	"github.com/google/nftables"
@@ -24,8 +25,12 @@ var (
 	everyone6 = netip.MustParsePrefix("2001:2::/48")
 )
 
-// spoofed is the counter of what came from the host with an address that is not the ISP's.
-const spoofed = "spoofed"
+// spoofed is the counter of what came from the host with an address that is not the ISP's, and
+// spoofedFlows the set of where from and where to.
+const (
+	spoofed      = "spoofed"
+	spoofedFlows = "spoofed_flows"
+)
 
 // Somewhere6 returns the n-th address of the internet in IPv6.
 func Somewhere6(n int) netip.Addr {
@@ -151,17 +156,62 @@ func (isp *ISP) Spoofed() (uint64, error) {
 	return 0, errors.New("lab: the ISP does not count")
 }
 
+// SpoofedFlows returns where the packets that Spoofed counts came from and were to go, for a test that
+// has found some to say.
+func (isp *ISP) SpoofedFlows() ([]string, error) {
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "lab"}
+	set, err := isp.nft.GetSetByName(table, spoofedFlows)
+	if err != nil {
+		return nil, err
+	}
+	elements, err := isp.nft.GetSetElements(set)
+	if err != nil {
+		return nil, err
+	}
+	var flows []string
+	for _, e := range elements {
+		if len(e.Key) < 36 {
+			return nil, fmt.Errorf("lab: a flow of %d bytes", len(e.Key))
+		}
+		from, to := netip.AddrFrom16([16]byte(e.Key[:16])), netip.AddrFrom16([16]byte(e.Key[16:32]))
+		flows = append(flows, fmt.Sprintf("protocol %d from %s to %s", e.Key[32], from, to))
+	}
+	return flows, nil
+}
+
+// noteSpoofed adds what notes the flows of such packets.
+func noteSpoofed(conn *nftables.Conn, table *nftables.Table) ([]expr.Any, error) {
+	key, err := nftables.ConcatSetType(nftables.TypeIP6Addr, nftables.TypeIP6Addr, nftables.TypeInetProto)
+	if err != nil {
+		return nil, err
+	}
+	set := &nftables.Set{Table: table, Name: spoofedFlows, KeyType: key, Dynamic: true, Concatenation: true, Size: 64}
+	if err := conn.AddSet(set, nil); err != nil {
+		return nil, err
+	}
+	return []expr.Any{
+		&expr.Payload{DestRegister: unix.NFT_REG_1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16},
+		&expr.Payload{DestRegister: unix.NFT_REG_2, Base: expr.PayloadBaseNetworkHeader, Offset: 24, Len: 16},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: unix.NFT_REG_3},
+		&expr.Dynset{SrcRegKey: unix.NFT_REG_1, SetName: spoofedFlows, Operation: uint32(unix.NFT_DYNSET_OP_UPDATE)},
+	}, nil
+}
+
 // countSpoofed adds what counts and drops packets of the host with an address that is not the ISP's.
-func (isp *ISP) countSpoofed(conn *nftables.Conn, table *nftables.Table, forward *nftables.Chain) {
+func (isp *ISP) countSpoofed(conn *nftables.Conn, table *nftables.Table, forward *nftables.Chain) error {
+	note, err := noteSpoofed(conn, table)
+	if err != nil {
+		return err
+	}
 	conn.AddObj(&nftables.NamedObj{Table: table, Name: spoofed, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
 	network := isp.Network6()
-	exprs := append(append(fromCustomer(), familyIs(unix.NFPROTO_IPV6)...),
+	exprs := slices.Concat(fromCustomer(), familyIs(unix.NFPROTO_IPV6), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 6},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: network.Addr().AsSlice()[:6]},
 		&expr.Objref{Type: int(nftables.ObjTypeCounter), Name: spoofed},
-		&expr.Verdict{Kind: expr.VerdictDrop},
-	)
+	}, note, []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}})
 	conn.AddRule(&nftables.Rule{Table: table, Chain: forward, Exprs: exprs})
+	return nil
 }
 
 func familyIs(family byte) []expr.Any {
