@@ -188,16 +188,19 @@ func (c *common) load() (configs.Config, error) { return daemon.Load(c.config) }
 // client returns a client for the daemon's socket: the one given, or the
 // configuration's. A configuration that is missing or cannot be parsed does not
 // keep anybody from asking the daemon how it is.
-func (c *common) client() *control.Client {
+func (c *common) client() *control.Client { return control.NewClient(c.socketPath()) }
+
+// socketPath is where the daemon listens.
+func (c *common) socketPath() string {
 	if c.socket != "" {
-		return control.NewClient(c.socket)
+		return c.socket
 	}
 	f, err := os.Open(c.config)
 	if err != nil {
 		if c.config != defaultConfig {
 			fmt.Fprintf(c.err, "uplinkd: %v: asking at the default socket\n", err)
 		}
-		return control.NewClient(configs.DefaultSocket)
+		return configs.DefaultSocket
 	}
 	defer f.Close() //nolint:errcheck // only read
 	socket, ok := configs.SocketOf(f)
@@ -206,7 +209,7 @@ func (c *common) client() *control.Client {
 			"--socket names another\n", c.config)
 		socket = configs.DefaultSocket
 	}
-	return control.NewClient(socket)
+	return socket
 }
 
 func (c *common) printJSON(v any) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -35,11 +36,13 @@ func (c *common) watch(ctx context.Context) error {
 	if c.width() == 0 {
 		return errors.New("watch needs a terminal: uplinkd status and uplinkd events --follow do without one")
 	}
-	client := c.client()
+	client := control.NewWatcher(c.socketPath())
+	defer client.Close()
 	if _, err := client.Status(ctx); err != nil {
 		return err // not on a screen that is gone at once
 	}
-	model := newWatchModel(watched{client}.look, watched{client}.order, c.color())
+	w := &watched{client: client}
+	model := newWatchModel(w.look, w.order, c.color())
 	program := tea.NewProgram(model, tea.WithContext(ctx), tea.WithOutput(c.terminal), tea.WithFPS(framesMost))
 	if _, err := program.Run(); err != nil && !errors.Is(err, tea.ErrInterrupted) && ctx.Err() == nil {
 		return err
@@ -47,27 +50,57 @@ func (c *common) watch(ctx context.Context) error {
 	return nil
 }
 
-// watched is a daemon that is watched.
-type watched struct{ client *control.Client }
+// A watched is a daemon that is watched.
+type watched struct {
+	client   *control.Client
+	status   api.Snapshot // the last; the rest is of it
+	switches []api.Switch
+	events   []api.Event // the last that it has told
+}
 
-// look asks how things stand, and what has happened. It blocks until the daemon has answered, or for some seconds.
-func (w watched) look() tea.Msg {
+// eventsShown is how many are remembered: more than any screen has lines.
+const eventsShown = 500
+
+// look asks how things stand, and what has happened, where something has since the last look. It blocks until
+// the daemon has answered, or for some seconds, and one look must have ended before the next.
+func (w *watched) look() tea.Msg {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	err := w.ask(ctx)
+	return looked{at: time.Now(), status: w.status, switches: w.switches, events: w.events, err: err}
+}
+
+func (w *watched) ask(ctx context.Context) error {
 	status, err := w.client.Status(ctx)
 	if err != nil {
-		return looked{at: time.Now(), err: err}
+		return err
 	}
-	book, err := w.client.Switches(ctx)
-	if err != nil {
-		return looked{at: time.Now(), err: err}
+	now, before := &status.Daemon, &w.status.Daemon
+	events, last := w.events, before.LastEvent
+	if !now.Started.Equal(before.Started) {
+		events, last = nil, 0 // the numbers were another's
 	}
-	events, err := w.client.Events(ctx, 0, false)
-	return looked{at: time.Now(), status: status, switches: book.Switches, events: events.Events, err: err}
+	if now.LastEvent > last {
+		news, err := w.client.Events(ctx, last, false)
+		if err != nil {
+			return err
+		}
+		events = slices.Concat(events, news.Events) // a new list: what was shown is read meanwhile
+		now.LastEvent = news.Last                   // there may have been another by then
+	}
+	if !now.Started.Equal(before.Started) || now.SwitchesChanged != before.SwitchesChanged {
+		book, err := w.client.Switches(ctx)
+		if err != nil {
+			return err
+		}
+		w.switches = book.Switches
+	}
+	w.status, w.events = status, events[max(0, len(events)-eventsShown):]
+	return nil
 }
 
 // order gives an order, and tells what came of it.
-func (w watched) order(name string, o api.Command) tea.Cmd {
+func (w *watched) order(name string, o api.Command) tea.Cmd {
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()

@@ -51,6 +51,11 @@ type Daemon struct {
 	OrdersError string    `json:"orders_error"`    // why the operator's orders cannot be kept
 	MeterErrors []string  `json:"meter_errors"`    // what cannot be measured, and why
 	LongestStep Millis    `json:"longest_step_ms"` // the longest that one decision has taken
+
+	// Numbers that grow: who asks again and again asks for the rest when they have. They are of one life of
+	// the daemon.
+	LastEvent       uint64 `json:"last_event"`       // the number of the last event, 0: none yet
+	SwitchesChanged uint64 `json:"switches_changed"` // how often a switch was added or told more of
 }
 
 // DefaultRoute is the shared default route as it was last read from the kernel.

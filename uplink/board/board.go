@@ -91,7 +91,7 @@ func (b *Board) Newest() (api.Snapshot, time.Time, <-chan struct{}) {
 
 // Switches returns the last switches, the newest first.
 func (b *Board) Switches() []api.Switch {
-	list := b.switches()
+	list := slices.Clone(b.switches())
 	slices.Reverse(list)
 	return list
 }

@@ -22,23 +22,39 @@ import (
 // answerMost bounds what is read of an answer, in bytes.
 const answerMost = 16 << 20
 
-// A Client speaks to the daemon at a socket.
+// A Client speaks to the daemon at a socket. Its methods may be called from several goroutines.
 type Client struct {
-	path string
-	http http.Client
+	path   string
+	ask    http.Client // what changes nothing
+	change http.Client // over a connection of its own: it is never sent twice
 }
 
 // NewClient returns a Client for the daemon at a socket. It dials on each call.
 func NewClient(path string) *Client {
 	c := &Client{path: path}
-	c.http.Transport = &http.Transport{
-		DisableKeepAlives: true,
+	c.ask.Transport, c.change.Transport = transport(path, false), transport(path, false)
+	return c
+}
+
+// NewWatcher returns a Client that keeps its connection for the next question, until it is closed: for who asks
+// each second.
+func NewWatcher(path string) *Client {
+	c := NewClient(path)
+	c.ask.Transport = transport(path, true)
+	return c
+}
+
+// Close ends the connection of a watcher.
+func (c *Client) Close() { c.ask.CloseIdleConnections() }
+
+func transport(path string, keep bool) *http.Transport {
+	return &http.Transport{
+		DisableKeepAlives: !keep, MaxIdleConnsPerHost: 1,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			dialer := net.Dialer{Timeout: time.Second}
 			return dialer.DialContext(ctx, "unix", path)
 		},
 	}
-	return c
 }
 
 // Status asks how things stand.
@@ -124,7 +140,11 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	if err != nil {
 		return err
 	}
-	response, err := c.http.Do(request)
+	by := &c.ask
+	if method != http.MethodGet {
+		by = &c.change
+	}
+	response, err := by.Do(request)
 	if err != nil {
 		return c.explain(err)
 	}
@@ -139,6 +159,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	if err := json.NewDecoder(answer).Decode(into); err != nil {
 		return fmt.Errorf("read the daemon's answer: %w", err)
 	}
+	_, _ = io.Copy(io.Discard, answer) // to its end, so that the connection serves again
 	return nil
 }
 

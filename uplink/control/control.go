@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"uplinkd/uplink/api"
 )
@@ -75,6 +76,8 @@ type Daemon interface {
 	Events(after uint64) ([]api.Event, <-chan struct{})
 	// Switches returns the last switches, oldest first.
 	Switches() []api.Switch
+	// Started returns when the daemon was: numbers of events and switches are of one life of it.
+	Started() time.Time
 }
 
 // failure is the body of an answer that is no success.

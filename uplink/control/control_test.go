@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -101,6 +102,8 @@ func (d *daemon) Reject(context.Context, string) error { d.trial = nil; return n
 func (d *daemon) Report() api.Snapshot { return d.Status() }
 
 func (d *daemon) Switches() []api.Switch { return []api.Switch{{ID: 1, Uplink: "isp1", To: api.Up}} }
+
+func (d *daemon) Started() time.Time { return time.Unix(1, 0) }
 
 func (d *daemon) Events(after uint64) ([]api.Event, <-chan struct{}) {
 	d.mu.Lock()
@@ -421,6 +424,74 @@ func TestNobodyListens(t *testing.T) {
 	if !errors.Is(err, control.ErrNotRunning) || !strings.Contains(err.Error(), "systemctl start uplinkd") {
 		t.Errorf("%v, want ErrNotRunning and the remedy", err)
 	}
+}
+
+// Who asks each second does so over one connection; when most of the
+// connections are taken it gives its own back after each answer, so that an order comes through.
+func TestWatcher(t *testing.T) {
+	path, d := socket(t), &daemon{more: make(chan struct{})}
+	listener, err := control.Listen(path, "nogroup-here", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := &countingListener{Listener: listener}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- control.Serve(ctx, counted, d, slog.New(slog.DiscardHandler)) }()
+	defer func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+	client := control.NewWatcher(path)
+	defer client.Close()
+	look := func() {
+		t.Helper()
+		if _, err := client.Status(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 14 {
+		look()
+	}
+	if n := counted.accepted.Load(); n != 1 {
+		t.Errorf("14 questions came over %d connections, want 1", n)
+	}
+	var others []net.Conn
+	for range 40 {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		others = append(others, conn)
+	}
+	for counted.accepted.Load() < 41 {
+		time.Sleep(time.Millisecond)
+	}
+	look() // the answer takes the connection with it
+	look()
+	look()
+	if n := counted.accepted.Load(); n < 43 {
+		t.Errorf("%d connections while most were taken: the watcher keeps its own", n)
+	}
+	for _, c := range others {
+		_ = c.Close()
+	}
+}
+
+// A countingListener counts connections.
+type countingListener struct {
+	net.Listener
+	accepted atomic.Int64
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.accepted.Add(1)
+	}
+	return c, err
 }
 
 // What is not HTTP, and what is too much of it, ends; others are served meanwhile.

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
+	"time"
 
 	"uplinkd/uplink/api"
 )
@@ -68,3 +69,5 @@ func (nopCloser) Close() error { return nil }
 func (s stranger) Report() api.Snapshot { return s.Status() }
 
 func (stranger) Switches() []api.Switch { return nil }
+
+func (stranger) Started() time.Time { return time.Time{} }

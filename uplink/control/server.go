@@ -112,7 +112,7 @@ func Serve(ctx context.Context, listener net.Listener, d Daemon, log *slog.Logge
 	}
 	server := &http.Server{
 		ConnState:         limit,
-		Handler:           guard(handler(d, log)),
+		Handler:           spare(slots, guard(handler(d, log))),
 		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 		IdleTimeout: requestTimeout, MaxHeaderBytes: requestMost,
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelError),
@@ -124,6 +124,17 @@ func Serve(ctx context.Context, listener net.Listener, d Daemon, log *slog.Logge
 		return fmt.Errorf("serve the control socket: %w", err)
 	}
 	return nil
+}
+
+// spare has connections closed after an answer while more than half may not be opened any more: those who ask
+// again and again do not shut out who comes with an order.
+func spare(slots chan struct{}, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(slots) > cap(slots)/2 {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // slow gives an answer more time than others have.
@@ -189,7 +200,7 @@ func handler(d Daemon, log *slog.Logger) http.Handler {
 // handleHistory answers who asks what has happened.
 func handleHistory(mux *http.ServeMux, d Daemon, answer func(http.ResponseWriter, int, any)) {
 	mux.HandleFunc("GET "+pathSwitch, func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, api.Switches{Started: d.Status().Daemon.Started, Switches: d.Switches()})
+		answer(w, http.StatusOK, api.Switches{Started: d.Started(), Switches: d.Switches()})
 	})
 	mux.HandleFunc("GET "+pathEvents, func(w http.ResponseWriter, r *http.Request) {
 		after, err := strconv.ParseUint(r.URL.Query().Get("after"), 10, 64)
@@ -239,7 +250,7 @@ func eventsAfter(ctx context.Context, d Daemon, after uint64, wait bool) api.Eve
 		}
 		events, _ = d.Events(after)
 	}
-	e := api.Events{Started: d.Status().Daemon.Started, Last: after, Events: events}
+	e := api.Events{Started: d.Started(), Last: after, Events: events}
 	if len(events) > 0 {
 		e.Last = events[len(events)-1].ID
 	} else if all, _ := d.Events(0); len(all) > 0 {

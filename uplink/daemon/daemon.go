@@ -242,6 +242,9 @@ func (d *Daemon) Switches() []api.Switch {
 	return list
 }
 
+// Started implements control.Daemon.
+func (d *Daemon) Started() time.Time { return d.started }
+
 func (d *Daemon) reloadOnHangup(ctx context.Context, hangups <-chan os.Signal) error {
 	for {
 		select {

@@ -53,6 +53,13 @@ func (l *eventLog) after(id uint64) ([]api.Event, <-chan struct{}) {
 	return slices.Clone(l.events[i:]), l.more
 }
 
+// newest returns the number of the last event, 0 when there is none.
+func (l *eventLog) newest() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last
+}
+
 // Events returns the events after the one of that number, oldest first, and a
 // channel that is closed when there is another. It may be called from any
 // goroutine.

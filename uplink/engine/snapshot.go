@@ -28,6 +28,7 @@ func (e *Engine) Snapshot() api.Snapshot {
 	}
 	s.Daemon.OrdersError = e.keeper.failure()
 	s.Daemon.LongestStep = api.Millis(v.longest)
+	s.Daemon.LastEvent, s.Daemon.SwitchesChanged = e.eventLog.newest(), e.switches.changes()
 	s.Daemon.MeterErrors = e.meter.failures()
 	s.Policies, s.DNS = policyStatus(v), e.resolver.status(v.state.DNS())
 	for i := range v.state.Uplinks {

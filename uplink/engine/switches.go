@@ -192,6 +192,13 @@ func (b *switchBook) last() ([]api.Switch, uint64) {
 	return slices.Clone(b.switches), b.changed
 }
 
+// changes returns how often a switch was added or told more of.
+func (b *switchBook) changes() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changed
+}
+
 // Switches returns the last switches, oldest first, and a number that grows with each change of one. It
 // may be called from any goroutine.
 func (e *Engine) Switches() ([]api.Switch, uint64) { return e.switches.last() }

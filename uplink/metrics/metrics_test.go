@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"uplinkd/internal/histogram"
@@ -27,7 +28,7 @@ func TestMetrics(t *testing.T) {
 			Fights:  []api.Fight{{By: "ip (pid 4711)"}, {By: "ip (pid 4712)"}, {}, {By: "pid 3"}},
 		},
 	}
-	registry := metrics.New(func() api.Snapshot { return s })
+	registry := pedantic(func() api.Snapshot { return s })
 	const want = `
 # HELP uplinkd_uplink_state 1 for the state that an uplink is in.
 # TYPE uplinkd_uplink_state gauge
@@ -88,7 +89,7 @@ uplinkd_probe_loss_ratio{family="ipv6",target="gateway",uplink="isp1"} 0
 		Operations: []api.OperationFigures{{Kind: "route", Times: &took}},
 		Repairs:    []api.RepairCount{{By: "ip", N: 3}},
 	}
-	registry = metrics.New(func() api.Snapshot { return counted })
+	registry = pedantic(func() api.Snapshot { return counted })
 	const wantCounted = `
 # HELP uplinkd_uplink_share_ratio Part of new connections by the default route.
 # TYPE uplinkd_uplink_share_ratio gauge
@@ -131,4 +132,11 @@ uplinkd_kernel_repairs_total{by="unknown"} 0
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
+}
+
+// pedantic is the registry of metrics.New, which compares each scrape with what was promised.
+func pedantic(status func() api.Snapshot) *prometheus.Registry {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(metrics.NewCollector(status))
+	return registry
 }
