@@ -46,7 +46,7 @@ func applyCommand(c *common) *cobra.Command {
 			return c.apply(cmd.Context(), file, length, given)
 		},
 	}
-	cmd.Flags().DurationVar(&length, "confirm", 0, "go back after this time unless `uplinkd confirm` comes")
+	cmd.Flags().DurationVar(&length, "confirm", 0, "go back after this `time` unless uplinkd confirm comes")
 	c.flagSocket(cmd)
 	c.flagJSON(cmd)
 	return cmd

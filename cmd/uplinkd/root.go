@@ -74,7 +74,7 @@ func newRoot(io stdio) *cobra.Command {
 		explainCommand(c), pingCommand(c), probeCommand(c), drillCommand(c), doctorCommand(c), watchCommand(c),
 		replayCommand(c),
 		importCommand(c), demoCommand(c),
-		versionCommand(c),
+		versionCommand(c), manualCommand(c),
 	)
 	// Now, so that they too are checked as ours are.
 	root.InitDefaultHelpCmd()
