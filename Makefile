@@ -6,12 +6,20 @@
 #   make soak    all that may happen to a gateway, at random: SOAK=10m, SEED= to repeat one
 #   make test-kernels  Debian's kernels, each under QEMU: KERNELS="bullseye bookworm trixie"
 #   make fuzz    each parser of what comes from outside: FUZZTIME=30s
-#   make build   bin/uplinkd
+#   make build   bin/uplinkd, its manual pages, completions and schema
 #   make lint    the linters of tools/go.mod
 #   make install what was built, into DESTDIR, with the unit file
+#   make deb     packages, for ARCHES="amd64 arm64"; likewise make rpm, make tarball and make sbom
+#   make test-systemd  installed on bare Debian with a real systemd, SUITES="bookworm trixie"
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# The version and its day stand in CHANGELOG.md alone.
+VERSION ?= $(shell awk '/^.. [0-9]/ {print $$2; exit}' CHANGELOG.md)
+DATE     = $(shell awk '/^.. [0-9]/ {print substr($$3, 2, 10); exit}' CHANGELOG.md)
 PREFIX  ?= /usr
+ARCH     = $(shell go env GOARCH 2>/dev/null || dpkg --print-architecture)
+ARCHES   = amd64 arm64
+MANUAL   = bin/manual
+NFPM     = go tool -modfile=tools/go.mod nfpm
 # What the tests run against: a compiler for the race detector, ip and nft, real
 # DHCP servers, a real SOCKS server, systemd-analyze, a bus for systemd-resolved, UPnP's two
 # ends, what makes one of two gateways, and who else writes rules.
@@ -32,11 +40,33 @@ OTHERS   = $(shell go list ./... | grep -v /cmd/)
 
 export UPLINKD_RESOLVED = $(RESOLVED)/lib/systemd/systemd-resolved
 
-.PHONY: build demo test $(LANES) test-kernels bench soak fuzz lint deps install clean
+.PHONY: FORCE build manual deb rpm tarball sbom test-systemd demo test $(LANES) test-kernels bench soak fuzz lint deps install clean
 
-build:
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/uplinkd ./cmd/uplinkd
-	bin/uplinkd completion bash >bin/uplinkd.bash
+build: bin/$(ARCH)/uplinkd manual
+	ln -sf $(ARCH)/uplinkd bin/uplinkd
+
+# Two builds of one commit are the same: no path, no time and no id of a build is in it.
+bin/%/uplinkd: FORCE
+	CGO_ENABLED=0 GOARCH=$* go build -trimpath -ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $@ ./cmd/uplinkd
+
+manual:
+	CGO_ENABLED=0 go run -trimpath ./cmd/uplinkd manual --date $(DATE) $(MANUAL)
+	tools/package/changelog <CHANGELOG.md >$(MANUAL)/changelog.Debian
+	cp CHANGELOG.md $(MANUAL)/changelog
+	cd $(MANUAL) && for f in *.[578] changelog changelog.Debian; do gzip -9nc $$f >$$f.gz; done
+
+# All packages hold what tools/package/nfpm.yaml lists; the archive is what is in the deb.
+deb rpm: manual
+	@for arch in $(ARCHES); do $(MAKE) --no-print-directory bin/$$arch/uplinkd && \
+		ARCH=$$arch VERSION=$(VERSION) SOURCE_DATE_EPOCH=$$(date -u -d $(DATE) +%s) $(NFPM) package -f tools/package/nfpm.yaml -p $@ -t bin/ || exit 1; done
+
+tarball: deb
+	@for arch in $(ARCHES); do dpkg-deb --fsys-tarfile bin/uplinkd_$(VERSION)-1_$$arch.deb | gzip -9n >bin/uplinkd-$(VERSION)-linux-$$arch.tar.gz; done
+
+sbom:
+	go tool -modfile=tools/go.mod cyclonedx-gomod app -json -licenses -noserial -main cmd/uplinkd -output bin/uplinkd-$(VERSION).cdx.json .
+
+FORCE:
 
 demo: build
 	bin/uplinkd demo
@@ -125,28 +155,7 @@ deps:
 # Only what has been built is put in place: root need have no Go.
 install:
 	@test -x bin/uplinkd || { echo "bin/uplinkd is not there: run make build first, as whoever has Go"; exit 1; }
-	install -D -m 0755 bin/uplinkd $(DESTDIR)$(PREFIX)/sbin/uplinkd
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system systemd/uplinkd.service systemd/uplinkd-hooks.service \
-		systemd/uplinkd-upnp@.service systemd/uplinkd-bgp@.service systemd/uplinkd-bgp@.timer
-	install -D -m 0644 systemd/uplinkd.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/uplinkd.catalog
-	test -n "$(DESTDIR)" || ! command -v journalctl >/dev/null || journalctl --update-catalog
-	install -D -m 0644 systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/uplinkd.conf
-	test -n "$(DESTDIR)" || ! command -v systemd-sysusers >/dev/null || systemd-sysusers uplinkd.conf
-	install -D -m 0644 systemd/danted.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/danted.service.d/50-uplinkd.conf
-	install -D -m 0644 systemd/keepalived.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/keepalived.service.d/50-uplinkd.conf
-	install -D -m 0644 systemd/polkit.rules $(DESTDIR)$(PREFIX)/share/polkit-1/rules.d/50-uplinkd.rules
-	install -D -m 0644 systemd/networkd-foreign.conf $(DESTDIR)$(PREFIX)/lib/systemd/networkd.conf.d/50-uplinkd.conf
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd README.md configs/uplinkd.yaml
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/examples configs/examples/*
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/prometheus configs/prometheus/alerts.yaml configs/grafana/uplinkd.json
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/uplinkd/docs docs/*
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/lib/uplinkd/hooks configs/hooks/*
-	install -D -m 0644 bin/uplinkd.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/uplinkd
-	test -e $(DESTDIR)/etc/uplinkd/uplinkd.yaml || \
-		install -D -m 0644 configs/uplinkd.yaml $(DESTDIR)/etc/uplinkd/uplinkd.yaml
-	@# The daemon is not root: a configuration of root's alone would keep it from starting.
-	@test -n "$(DESTDIR)" || ! getent group uplinkd >/dev/null || \
-		{ chgrp uplinkd /etc/uplinkd/uplinkd.yaml && chmod g+r /etc/uplinkd/uplinkd.yaml; }
+	tools/package/install "$(DESTDIR)" "$(PREFIX)"
 
 clean:
 	rm -rf bin

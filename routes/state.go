@@ -40,6 +40,15 @@ func (o Owner) InRange(priority uint32) bool {
 	return priority >= o.RulePriority && priority < o.RulePriority+RulePriorities
 }
 
+// Carries reports whether what an address of an interface sends or gets goes by what is ours: the address itself, or a
+// route over the interface.
+func (o Owner) Carries(have State, iface string, a netip.Addr) bool {
+	return slices.ContainsFunc(have.Addresses, func(own Address) bool { return o.OwnsAddress(own) && own.Prefix.Addr() == a }) ||
+		slices.ContainsFunc(have.Routes, func(r Route) bool {
+			return o.OwnsRoute(r) && slices.ContainsFunc(r.NextHops, func(h NextHop) bool { return h.Interface == iface })
+		})
+}
+
 // A Set is what is wanted of the kernel. Everything we own that is not in it is
 // to go, once Prune is set.
 type Set struct {

@@ -32,7 +32,9 @@ func applyCommand(c *common) *cobra.Command {
 			"back by itself unless `uplinkd confirm` comes in time: also when the daemon is killed or the\n" +
 			"host restarted meanwhile. Where it may end the SSH connection that this is typed over, a\n" +
 			"minute is the default; --confirm 0 goes without. What is confirmed takes the place of the\n" +
-			"file of --config, and the file before it is kept beside it with .old at its end.",
+			"file of --config, and the file before it is kept beside it with .old at its end.\n" +
+			"Where no daemon runs yet it is started, and on trial it is stopped again and gives back what\n" +
+			"it has changed; confirm then also has it start at each boot.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file := c.config
 			if len(args) > 0 {
@@ -43,6 +45,12 @@ func applyCommand(c *common) *cobra.Command {
 					length, control.TrialLeast, control.TrialMost)}
 			}
 			given := cmd.Flags().Changed("confirm")
+			if c.isFirst(cmd.Context(), file) {
+				if !given && login() != nil {
+					length = defaultTrial
+				}
+				return c.startFirst(cmd.Context(), length)
+			}
 			return c.apply(cmd.Context(), file, length, given)
 		},
 	}
@@ -162,6 +170,9 @@ func confirmCommand(c *common) *cobra.Command {
 			"at once.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			daemon := c.client()
+			if known, err := confirmFirst(cmd.Context(), reject); known {
+				return err
+			}
 			if reject {
 				return daemon.Reject(cmd.Context())
 			}

@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"configs":           {"internal/plain"},
 	"configs/imports":   {"internal/plain"},
 	"configs/reference": {},
+	"configs/draft":     {"configs/reference"},
 	"uplink/hooks":      {"internal/latest", "internal/run", "uplink/api"},
 	"uplink/preflight":  {"configs", "routes"},
 	"uplink/resolver":   {"configs", "internal/statefile", "uplink"},

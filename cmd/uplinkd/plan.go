@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -124,15 +125,17 @@ func cleanupCommand(c *common) *cobra.Command {
 		Use: "cleanup", Short: "Give back everything that is ours in the kernel", Args: cobra.NoArgs,
 		Long: "Give back everything that is ours: routes, rules, addresses and settings. It needs no\n" +
 			"daemon and touches nothing foreign. While a daemon runs it refuses: that would only\n" +
-			"put everything back.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.cleanup(cmd.Context()) },
+			"put everything back. With --keep-login it also refuses where the SSH connection that it\n" +
+			"is typed over goes by what is ours: a package that is removed leaves the way in as it is.",
 	}
+	keepLogin := cmd.Flags().Bool("keep-login", false, "give nothing back that the SSH connection goes by that this is typed over")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return c.cleanup(cmd.Context(), *keepLogin) }
 	c.flagConfig(cmd)
 	c.flagJSON(cmd)
 	return cmd
 }
 
-func (c *common) cleanup(ctx context.Context) error {
+func (c *common) cleanup(ctx context.Context, keepLogin bool) error {
 	config, err := c.load()
 	if errors.Is(err, fs.ErrNotExist) && c.config == defaultConfig {
 		config, err = configs.Defaults(), nil // the file is gone; what it led to may not be
@@ -168,6 +171,11 @@ func (c *common) cleanup(ctx context.Context) error {
 			"this is what it says:\n  %s\n",
 			config.StateDir, strings.Join(list, "\n  "))
 	}
+	if keepLogin {
+		if err := sparesLogin(ctx, k, owners, login()); err != nil {
+			return err
+		}
+	}
 	errs := []error{k.Unreadable(), kernel.EndSilence()}
 	for _, owner := range owners {
 		errs = append(errs, c.giveBack(ctx, k, owner))
@@ -192,6 +200,45 @@ func takeBackDNS(ctx context.Context, config configs.Config) error {
 		}
 	}
 	return resolver.New(filepath.Dir(config.Control.Socket)).TakeBack(ctx, d)
+}
+
+// sparesLogin is an error where a login goes by what is ours: its address is, or a route over its interface.
+func sparesLogin(ctx context.Context, k *kernel.Kernel, owners []routes.Owner, l *api.Login) error {
+	if l == nil {
+		return nil
+	}
+	at := interfaceWith(l.Local.Addr())
+	for _, owner := range owners {
+		have, err := k.Read(ctx, routes.Scope{Owner: owner, IPv6: true})
+		if err != nil {
+			return err
+		}
+		if owner.Carries(have, at, l.Local.Addr()) {
+			return fmt.Errorf("the login from %s goes over %s, which is an uplink: nothing was given back, and it stays as it is "+
+				"until this host starts again; from its console uplinkd cleanup gives all back", l.Peer, at)
+		}
+	}
+	return nil
+}
+
+// interfaceWith returns the interface that has an address, "" when none has it.
+func interfaceWith(a netip.Addr) string {
+	links, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	for _, link := range links {
+		addresses, err := link.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, address := range addresses {
+			if p, err := netip.ParsePrefix(address.String()); err == nil && p.Addr() == a {
+				return link.Name
+			}
+		}
+	}
+	return ""
 }
 
 // giveBack takes everything away that carries a tag.

@@ -35,6 +35,14 @@ func unreadable(path string, c configs.Config) (list []preflight.Finding) {
 	return list
 }
 
+// readableByDaemon gives a file to the group of the daemon's user, where there is one.
+func readableByDaemon(path string) error {
+	if _, gids, ok := userIDs(daemonUser); ok && len(gids) > 0 && os.Geteuid() == 0 {
+		return os.Chown(path, -1, int(gids[0]))
+	}
+	return nil
+}
+
 func userIDs(name string) (uid uint32, gids []uint32, ok bool) {
 	u, err := user.Lookup(name)
 	if err != nil {

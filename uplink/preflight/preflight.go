@@ -161,19 +161,38 @@ func (i *inspector) clients(u *configs.Uplink) {
 		if !slices.Contains(dhcpClients, p.Name) {
 			continue
 		}
-		others := slices.ContainsFunc(i.have.Links, func(l routes.Link) bool {
-			return l.Name != u.Interface && slices.Contains(p.Args, l.Name)
-		})
-		if told[p.Name] || isHelper(p) {
-			continue
-		}
-		if slices.Contains(p.Args, u.Interface) || !others && !namesInterface(p) {
+		if !told[p.Name] && p.asksOn(u.Interface, i.have.Links) {
 			told[p.Name] = true
 			i.add(Problem, u.Name, fmt.Sprintf("%s (pid %d) may ask for leases on %s too", p.Name, p.PID, u.Interface),
 				fmt.Sprintf("take %s out of its configuration (for ifupdown: `iface %s inet manual`) and stop it",
 					u.Interface, u.Interface))
 		}
 	}
+}
+
+// asksOn reports whether a DHCP client may ask for leases on an interface: it is named, or no other is.
+func (p *Process) asksOn(iface string, links []routes.Link) bool {
+	others := slices.ContainsFunc(links, func(l routes.Link) bool { return l.Name != iface && slices.Contains(p.Args, l.Name) })
+	return !isHelper(*p) && (slices.Contains(p.Args, iface) || !others && !namesInterface(*p))
+}
+
+// Client says who gives an interface its address, and whether by DHCP; "" when nobody is known to.
+func (h *Host) Client(link routes.Link, links []routes.Link) (name string, leases bool) {
+	for i := range h.Processes {
+		if p := &h.Processes[i]; slices.Contains(dhcpClients, p.Name) && p.asksOn(link.Name, links) {
+			return fmt.Sprintf("%s (pid %d)", p.Name, p.PID), true
+		}
+	}
+	switch state := h.Networkd[link.Index]; {
+	case h.NMManaged[link.Index]:
+		return "NetworkManager", false
+	case state != "" && state != "unmanaged":
+		return "systemd-networkd", false
+	}
+	if s, ok := h.Stanzas[link.Name]; ok && s.Method != "manual" {
+		return "ifupdown", s.Method == "dhcp"
+	}
+	return "", false
 }
 
 // isHelper reports whether a process is one of dhcpcd's that works for others of it, on
