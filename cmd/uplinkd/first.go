@@ -37,14 +37,14 @@ func (c *common) startFirst(ctx context.Context, length time.Duration) error {
 	}
 	if length > 0 {
 		again := "systemctl stop " + daemonUnits + "; exec uplinkd cleanup"
-		if err := systemd(ctx, "systemd-run", "--quiet", "--unit="+firstTrial, "--timer-property=AccuracySec=100ms",
+		if err := bySystemd(ctx, "systemd-run", "--quiet", "--unit="+firstTrial, "--timer-property=AccuracySec=100ms",
 			fmt.Sprintf("--on-active=%dms", length.Milliseconds()), "sh", "-c", again); err != nil {
 			return err
 		}
 	}
-	if err := systemd(ctx, "systemctl", "start", "uplinkd.service"); err != nil {
+	if err := bySystemd(ctx, "systemctl", "start", "uplinkd.service"); err != nil {
 		if length > 0 {
-			err = errors.Join(err, systemd(ctx, "systemctl", "start", firstTrial+".service"))
+			err = errors.Join(err, bySystemd(ctx, "systemctl", "start", firstTrial+".service"))
 		}
 		return err
 	}
@@ -63,16 +63,16 @@ func confirmFirst(ctx context.Context, reject bool) (known bool, err error) {
 		return false, nil
 	}
 	if reject {
-		return true, systemd(ctx, "systemctl", "start", firstTrial+".service")
+		return true, bySystemd(ctx, "systemctl", "start", firstTrial+".service")
 	}
-	if err := systemd(ctx, "systemctl", "stop", firstTrial+".timer"); err != nil {
+	if err := bySystemd(ctx, "systemctl", "stop", firstTrial+".timer"); err != nil {
 		return true, err
 	}
-	return true, systemd(ctx, "systemctl", "enable", "uplinkd.service")
+	return true, bySystemd(ctx, "systemctl", "enable", "uplinkd.service")
 }
 
-// systemd runs one of its commands.
-func systemd(ctx context.Context, args ...string) error {
+// bySystemd runs one of systemd's commands.
+func bySystemd(ctx context.Context, args ...string) error {
 	if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}

@@ -67,7 +67,7 @@ func (m *Machine) Start() error {
 		if m.first = m.child(); m.first == 0 {
 			continue
 		}
-		out, _ := m.Run("systemctl", "is-system-running")
+		out, _ := m.Do("systemctl", "is-system-running")
 		switch strings.TrimSpace(out) {
 		case "running", "degraded":
 			return nil
@@ -124,8 +124,8 @@ func (m *Machine) Command(args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append(enter, args...)...)
 }
 
-// Run runs a command inside and returns what it has printed.
-func (m *Machine) Run(args ...string) (string, error) {
+// Do runs a command inside and returns what it has printed.
+func (m *Machine) Do(args ...string) (string, error) {
 	out, err := m.Command(args...).CombinedOutput()
 	return string(out), err
 }

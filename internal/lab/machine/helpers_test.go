@@ -1,0 +1,41 @@
+package machine_test
+
+import (
+	"fmt"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+const arch = runtime.GOARCH
+
+// forget takes from the kernel what a boot would: routes, rules and addresses of ours, and our table of nftables.
+func forget() error {
+	script := `for v in -4 -6; do ip $v route flush proto 201 table all; while ip $v rule del protocol 201; do :; done; done
+for i in 1 2 3; do ip addr flush dev eth$i scope global; done
+nft delete table inet uplinkd
+sysctl -qw net.ipv4.fib_multipath_hash_policy=0
+for i in 1 2 3; do sysctl -qw net.ipv4.conf.eth$i.rp_filter=0; done`
+	if out, err := exec.Command("sh", "-c", script+"\ntrue").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// difference returns the lines that only one of two texts has.
+func difference(a, b string) string {
+	before, after := strings.Split(a, "\n"), strings.Split(b, "\n")
+	var lines []string
+	for _, l := range before {
+		if !slices.Contains(after, l) {
+			lines = append(lines, "- "+l)
+		}
+	}
+	for _, l := range after {
+		if !slices.Contains(before, l) {
+			lines = append(lines, "+ "+l)
+		}
+	}
+	return strings.Join(lines, "\n")
+}

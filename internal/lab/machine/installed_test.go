@@ -1,0 +1,363 @@
+package machine_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
+	"uplinkd/internal/lab/machine"
+	"uplinkd/uplink/api"
+)
+
+func TestMain(m *testing.M) { labtest.Main(m) }
+
+// suites are the Debians that are tried: those whose trees were made (make test-systemd makes two).
+func suites(t *testing.T) map[string]string {
+	t.Helper()
+	dir := os.Getenv("UPLINKD_ROOTS")
+	if dir == "" {
+		dir = "../../../bin/roots"
+	}
+	made, err := filepath.Glob(filepath.Join(dir, "*.made"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, m := range made {
+		tree, err := filepath.Abs(strings.TrimSuffix(m, ".made"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[filepath.Base(tree)] = tree
+	}
+	return found
+}
+
+// A host is a machine with uplinks to the lab's providers, as a person at its terminal has it before him.
+type host struct {
+	*testing.T
+	*machine.Machine
+	world *lab.World
+	said  strings.Builder // what was typed and answered
+}
+
+// typed runs a command as a person would, and notes what it answers.
+func (h *host) typed(command string) string {
+	h.Helper()
+	out, err := h.Do("sh", "-c", command)
+	fmt.Fprintf(&h.said, "# %s\n%s", command, out)
+	if err != nil {
+		h.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return out
+}
+
+// quietly runs a command that belongs to the test alone.
+func (h *host) quietly(command string) string {
+	h.Helper()
+	out, err := h.Do("sh", "-c", command)
+	if err != nil {
+		h.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+func (h *host) until(what string, limit time.Duration, met func() bool) {
+	h.Helper()
+	for began := time.Now(); !met(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > limit {
+			journal, _ := h.Do("journalctl", "-u", "uplinkd", "--no-pager", "-n", "60")
+			h.Fatalf("not within %s: %s\n%s", limit, what, journal)
+		}
+	}
+}
+
+func (h *host) status() (s api.Snapshot, ok bool) {
+	out, err := h.Command("uplinkd", "status", "--json").Output()
+	return s, err == nil && json.Unmarshal(out, &s) == nil
+}
+
+// states waits until the uplinks are in these states.
+func (h *host) states(limit time.Duration, want ...api.OperState) {
+	h.Helper()
+	h.until(fmt.Sprint("states ", want), limit, func() bool {
+		s, ok := h.status()
+		for i := range want {
+			if !ok || len(s.Uplinks) != len(want) || s.Uplinks[i].State != want[i] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// traffic opens connections until it is stopped, and tells how many there were and how many failed.
+func (h *host) traffic() (stop func() (failed, all int)) {
+	end := make(chan struct{})
+	var done sync.WaitGroup
+	failed, all := 0, 0
+	done.Go(func() {
+		for {
+			select {
+			case <-end:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+			all++
+			if _, err := h.world.Dial(all, time.Second); err != nil {
+				failed++
+				h.Logf("connection %d: %v", all, err)
+			}
+		}
+	})
+	return func() (int, int) {
+		close(end)
+		done.Wait()
+		return failed, all
+	}
+}
+
+// unharmed has something happen under traffic, none of which fails.
+func (h *host) unharmed(what string, do func()) {
+	h.Helper()
+	stop := h.traffic()
+	do()
+	time.Sleep(300 * time.Millisecond)
+	failed, all := stop()
+	h.Logf("%s: %d of %d connections failed", what, failed, all)
+	if failed > 0 || all < 20 {
+		h.Errorf("%s: %d of %d connections failed", what, failed, all)
+	}
+}
+
+// kernel is what the kernel holds of routing.
+func (h *host) kernel() string {
+	return h.quietly("ip -4 rule; ip -6 rule; ip route show table all | grep -v '^broadcast\\|^local\\|^multicast' | sort; " +
+		"ip -o -4 addr | sed 's/ valid_lft.*//'; nft list tables; sysctl -n net.ipv4.fib_multipath_hash_policy net.ipv4.conf.eth1.rp_filter")
+}
+
+// files are all there are, but for what is dpkg's, the journal's and systemd's own.
+func (h *host) files() string {
+	return h.quietly("find / -xdev ! -path '/var/lib/dpkg*' ! -path '/var/lib/apt*' ! -path '/var/log*' ! -path '/var/cache*' ! -path '/proc*' ! -path '/run*' " +
+		"! -path '/var/lib/systemd*' ! -path '/root*' ! -path '/tmp*' ! -name '*-' ! -path '/etc/.pwd.lock' | sort; cut -d: -f1 /etc/passwd /etc/group")
+}
+
+// deb returns the package of this machine's processor.
+func deb(t *testing.T) []byte {
+	t.Helper()
+	list, err := filepath.Glob("../../../bin/uplinkd_*_" + arch + ".deb")
+	if err != nil || len(list) == 0 {
+		labtest.Skip(t, "needs a package: make deb")
+		return nil
+	}
+	text, err := os.ReadFile(list[len(list)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// As a new user would, on a bare Debian: the package, a configuration by init, check, apply --confirm, an uplink that dies
+// and returns, what else befalls a daemon, an upgrade, and purge.
+func TestInstalled(t *testing.T) {
+	labtest.NeedRoot(t, "unshare", "nsenter")
+	found := suites(t)
+	if len(found) == 0 {
+		labtest.Skip(t, "needs a bare Debian: make test-systemd makes two, as root")
+	}
+	for suite, tree := range found {
+		t.Run(suite, func(t *testing.T) { install(t, tree) })
+	}
+}
+
+func install(t *testing.T, tree string) {
+	h := &host{T: t}
+	text := deb(t)
+	var err error
+	if h.world, err = lab.NewWorld(3); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.world.Close)
+	for _, isp := range h.world.ISPs {
+		if err := isp.StartDHCP(time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h.Machine, err = machine.New(tree); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Put("/root/uplinkd.deb", text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	kernel, files := h.kernel(), h.files()
+	began := time.Now()
+	h.install(kernel)
+	h.configure()
+	h.live()
+	h.Logf("from the package to a guarded host that has lived through an outage: %s", time.Since(began).Round(time.Second))
+	h.befalls()
+	h.reboots()
+	h.purges(kernel, files)
+}
+
+// install puts the package in place: nothing that routes has begun.
+func (h *host) install(kernel string) {
+	h.Helper()
+	h.typed("apt-get install -qy /root/uplinkd.deb 2>&1 | tail -2")
+	if now := h.kernel(); now != kernel {
+		h.Errorf("the installation has changed the kernel:\n%s", now)
+	}
+	if out, err := h.Do("systemctl", "is-active", "uplinkd"); err == nil {
+		h.Errorf("after the installation uplinkd is %s", out)
+	}
+	if out, err := h.Do("systemctl", "start", "uplinkd"); err == nil {
+		h.Errorf("it has started without a configuration: %s", out)
+	}
+	if out := h.quietly("systemctl show -P NRestarts uplinkd"); out != "0" {
+		h.Errorf("without a configuration it was started %s times again", out)
+	}
+}
+
+// configure makes the first configuration, and starts on trial: without confirm all goes back.
+func (h *host) configure() {
+	h.Helper()
+	h.typed("uplinkd init --yes")
+	if out, err := h.Do("uplinkd", "init", "--yes"); err == nil || !strings.Contains(out, "not written over") {
+		h.Errorf("a second init: %v\n%s", err, out)
+	}
+	h.typed("uplinkd check")
+	h.typed("uplinkd plan | head -3")
+	before := h.kernel()
+	h.typed("uplinkd apply --confirm 10s")
+	h.states(10*time.Second, api.Up, api.Up, api.Up)
+	h.until("without confirm it is stopped", 15*time.Second, func() bool {
+		out, _ := h.Do("systemctl", "is-active", "uplinkd")
+		return strings.TrimSpace(out) == "inactive" && h.kernel() == before
+	})
+	h.typed("uplinkd apply --confirm 60s")
+	h.typed("uplinkd confirm")
+	if out := h.quietly("systemctl is-enabled uplinkd"); out != "enabled" {
+		h.Errorf("after confirm it is %s", out)
+	}
+	h.states(10*time.Second, api.Up, api.Up, api.Up)
+	h.typed("uplinkd status")
+}
+
+// live has an uplink die and return, and looks at what the journal says of it.
+func (h *host) live() {
+	h.Helper()
+	isp := h.world.ISPs[0]
+	if err := isp.Silence(true); err != nil {
+		h.Fatal(err)
+	}
+	h.states(15*time.Second, api.Down, api.Up, api.Up)
+	h.unharmed("beside a dead uplink", func() { time.Sleep(time.Second) })
+	h.typed("uplinkd status")
+	if err := isp.Silence(false); err != nil {
+		h.Fatal(err)
+	}
+	h.states(30*time.Second, api.Up, api.Up, api.Up)
+	h.typed("uplinkd events | tail -4")
+	line := h.quietly("journalctl -u uplinkd -o json UPLINK=isp1 STATE=down --output-fields=UPLINK,STATE,REASON,SWITCH_ID,MESSAGE_ID | head -1")
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(line), &fields); err != nil || fields["REASON"] == nil || fields["SWITCH_ID"] == nil || fields["MESSAGE_ID"] == nil {
+		h.Errorf("the journal has no fields: %v: %s", err, line)
+	}
+	if out := h.quietly("journalctl -x -u uplinkd UPLINK=isp1 STATE=down | head -20"); !strings.Contains(out, "uplinkd events") {
+		h.Errorf("journalctl -x explains nothing:\n%s", out)
+	}
+}
+
+// befalls is what a daemon must live through, none of it felt by a connection.
+func (h *host) befalls() {
+	h.Helper()
+	again := func(pid string) func() bool {
+		return func() bool {
+			s, ok := h.status()
+			return ok && fmt.Sprint(s.Daemon.PID) != pid
+		}
+	}
+	pid := func() string { return h.quietly("systemctl show -P MainPID uplinkd") }
+	h.unharmed("reload", func() {
+		h.quietly("sed -i 's/weight: 1/weight: 3/' /etc/uplinkd/uplinkd.yaml && systemctl reload uplinkd")
+		h.until("the new weights", 3*time.Second, func() bool { s, ok := h.status(); return ok && s.Uplinks[0].Weight == 3 })
+	})
+	h.unharmed("a bad file", func() {
+		h.quietly("cp /etc/uplinkd/uplinkd.yaml /root/good && echo 'nonsense: 1' >>/etc/uplinkd/uplinkd.yaml")
+		if out, err := h.Do("systemctl", "reload", "uplinkd"); err == nil {
+			h.Errorf("a bad file was taken: %s", out)
+		}
+		if s, ok := h.status(); !ok || !strings.Contains(s.Daemon.ConfigError, "nonsense") {
+			h.Errorf("status does not name the mistake: %+v", s.Daemon)
+		}
+		h.quietly("cat /root/good >/etc/uplinkd/uplinkd.yaml && systemctl reload uplinkd")
+	})
+	for what, command := range map[string]string{
+		"restart": "systemctl restart uplinkd", "killed": "systemctl kill -s KILL uplinkd", "upgrade": "dpkg -i /root/uplinkd.deb",
+	} {
+		h.unharmed(what, func() {
+			old := pid()
+			h.quietly(command)
+			h.until("another daemon after "+what, 10*time.Second, again(old))
+			h.states(10*time.Second, api.Up, api.Up, api.Up)
+		})
+	}
+	h.unharmed("it hangs", func() {
+		old := pid()
+		h.quietly("systemctl kill -s STOP uplinkd")
+		h.until("the watchdog has another started", 30*time.Second, again(old))
+		h.states(10*time.Second, api.Up, api.Up, api.Up)
+	})
+}
+
+// reboots starts the machine again: what is enabled starts, and what waits for the network finds it.
+func (h *host) reboots() {
+	h.Helper()
+	h.quietly("mkdir -p /etc/systemd/system && cat >/etc/systemd/system/late.service <<'U'\n[Unit]\nAfter=network-online.target\nWants=network-online.target\n" +
+		"[Service]\nType=oneshot\nExecStart=sh -c 'ip route show default >/root/late'\n[Install]\nWantedBy=multi-user.target\nU\nsystemctl enable late")
+	if err := h.Stop(); err != nil {
+		h.Fatal(err)
+	}
+	h.forget()
+	if err := h.Start(); err != nil {
+		h.Fatal(err)
+	}
+	h.states(15*time.Second, api.Up, api.Up, api.Up)
+	if late := h.quietly("cat /root/late"); strings.Count(late, "nexthop") != 3 {
+		h.Errorf("after network-online.target the default route was %q", late)
+	}
+	h.quietly("systemctl disable late && rm /etc/systemd/system/late.service /root/late")
+}
+
+// forget has the kernel be as after a boot: the lab's network outlives the machine.
+func (h *host) forget() {
+	h.Helper()
+	if err := forget(); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// purges stops it, which traffic does not feel, and takes the package away: what was before is there again.
+func (h *host) purges(kernel, files string) {
+	h.Helper()
+	h.unharmed("stopped", func() { h.quietly("systemctl stop uplinkd"); time.Sleep(time.Second) })
+	h.typed("apt-get purge -qy uplinkd 2>&1 | tail -1")
+	if now := h.kernel(); now != kernel {
+		h.Errorf("after purge the kernel holds\n%s\nand not\n%s", now, kernel)
+	}
+	if now := h.files(); now != files {
+		h.Errorf("after purge: %s", difference(files, now))
+	}
+	h.Logf("typed, and answered:\n%s", &h.said)
+}
