@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -232,11 +233,34 @@ func versionText() string {
 }
 
 func (c *common) printVersion() error {
-	if c.json {
-		return c.printJSON(map[string]string{"version": versionText()})
+	v := built{Version: versionText(), Commit: "unknown", Go: runtime.Version()}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			switch s.Key {
+			case "vcs.revision":
+				v.Commit = s.Value
+			case "vcs.modified":
+				v.Modified = s.Value == "true"
+			}
+		}
 	}
-	_, err := fmt.Fprintf(c.out, "uplinkd %s\n", versionText())
+	if c.json {
+		return c.printJSON(v)
+	}
+	modified := ""
+	if v.Modified {
+		modified = ", and changed"
+	}
+	_, err := fmt.Fprintf(c.out, "uplinkd %s (commit %s%s, %s)\n", v.Version, v.Commit, modified, v.Go)
 	return err
+}
+
+// A built says what this program was made of.
+type built struct {
+	Version  string `json:"version"`
+	Commit   string `json:"commit"`   // "unknown" outside a checkout
+	Modified bool   `json:"modified"` // what was built is not all of the commit
+	Go       string `json:"go"`
 }
 
 func versionCommand(c *common) *cobra.Command {

@@ -149,21 +149,6 @@ func (h *host) files() string {
 		"! -path '/var/lib/systemd*' ! -path '/root*' ! -path '/tmp*' ! -name '*-' ! -path '/etc/.pwd.lock' | sort; cut -d: -f1 /etc/passwd /etc/group")
 }
 
-// deb returns the package of this machine's processor.
-func deb(t *testing.T) []byte {
-	t.Helper()
-	list, err := filepath.Glob("../../../bin/uplinkd_*_" + arch + ".deb")
-	if err != nil || len(list) == 0 {
-		labtest.Skip(t, "needs a package: make deb")
-		return nil
-	}
-	text, err := os.ReadFile(list[len(list)-1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
 // As a new user would, on a bare Debian: the package, a configuration by init, check, apply --confirm, an uplink that dies
 // and returns, what else befalls a daemon, an upgrade, and purge.
 func TestInstalled(t *testing.T) {
@@ -179,8 +164,10 @@ func TestInstalled(t *testing.T) {
 
 func install(t *testing.T, tree string) {
 	h := &host{T: t}
-	text := deb(t)
-	var err error
+	text, err := os.ReadFile(packageFile(t))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if h.world, err = lab.NewWorld(3); err != nil {
 		t.Fatal(err)
 	}
@@ -242,9 +229,12 @@ func (h *host) configure() {
 	h.typed("uplinkd apply --confirm 10s")
 	h.states(10*time.Second, api.Up, api.Up, api.Up)
 	h.until("without confirm it is stopped", 15*time.Second, func() bool {
-		out, _ := h.Do("systemctl", "is-active", "uplinkd")
-		return strings.TrimSpace(out) == "inactive" && h.kernel() == before
+		out, _ := h.Do("sh", "-c", "systemctl is-active uplinkd uplinkd-first-trial.service")
+		return strings.TrimSpace(out) == "inactive\ninactive"
 	})
+	if now := h.kernel(); now != before {
+		h.Fatalf("without confirm the kernel is not as it was:\n%s", difference(before, now))
+	}
 	h.typed("uplinkd apply --confirm 60s")
 	h.typed("uplinkd confirm")
 	if out := h.quietly("systemctl is-enabled uplinkd"); out != "enabled" {

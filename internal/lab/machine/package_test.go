@@ -1,0 +1,113 @@
+package machine_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"uplinkd/internal/lab/labtest"
+)
+
+// packageFile returns the package of this machine's processor, as made by make deb.
+func packageFile(t *testing.T) string {
+	t.Helper()
+	list, err := filepath.Glob("../../../bin/uplinkd_*_" + arch + ".deb")
+	if err != nil || len(list) == 0 {
+		labtest.Skip(t, "needs a package: make deb")
+		return ""
+	}
+	return list[len(list)-1]
+}
+
+// Debian's own checker finds no error in the package, and no warning but those that are known.
+func TestLintian(t *testing.T) {
+	labtest.NeedPrograms(t, "lintian")
+	out, err := exec.Command("lintian", "--allow-root", "--tag-display-limit", "0", packageFile(t)).CombinedOutput()
+	known := regexp.MustCompile(`initial-upload-closes-no-bugs|maintainer-script-calls-systemctl|debian-changelog-line-too-long|` +
+		// uplinkd-hooks is wanted by the daemon and nothing else.
+		`systemd-service-file-refers-to-unusual-wantedby-target`)
+	for line := range strings.SplitSeq(string(out), "\n") {
+		if strings.HasPrefix(line, "E:") || strings.HasPrefix(line, "W:") && !known.MatchString(line) {
+			t.Error(line)
+		}
+	}
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// make install puts in place what the package holds, for both go by one list.
+func TestInstallIsThePackage(t *testing.T) {
+	labtest.NeedPrograms(t, "make", "dpkg-deb")
+	listed, err := exec.Command("dpkg-deb", "--fsys-tarfile", packageFile(t)).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tar := exec.Command("tar", "-t")
+	tar.Stdin = bytes.NewReader(listed)
+	names, err := tar.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed []string
+	for name := range strings.SplitSeq(string(names), "\n") {
+		if name = strings.TrimPrefix(name, "."); name != "" && !strings.HasSuffix(name, "/") {
+			packed = append(packed, name)
+		}
+	}
+	dir := t.TempDir()
+	install := exec.Command("make", "-C", "../../..", "install", "DESTDIR="+dir)
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var installed []string
+	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			installed = append(installed, strings.TrimPrefix(path, dir))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(packed)
+	slices.Sort(installed)
+	if !slices.Equal(packed, installed) {
+		t.Errorf("the package and make install differ:\n%s", difference(strings.Join(packed, "\n"), strings.Join(installed, "\n")))
+	}
+	if len(packed) < 40 {
+		t.Errorf("only %d files", len(packed))
+	}
+}
+
+// Two checkouts of one commit, in two places, make the same package.
+func TestReproducible(t *testing.T) {
+	labtest.NeedRoot(t, "git", "make", "go") // an ordinary user's run would only do it again
+	var packages [2][]byte
+	for i := range packages {
+		dir := filepath.Join(t.TempDir(), strings.Repeat("deeper/", i)+"checkout")
+		for _, args := range [][]string{
+			{"git", "-c", "safe.directory=*", "clone", "-q", "../../..", dir},
+			{"make", "-C", dir, "deb", "ARCHES=" + arch},
+		} {
+			if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %v\n%s", args, err, out)
+			}
+		}
+		list, err := filepath.Glob(dir + "/bin/*.deb")
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		if packages[i], err = os.ReadFile(list[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(packages[0], packages[1]) {
+		t.Errorf("two builds of one commit differ (%d and %d bytes)", len(packages[0]), len(packages[1]))
+	}
+}
