@@ -15,6 +15,7 @@
 # The version and its day stand in CHANGELOG.md alone.
 VERSION ?= $(shell awk '/^.. [0-9]/ {print $$2; exit}' CHANGELOG.md)
 DATE     = $(shell awk '/^.. [0-9]/ {print substr($$3, 2, 10); exit}' CHANGELOG.md)
+COMMIT  ?= $(shell git describe --match=none --always --abbrev=40 --dirty 2>/dev/null)
 PREFIX  ?= /usr
 ARCH     = $(shell go env GOARCH 2>/dev/null || dpkg --print-architecture)
 ARCHES   = amd64 arm64
@@ -49,7 +50,7 @@ build: bin/$(ARCH)/uplinkd manual
 
 # Two builds of one commit are the same: no path, no time and no id of a build is in it.
 bin/%/uplinkd: FORCE
-	CGO_ENABLED=0 GOARCH=$* go build -trimpath -ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $@ ./cmd/uplinkd
+	CGO_ENABLED=0 GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o $@ ./cmd/uplinkd
 
 manual:
 	CGO_ENABLED=0 go run -trimpath ./cmd/uplinkd manual --date $(DATE) $(MANUAL)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,8 +21,8 @@ import (
 
 const defaultConfig = "/etc/uplinkd/uplinkd.yaml"
 
-// version is set by the Makefile; a plain go build takes the module's.
-var version = ""
+// What the Makefile sets; a plain go build takes what Go knows of the module and the checkout.
+var version, commit string
 
 // stdio is where answers and everything else go.
 type stdio struct {
@@ -233,34 +234,33 @@ func versionText() string {
 }
 
 func (c *common) printVersion() error {
-	v := built{Version: versionText(), Commit: "unknown", Go: runtime.Version()}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				v.Commit = s.Value
-			case "vcs.modified":
-				v.Modified = s.Value == "true"
-			}
-		}
-	}
+	v := built{Version: versionText(), Commit: cmp.Or(commit, revision(), "unknown"), Go: runtime.Version()}
 	if c.json {
 		return c.printJSON(v)
 	}
-	modified := ""
-	if v.Modified {
-		modified = ", and changed"
-	}
-	_, err := fmt.Fprintf(c.out, "uplinkd %s (commit %s%s, %s)\n", v.Version, v.Commit, modified, v.Go)
+	_, err := fmt.Fprintf(c.out, "uplinkd %s (commit %s, %s)\n", v.Version, v.Commit, v.Go)
 	return err
+}
+
+// revision is what Go noted of the checkout, "" when that is nothing.
+func revision() string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
 }
 
 // A built says what this program was made of.
 type built struct {
-	Version  string `json:"version"`
-	Commit   string `json:"commit"`   // "unknown" outside a checkout
-	Modified bool   `json:"modified"` // what was built is not all of the commit
-	Go       string `json:"go"`
+	Version string `json:"version"`
+	Commit  string `json:"commit"` // "-dirty" at its end: and what was not committed; "unknown": of no checkout
+	Go      string `json:"go"`
 }
 
 func versionCommand(c *common) *cobra.Command {
