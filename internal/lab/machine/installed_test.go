@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,18 +47,30 @@ type host struct {
 	*testing.T
 	*machine.Machine
 	world *lab.World
+	suite string
 	said  strings.Builder // what was typed and answered
 }
 
-// typed runs a command as a person would, and notes what it answers.
-func (h *host) typed(command string) string {
+// typed runs a command in /root as a person would, and notes what it answers, or what is left of that.
+func (h *host) typed(command string, shown ...string) {
 	h.Helper()
-	out, err := h.Do("sh", "-c", command)
-	fmt.Fprintf(&h.said, "# %s\n%s", command, out)
+	out, err := h.Do("sh", "-c", "cd; "+command)
 	if err != nil {
 		h.Fatalf("%s: %v\n%s", command, err, out)
 	}
-	return out
+	if len(shown) > 0 {
+		cmd := exec.Command("sh", "-c", shown[0])
+		cmd.Stdin = strings.NewReader(out)
+		text, err := cmd.Output()
+		if err != nil {
+			h.Fatal(err)
+		}
+		out = "...\n" + string(text)
+		if strings.HasPrefix(shown[0], "head") {
+			out = string(text) + "...\n"
+		}
+	}
+	fmt.Fprintf(&h.said, "# %s\n%s", command, out)
 }
 
 // quietly runs a command that belongs to the test alone.
@@ -158,13 +172,14 @@ func TestInstalled(t *testing.T) {
 		labtest.Skip(t, "needs a bare Debian: make test-systemd makes two, as root")
 	}
 	for suite, tree := range found {
-		t.Run(suite, func(t *testing.T) { install(t, tree) })
+		t.Run(suite, func(t *testing.T) { install(t, suite, tree) })
 	}
 }
 
-func install(t *testing.T, tree string) {
-	h := &host{T: t}
-	text, err := os.ReadFile(packageFile(t))
+func install(t *testing.T, suite, tree string) {
+	h := &host{T: t, suite: suite}
+	file := packageFile(t)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,12 +199,12 @@ func install(t *testing.T, tree string) {
 	if err := h.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Put("/root/uplinkd.deb", text, 0o644); err != nil {
+	if err := h.Put("/root/"+filepath.Base(file), text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	kernel, files := h.kernel(), h.files()
 	began := time.Now()
-	h.install(kernel)
+	h.install(filepath.Base(file), kernel)
 	h.configure()
 	h.live()
 	h.Logf("from the package to a guarded host that has lived through an outage: %s", time.Since(began).Round(time.Second))
@@ -199,9 +214,9 @@ func install(t *testing.T, tree string) {
 }
 
 // install puts the package in place: nothing that routes has begun.
-func (h *host) install(kernel string) {
+func (h *host) install(file, kernel string) {
 	h.Helper()
-	h.typed("apt-get install -qy /root/uplinkd.deb 2>&1 | tail -2")
+	h.typed("apt-get install -qy ./"+file, "tail -2")
 	if now := h.kernel(); now != kernel {
 		h.Errorf("the installation has changed the kernel:\n%s", now)
 	}
@@ -224,7 +239,7 @@ func (h *host) configure() {
 		h.Errorf("a second init: %v\n%s", err, out)
 	}
 	h.typed("uplinkd check")
-	h.typed("uplinkd plan | head -3")
+	h.typed("uplinkd plan", "head -3")
 	before := h.kernel()
 	h.typed("uplinkd apply --confirm 10s")
 	h.states(10*time.Second, api.Up, api.Up, api.Up)
@@ -258,7 +273,8 @@ func (h *host) live() {
 		h.Fatal(err)
 	}
 	h.states(30*time.Second, api.Up, api.Up, api.Up)
-	h.typed("uplinkd events | tail -4")
+	h.typed("uplinkd events", "tail -4")
+	h.watches()
 	line := h.quietly("journalctl -u uplinkd -o json UPLINK=isp1 STATE=down --output-fields=UPLINK,STATE,REASON,SWITCH_ID,MESSAGE_ID | head -1")
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(line), &fields); err != nil || fields["REASON"] == nil || fields["SWITCH_ID"] == nil || fields["MESSAGE_ID"] == nil {
@@ -266,6 +282,15 @@ func (h *host) live() {
 	}
 	if out := h.quietly("journalctl -x -u uplinkd UPLINK=isp1 STATE=down | head -20"); !strings.Contains(out, "uplinkd events") {
 		h.Errorf("journalctl -x explains nothing:\n%s", out)
+	}
+}
+
+// watches looks at the uplinks live, on a terminal of 80 columns.
+func (h *host) watches() {
+	h.Helper()
+	out, err := h.Do("sh", "-c", "export TERM=xterm; script -qec 'stty cols 80 rows 24; timeout --foreground -s INT 3 uplinkd watch' /dev/null </dev/null")
+	if !strings.Contains(out, "isp1") || !strings.Contains(out, "isp3") {
+		h.Errorf("watch shows no uplinks: %v\n%s", err, out)
 	}
 }
 
@@ -294,7 +319,7 @@ func (h *host) befalls() {
 		h.quietly("cat /root/good >/etc/uplinkd/uplinkd.yaml && systemctl reload uplinkd")
 	})
 	for what, command := range map[string]string{
-		"restart": "systemctl restart uplinkd", "killed": "systemctl kill -s KILL uplinkd", "upgrade": "dpkg -i /root/uplinkd.deb",
+		"restart": "systemctl restart uplinkd", "killed": "systemctl kill -s KILL uplinkd", "upgrade": "dpkg -i /root/*.deb",
 	} {
 		h.unharmed(what, func() {
 			old := pid()
@@ -342,12 +367,47 @@ func (h *host) forget() {
 func (h *host) purges(kernel, files string) {
 	h.Helper()
 	h.unharmed("stopped", func() { h.quietly("systemctl stop uplinkd"); time.Sleep(time.Second) })
-	h.typed("apt-get purge -qy uplinkd 2>&1 | tail -1")
+	h.typed("apt-get purge -qy uplinkd", "tail -1")
 	if now := h.kernel(); now != kernel {
 		h.Errorf("after purge the kernel holds\n%s\nand not\n%s", now, kernel)
 	}
 	if now := h.files(); now != files {
 		h.Errorf("after purge: %s", difference(files, now))
 	}
-	h.Logf("typed, and answered:\n%s", &h.said)
+	if h.suite == "trixie" {
+		h.told()
+	}
+}
+
+// told holds docs/install.md to what was typed: the commands, for what they answer differs in times and numbers.
+// UPLINKD_UPDATE=1 writes both.
+func (h *host) told() {
+	h.Helper()
+	const file, begin, end = "../../../docs/install.md", "```text\n", "```\n"
+	page, err := os.ReadFile(file)
+	if err != nil {
+		h.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(page), begin)
+	shown, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		h.Fatal(file + " has no place for it")
+	}
+	commands := func(text string) (list []string) {
+		for line := range strings.SplitSeq(text, "\n") {
+			if strings.HasPrefix(line, "# ") {
+				list = append(list, line)
+			}
+		}
+		return list
+	}
+	if os.Getenv("UPLINKD_UPDATE") != "" {
+		shown = h.said.String()
+		if err := os.WriteFile(file, []byte(before+begin+shown+end+after), 0o644); err != nil { //nolint:gosec // everybody may read it
+			h.Fatal(err)
+		}
+	}
+	if got, want := commands(shown), commands(h.said.String()); !slices.Equal(got, want) {
+		h.Errorf("docs/install.md has %q, and typed was %q: UPLINKD_UPDATE=1 writes it", got, want)
+	}
 }

@@ -124,10 +124,22 @@ func (m *Machine) Command(args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append(enter, args...)...)
 }
 
-// Do runs a command inside and returns what it has printed.
+// doLimit is how long a command may take.
+const doLimit = 2 * time.Minute
+
+// Do runs a command inside and returns what it has printed. It blocks until it has ended, for two minutes at most.
 func (m *Machine) Do(args ...string) (string, error) {
-	out, err := m.Command(args...).CombinedOutput()
-	return string(out), err
+	cmd := m.Command(args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second // what it leaves behind may keep its output open
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	end := time.AfterFunc(doLimit, func() { _ = cmd.Process.Kill() })
+	defer end.Stop()
+	err := cmd.Wait()
+	return out.String(), err
 }
 
 // Put writes a file inside.
