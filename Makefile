@@ -74,7 +74,8 @@ sbom:
 # Links to what is beside docs lead to files that go along.
 site:
 	@command -v mkdocs >/dev/null || { echo "mkdocs is missing: apt install mkdocs"; exit 1; }
-	rm -rf bin/site-source && mkdir -p bin/site-source && cp -r docs/. bin/site-source/ && cp -r configs bin/site-source/configs
+	rm -rf bin/site-source && mkdir -p bin/site-source/configs && cp -r docs/. bin/site-source/ && \
+		cp -r configs/examples configs/hooks configs/uplinkd.yaml bin/site-source/configs/
 	sed -i 's#](\.\./configs/#](configs/#g' bin/site-source/*.md
 	mkdocs build -q -f tools/site/mkdocs.yml
 

@@ -43,9 +43,13 @@ func (o Owner) InRange(priority uint32) bool {
 // Carries reports whether what an address of an interface sends or gets goes by what is ours: the address itself, or a
 // route over the interface.
 func (o Owner) Carries(have State, iface string, a netip.Addr) bool {
-	return slices.ContainsFunc(have.Addresses, func(own Address) bool { return o.OwnsAddress(own) && own.Prefix.Addr() == a }) ||
+	return slices.ContainsFunc(have.Addresses, func(own Address) bool {
+		return o.OwnsAddress(own) &&
+			own.Prefix.Addr() == a
+	}) ||
 		slices.ContainsFunc(have.Routes, func(r Route) bool {
-			return o.OwnsRoute(r) && slices.ContainsFunc(r.NextHops, func(h NextHop) bool { return h.Interface == iface })
+			return o.OwnsRoute(r) && slices.ContainsFunc(r.NextHops,
+				func(h NextHop) bool { return h.Interface == iface })
 		})
 }
 

@@ -34,8 +34,8 @@ func pages(t *testing.T) map[string]string {
 
 var fence = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
 
-// What stands as YAML in the docs is right: a whole configuration as it is, a part of one beside uplinks. Only that it may name
-// uplinks and users that the part does not have.
+// What stands as YAML in the docs is right: a whole configuration as it is, a part of one beside uplinks. Only that
+// it may name uplinks and users that the part does not have.
 func TestDocsConfigurations(t *testing.T) {
 	count := 0
 	for file, text := range pages(t) {
@@ -54,7 +54,8 @@ func TestDocsConfigurations(t *testing.T) {
 			var problems configs.Problems
 			if errors.As(err, &problems) {
 				problems = slices.DeleteFunc(problems, func(p configs.Problem) bool {
-					return strings.Contains(p.Text, "no such uplink") || strings.Contains(p.Text, "no uplink of that name")
+					return strings.Contains(p.Text, "no such uplink") || strings.Contains(p.Text,
+						"no uplink of that name")
 				})
 			}
 			if len(problems) > 0 {
@@ -67,8 +68,8 @@ func TestDocsConfigurations(t *testing.T) {
 	}
 }
 
-// Every command of ours in the docs is one that there is, with flags that it has; every target of make is in the Makefile; and
-// what stands as shell is shell.
+// Every command of ours in the docs is one that there is, with flags that it has; every target of make is in the
+// Makefile; and what stands as shell is shell.
 func TestDocsCommands(t *testing.T) {
 	makefile, err := os.ReadFile("../../Makefile")
 	if err != nil {
@@ -102,7 +103,8 @@ func TestDocsCommands(t *testing.T) {
 
 var inlineCode = regexp.MustCompile("`([^`\n]+)`")
 
-// commandLines returns what is typed in a page: lines of blocks of shell, indented lines, the terminal's after "# ", and code within the text.
+// commandLines returns what is typed in a page: lines of blocks of shell, indented lines, the terminal's after "# ",
+// and code within the text.
 func commandLines(text string) (list []string) {
 	ours := regexp.MustCompile(`^(sudo )?(uplinkd|make) [a-z]`)
 	add := func(line string) {
@@ -215,7 +217,10 @@ func TestDocsPaths(t *testing.T) {
 		for _, p := range path.FindAllString(text, -1) {
 			count++
 			p = strings.TrimRight(p, "./")
-			if !slices.ContainsFunc(made, func(m string) bool { return strings.HasPrefix(p, m) || strings.HasPrefix(m, p+"/") }) &&
+			if !slices.ContainsFunc(made, func(m string) bool {
+				return strings.HasPrefix(p, m) ||
+					strings.HasPrefix(m, p+"/")
+			}) &&
 				!strings.Contains(p, "NetworkManager") { // written by hand, after check
 				t.Errorf("%s: %s is not in the package", filepath.Base(file), p)
 			}
@@ -260,8 +265,10 @@ func TestSite(t *testing.T) {
 	dir := t.TempDir()
 	source := filepath.Join(dir, "source")
 	script := `cp -r ../../docs "$1" && cp -r ../../configs "$1/configs" && sed -i 's#](\.\./configs/#](configs/#g' "$1"/*.md &&
-sed "s#^docs_dir: .*#docs_dir: $1#; s#^site_dir: .*#site_dir: $2#" ../../tools/site/mkdocs.yml >"$3" && mkdocs build -q -f "$3"`
-	if out, err := exec.Command("sh", "-c", script, "sh", source, filepath.Join(dir, "site"), filepath.Join(dir, "mkdocs.yml")).CombinedOutput(); err != nil {
+sed "s#^docs_dir: .*#docs_dir: $1#; s#^site_dir: .*#site_dir: $2#" ../../tools/site/mkdocs.yml >"$3" &&
+	mkdocs build -q -f "$3"`
+	if out, err := exec.Command("sh", "-c", script, "sh", source, filepath.Join(dir, "site"), filepath.Join(dir,
+		"mkdocs.yml")).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for file := range pages(t) {

@@ -45,7 +45,8 @@ func initCommand(c *common) *cobra.Command {
 
 func (c *common) initialize(ctx context.Context, in io.Reader, yes bool) error {
 	if _, err := os.Lstat(c.config); c.config != "-" && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is there, and is not written over: give another FILE, or - to see what it would be", c.config)
+		return fmt.Errorf("%s is there, and is not written over: give another FILE, or - to see what it would be",
+			c.config)
 	}
 	host, err := lookAround(ctx)
 	if err != nil {
@@ -53,7 +54,8 @@ func (c *common) initialize(ctx context.Context, in io.Reader, yes bool) error {
 	}
 	d := draft.Make(host, c.questions(in, yes))
 	if d.Uplinks() == 0 {
-		return errors.New("no interface here looks like an uplink: there is no default route, and none has a carrier and no address; " +
+		return errors.New("no interface here looks like an uplink: there is no default route, and none has a " +
+			"carrier and no address; " +
 			"uplinkd.yaml(5) says how to write it yourself")
 	}
 	text := d.String()
@@ -98,7 +100,8 @@ func (c *common) sayNext(d *draft.Draft) error {
 	remark := ""
 	if iface, from := d.Login(); iface != "" && c.config == defaultConfig {
 		start = "uplinkd apply --confirm 2m"
-		remark = fmt.Sprintf("You are logged in over %s, from %s: the third starts it and gives all back after two minutes,\n"+
+		remark = fmt.Sprintf("You are logged in over %s, from %s: the third starts it and gives all back after "+
+			"two minutes,\n"+
 			"unless `uplinkd confirm` comes, which also has it start at each boot.\n", iface, from)
 	}
 	_, err := fmt.Fprintf(c.out, "%s: %d uplinks. Look at it; then:\n\n"+

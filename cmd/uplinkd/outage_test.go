@@ -75,13 +75,15 @@ func TestOutageIsToldAlike(t *testing.T) {
 	book, err := client.Switches(t.Context())
 	b.ok(err)
 	for _, s := range book.Switches {
-		if s.ID == number && (!s.DoubtAt.Equal(at["doubtful"]) || !s.At.Equal(at["down"]) || s.Routed.IsZero() || s.To != api.Down) {
+		if s.ID == number && (!s.DoubtAt.Equal(at["doubtful"]) || !s.At.Equal(at["down"]) || s.Routed.IsZero() ||
+			s.To != api.Down) {
 			t.Errorf("the switch: %+v", s)
 		}
 	}
 	log := b.log.String()
 	for state, when := range at {
-		line := regexp.MustCompile(fmt.Sprintf(`uplink=isp1 family=ipv4 switch_id=%d .*state=%s .* at=%s `, number, state, regexp.QuoteMeta(ms(when))))
+		line := regexp.MustCompile(fmt.Sprintf(`uplink=isp1 family=ipv4 switch_id=%d .*state=%s .* at=%s `, number,
+			state, regexp.QuoteMeta(ms(when))))
 		if !line.MatchString(log) {
 			t.Errorf("the log has no line of %s at %s:\n%s", state, ms(when), log)
 		}
@@ -100,7 +102,8 @@ func TestOutageIsToldAlike(t *testing.T) {
 	_, entry, found := strings.Cut(page, fmt.Sprintf(`<details id="s%d">`, number))
 	entry, _, _ = strings.Cut(entry, "</details>")
 	for _, part := range []string{
-		`datetime="` + at["down"].UTC().Format("2006-01-02T15:04:05.000Z") + `"`, "doubtful at " + ms(at["doubtful"]), "down at " + ms(at["down"]),
+		`datetime="` + at["down"].UTC().Format("2006-01-02T15:04:05.000Z") + `"`,
+		"doubtful at " + ms(at["doubtful"]), "down at " + ms(at["down"]),
 		"new connections moved after", "missed in a row since",
 	} {
 		if !strings.Contains(entry, part) {
@@ -197,8 +200,10 @@ func TestWatchingCostsLittle(t *testing.T) {
 	slices.Sort(costs)
 	slices.Sort(alone)
 	slices.Sort(seen)
-	t.Logf("watching costs %.2f%% of a core (%.2f to %.2f); down after %.2f s unwatched (%.2f to %.2f), %.2f s watched (%.2f to %.2f)",
-		costs[runs/2], costs[0], costs[runs-1], alone[runs/2], alone[0], alone[runs-1], seen[runs/2], seen[0], seen[runs-1])
+	t.Logf("watching costs %.2f%% of a core (%.2f to %.2f); down after %.2f s unwatched (%.2f to %.2f), %.2f s "+
+		"watched (%.2f to %.2f)",
+		costs[runs/2], costs[0], costs[runs-1], alone[runs/2], alone[0], alone[runs-1], seen[runs/2], seen[0],
+		seen[runs-1])
 	if costs[0] > 2 {
 		t.Errorf("it costs %.2f%% of a core at the least", costs[0])
 	}

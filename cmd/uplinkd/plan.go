@@ -128,7 +128,8 @@ func cleanupCommand(c *common) *cobra.Command {
 			"put everything back. With --keep-login it also refuses where the SSH connection that it\n" +
 			"is typed over goes by what is ours: a package that is removed leaves the way in as it is.",
 	}
-	keepLogin := cmd.Flags().Bool("keep-login", false, "give nothing back that the SSH connection goes by that this is typed over")
+	keepLogin := cmd.Flags().Bool("keep-login", false,
+		"give nothing back that the SSH connection goes by that this is typed over")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return c.cleanup(cmd.Context(), *keepLogin) }
 	c.flagConfig(cmd)
 	c.flagJSON(cmd)
@@ -214,7 +215,8 @@ func sparesLogin(ctx context.Context, k *kernel.Kernel, owners []routes.Owner, l
 			return err
 		}
 		if owner.Carries(have, at, l.Local.Addr()) {
-			return fmt.Errorf("the login from %s goes over %s, which is an uplink: nothing was given back, and it stays as it is "+
+			return fmt.Errorf("the login from %s goes over %s, which is an uplink: nothing was given back, and "+
+				"it stays as it is "+
 				"until this host starts again; from its console uplinkd cleanup gives all back", l.Peer, at)
 		}
 	}

@@ -70,7 +70,8 @@ func newRoot(io stdio) *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.AddCommand(
-		initCommand(c), runCommand(c), checkCommand(c), planCommand(c), applyCommand(c), confirmCommand(c), reloadCommand(c),
+		initCommand(c), runCommand(c), checkCommand(c), planCommand(c), applyCommand(c), confirmCommand(c),
+		reloadCommand(c),
 		statusCommand(c), cleanupCommand(c), hooksCommand(c),
 		enableCommand(c), disableCommand(c), drainCommand(c), weightCommand(c), renewCommand(c), eventsCommand(c),
 		explainCommand(c), pingCommand(c), probeCommand(c), drillCommand(c), doctorCommand(c), watchCommand(c),

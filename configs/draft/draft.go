@@ -56,7 +56,10 @@ const (
 const publicServers = "1.1.1.1, 9.9.9.9"
 
 // virtual are the beginnings of the names that programs give to interfaces of their own.
-var virtual = []string{"lo", "docker", "br-", "veth", "virbr", "vnet", "tap", "tun", "wg", "tailscale", "dummy", "ifb", "cni", "flannel", "cali"}
+var virtual = []string{
+	"lo", "docker", "br-", "veth", "virbr", "vnet", "tap", "tun", "wg", "tailscale", "dummy",
+	"ifb", "cni", "flannel", "cali",
+}
 
 // roleOf guesses what an interface is.
 func roleOf(l *Link) role {
@@ -105,7 +108,8 @@ func Make(h Host, ask Ask) *Draft {
 		case unknown:
 			d.unsure(l, ask)
 		case ignored:
-			if !l.Carrier && !l.Member && !slices.ContainsFunc(virtual, func(p string) bool { return strings.HasPrefix(l.Name, p) }) {
+			if !l.Carrier && !l.Member && !slices.ContainsFunc(virtual,
+				func(p string) bool { return strings.HasPrefix(l.Name, p) }) {
 				d.none = append(d.none, l)
 			}
 		}
@@ -113,7 +117,8 @@ func Make(h Host, ask Ask) *Draft {
 	if len(d.lan) > 0 && len(d.uplinks) > 0 {
 		guess := map[bool]string{true: "y", false: "n"}[h.Forwards]
 		answer, ok := ask(Question{
-			Text:    fmt.Sprintf("Do the hosts behind %s reach the Internet through this one, with its addresses (NAT)?", names(d.lan)),
+			Text: fmt.Sprintf("Do the hosts behind %s reach the Internet through this one, with its addresses "+
+				"(NAT)?", names(d.lan)),
 			Choices: []string{"y", "n"}, Guess: guess,
 		})
 		if !ok {
@@ -142,7 +147,8 @@ func (d *Draft) router(l *Link, ask Ask) string {
 		return l.Gateway.String()
 	}
 	guess := l.Addresses[0].Masked().Addr().Next()
-	answer, ok := ask(Question{Text: fmt.Sprintf("%s has %s: which address has the provider's router?", l.Name, l.Addresses[0]), Guess: guess.String()})
+	answer, ok := ask(Question{Text: fmt.Sprintf("%s has %s: which address has the provider's router?", l.Name,
+		l.Addresses[0]), Guess: guess.String()})
 	if a, err := netip.ParseAddr(answer); ok && err == nil {
 		return a.String()
 	}
@@ -153,7 +159,8 @@ func (d *Draft) router(l *Link, ask Ask) string {
 // router translates.
 func (d *Draft) within(l *Link, ask Ask) {
 	answer, ok := ask(Question{
-		Text:    fmt.Sprintf("%s has %s and no default route: is it the LAN, or is a provider on it?", l.Name, prefixes(l.Addresses)),
+		Text: fmt.Sprintf("%s has %s and no default route: is it the LAN, or is a provider on it?", l.Name,
+			prefixes(l.Addresses)),
 		Choices: []string{"lan", "provider", "neither"}, Guess: "lan",
 	})
 	switch {
@@ -180,7 +187,8 @@ func (d *Draft) unsure(l *Link, ask Ask) {
 		return
 	}
 	answer, ok := ask(Question{
-		Text:    l.Name + " has a carrier and no address: does a provider on it give one by DHCP, does another program set one, or is no provider there?",
+		Text: l.Name + " has a carrier and no address: does a provider on it give one by DHCP, does another " +
+			"program set one, or is no provider there?",
 		Choices: []string{"dhcp", "external", "none"}, Guess: "dhcp",
 	})
 	switch {
@@ -209,7 +217,8 @@ func (d *Draft) Login() (iface, from string) {
 // String returns the file.
 func (d *Draft) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n# Made by `uplinkd init` of what %s looked like. Every key: uplinkd.yaml(5); a change: uplinkd check, uplinkd plan.\n\nuplinks:\n",
+	fmt.Fprintf(&b, "%s\n# Made by `uplinkd init` of what %s looked like. Every key: uplinkd.yaml(5); a change: "+
+		"uplinkd check, uplinkd plan.\n\nuplinks:\n",
 		reference.ModelLine, d.host.Name)
 	for i, u := range d.uplinks {
 		fmt.Fprintf(&b, "  # %s\n  - {name: isp%d, interface: %s, address: %s, gateway: %s, weight: 1%s}\n",
@@ -226,7 +235,8 @@ func (d *Draft) String() string {
 	if len(d.lan) > 0 {
 		fmt.Fprintf(&b, "\n# %s has no default route, and counts as the LAN.\n", names(d.lan))
 	}
-	b.WriteString("\n# Beside pings of the gateways, what lies behind them tells whether a provider works, such as its DNS servers:\n" +
+	b.WriteString("\n# Beside pings of the gateways, what lies behind them tells whether a provider works, such " +
+		"as its DNS servers:\n" +
 		"# probe: {targets: [gateway, 192.0.2.53]}\n")
 	return b.String()
 }

@@ -26,8 +26,14 @@ func guesses(q draft.Question) (string, bool) { return q.Guess, true }
 // What hosts look like, and what is made of it; each file is right.
 func TestDrafts(t *testing.T) {
 	router := netip.MustParseAddr("203.0.113.1")
-	leased := draft.Link{Name: "eth0", Carrier: true, Addresses: prefix("192.168.1.7/24"), Leased: true, Default: true, Gateway: netip.MustParseAddr("192.168.1.1")}
-	fixed := draft.Link{Name: "eth1", Carrier: true, Addresses: prefix("203.0.113.5/24"), Default: true, Gateway: router}
+	leased := draft.Link{
+		Name: "eth0", Carrier: true, Addresses: prefix("192.168.1.7/24"), Leased: true,
+		Default: true, Gateway: netip.MustParseAddr("192.168.1.1"),
+	}
+	fixed := draft.Link{
+		Name: "eth1", Carrier: true, Addresses: prefix("203.0.113.5/24"), Default: true,
+		Gateway: router,
+	}
 	for _, tt := range []struct {
 		name    string
 		host    draft.Host
@@ -63,7 +69,10 @@ func TestDrafts(t *testing.T) {
 		},
 		{
 			"a gateway",
-			draft.Host{Forwards: true, Links: []draft.Link{leased, {Name: "lan0", Carrier: true, Addresses: prefix("10.0.0.1/24")}}},
+			draft.Host{Forwards: true, Links: []draft.Link{leased, {
+				Name: "lan0", Carrier: true,
+				Addresses: prefix("10.0.0.1/24"),
+			}}},
 			nobody,
 			[]string{"masquerade: true", "# lan0 has no default route, and counts as the LAN."},
 			[]string{"interface: lan0"},
@@ -80,7 +89,10 @@ func TestDrafts(t *testing.T) {
 		},
 		{
 			"PPP",
-			draft.Host{Links: []draft.Link{{Name: "ppp0", PointTo: true, Carrier: true, Addresses: prefix("198.51.100.9/32"), Default: true}}},
+			draft.Host{Links: []draft.Link{{
+				Name: "ppp0", PointTo: true, Carrier: true,
+				Addresses: prefix("198.51.100.9/32"), Default: true,
+			}}},
 			nobody,
 			[]string{"interface: ppp0, address: external, gateway: none"},
 			nil, 1,
@@ -119,7 +131,10 @@ func TestDrafts(t *testing.T) {
 				l := leased
 				l.Client, l.IPv6, l.Login = "dhclient (pid 211)", true, "198.51.100.200"
 				return l
-			}()}}, nobody, []string{"dhclient (pid 211) has its address now", "ipv6: auto", "logged in over it, from 198.51.100.200"}, nil, 1,
+			}()}}, nobody, []string{
+				"dhclient (pid 211) has its address now", "ipv6: auto",
+				"logged in over it, from 198.51.100.200",
+			}, nil, 1,
 		},
 		{"nothing", draft.Host{Links: []draft.Link{{Name: "lo", Carrier: true}}}, guesses, nil, []string{"lo,"}, 0},
 	} {
@@ -143,7 +158,8 @@ func TestDrafts(t *testing.T) {
 			if tt.uplinks == 0 {
 				return
 			}
-			if c, err := configs.Parse(strings.NewReader(text), configs.Options{File: "draft"}); err != nil || len(c.Uplinks) != tt.uplinks {
+			if c, err := configs.Parse(strings.NewReader(text), configs.Options{File: "draft"}); err != nil ||
+				len(c.Uplinks) != tt.uplinks {
 				t.Errorf("%v\n%s", err, text)
 			}
 		})

@@ -43,8 +43,10 @@ func join(above, name string) string {
 // Markdown returns docs/reference.md.
 func Markdown() string {
 	var b strings.Builder
-	b.WriteString("# Every key of the configuration\n\nThis page, uplinkd.yaml(5) and the schema for editors are made of one source, " +
-		"which tests hold to the parser: every key,\ndefault and bound (`TestKeys`, `TestDefaults`, `TestBounds`). `UPLINKD_UPDATE=1 go test ./configs/reference` writes it.\n\n" +
+	b.WriteString("# Every key of the configuration\n\nThis page, uplinkd.yaml(5) and the schema for editors are " +
+		"made of one source, " +
+		"which tests hold to the parser: every key,\ndefault and bound (`TestKeys`, `TestDefaults`, " +
+		"`TestBounds`). `UPLINKD_UPDATE=1 go test ./configs/reference` writes it.\n\n" +
 		"An editor with a language server for YAML checks a file whose first line is\n\n    " + ModelLine + "\n\n" +
 		"Durations are numbers with their unit: 500ms, 2s, 1h30m. Of keys that are not there the default counts.\n")
 	for _, e := range entries() {
@@ -56,7 +58,8 @@ func Markdown() string {
 			continue
 		}
 		_, name, _ := strings.Cut(e.path, ".")
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", code(name), cell(e.key.Takes()), code(e.key.Default), cell(required(e.key)+e.key.Means))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", code(name), cell(e.key.Takes()), code(e.key.Default),
+			cell(required(e.key)+e.key.Means))
 	}
 	return b.String()
 }
@@ -89,7 +92,8 @@ func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 func Roff(date string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH UPLINKD.YAML 5 %s uplinkd \"uplinkd\"\n", date)
-	b.WriteString(".SH NAME\nuplinkd.yaml \\- configuration of uplinkd\n.SH SYNOPSIS\n/etc/uplinkd/uplinkd.yaml\n.SH DESCRIPTION\n" +
+	b.WriteString(".SH NAME\nuplinkd.yaml \\- configuration of uplinkd\n.SH " +
+		"SYNOPSIS\n/etc/uplinkd/uplinkd.yaml\n.SH DESCRIPTION\n" +
 		"One YAML document. Mistakes are all told at once, with line and column; a file with one changes nothing.\n" +
 		"Durations are numbers with their unit: 500ms, 2s, 1h30m. Of keys that are not there the default counts.\n" +
 		".PP\nAll that is required:\n.PP\n.nf\n.RS 4\nuplinks:\n" +
@@ -102,7 +106,8 @@ func Roff(date string) string {
 		}
 		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", Escape(e.path), Escape(needed(e.key)+e.key.Describe()))
 	}
-	b.WriteString(".SH FILES\n" + SchemaFile + " is the schema for editors.\n.SH SEE ALSO\n.BR uplinkd (8),\n.BR uplinkd\\-hooks (7)\n")
+	b.WriteString(".SH FILES\n" + SchemaFile +
+		" is the schema for editors.\n.SH SEE ALSO\n.BR uplinkd (8),\n.BR uplinkd\\-hooks (7)\n")
 	return b.String()
 }
 

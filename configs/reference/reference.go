@@ -46,7 +46,8 @@ func parts() []Key {
 	return []Key{
 		{
 			Name: "uplinks", Type: List, Required: true, Keys: uplink(),
-			Means: "The ways to the Internet, 200 at most. Their order numbers the tables and marks that are not given.",
+			Means: "The ways to the Internet, 200 at most. Their order numbers the tables and marks that are not " +
+				"given.",
 		},
 		{
 			Name: "routes", Type: Mapping, Keys: routes(),
@@ -54,11 +55,13 @@ func parts() []Key {
 		},
 		{
 			Name: "probe", Type: Mapping, Keys: probe(),
-			Means: "How the verdict on an uplink is reached. Each uplink may have its own `probe`, which overrides this key by key.",
+			Means: "How the verdict on an uplink is reached. Each uplink may have its own `probe`, which " +
+				"overrides this key by key.",
 		},
 		{
 			Name: "policies", Type: List, Keys: policy(),
-			Means: "Which connections leave by an uplink of their own, 200 at most: of a new connection the first policy counts that matches it.",
+			Means: "Which connections leave by an uplink of their own, 200 at most: of a new connection the " +
+				"first policy counts that matches it.",
 		},
 		{
 			Name: "lan", Type: List, Keys: lan(),
@@ -88,7 +91,8 @@ func switches() []Key {
 	return []Key{
 		{
 			Name: "marks", Type: Flag, Default: "true", Other: "false", Wrong: "yes",
-			Means: "Connections are marked with their uplink in an nft table of ours, and stay on it. Without marks there are no policies.",
+			Means: "Connections are marked with their uplink in an nft table of ours, and stay on it. Without " +
+				"marks there are no policies.",
 		},
 		{
 			Name: "mptcp", Type: Flag, Default: "false", Other: "true", Wrong: "1",
@@ -97,12 +101,15 @@ func switches() []Key {
 		{
 			Name: "dns", Type: Word, Words: []string{"none", "route", "resolved", "file", "hook"},
 			Default: "none", Other: "route", Wrong: "resolv.conf",
-			Means: "What becomes of each provider's DNS servers: nothing; they are asked by way of their uplink; that, and they are given " +
+			Means: "What becomes of each provider's DNS servers: nothing; they are asked by way of their uplink; " +
+				"that, and they are given " +
 				"to systemd-resolved, written to a file as resolv.conf(5) has it, or told to hooks.",
 		},
 		{
-			Name: "on_return", Type: Word, Words: []string{"keep", "move"}, Default: "keep", Other: "move", Wrong: "stay",
-			Means: "What becomes of flows on worse tiers when a better one is back: they go on, or end, so that they begin anew there.",
+			Name: "on_return", Type: Word, Words: []string{"keep", "move"}, Default: "keep", Other: "move",
+			Wrong: "stay",
+			Means: "What becomes of flows on worse tiers when a better one is back: they go on, or end, so that " +
+				"they begin anew there.",
 		},
 		{
 			Name: "state_dir", Type: Text, Form: "an absolute path", Pattern: absolute,
@@ -129,12 +136,14 @@ func onDown() []Key {
 func hook() []Key {
 	return []Key{
 		{
-			Name: "run", Type: Text, Required: true, Many: true, Form: "the absolute path of a program, or a list of it and its arguments: no shell",
+			Name: "run", Type: Text, Required: true, Many: true,
+			Form:  "the absolute path of a program, or a list of it and its arguments: no shell",
 			Other: "/bin/true", Wrong: "true", Means: "What is run, with the event in its environment.",
 		},
 		{
 			Name: "on", Type: Word, Required: true, Many: true,
-			Words: []string{"lease", "address", "up", "down", "doubtful", "switch", "dns", "prefix"}, Other: "up", Wrong: "everything",
+			Words: []string{"lease", "address", "up", "down", "doubtful", "switch", "dns", "prefix"}, Other: "up",
+			Wrong: "everything",
 			Means: "The events that it is run on.",
 		},
 		{
@@ -164,7 +173,8 @@ func control() []Key {
 		{
 			Name: "web", Type: Text, Form: "an address and a port, or empty", Pattern: listen,
 			Default: `""`, Other: "127.0.0.1:9878", Wrong: "localhost",
-			Means: "Where the page is that shows the uplinks live: read only, and everybody who reaches it sees it. Empty: nowhere.",
+			Means: "Where the page is that shows the uplinks live: read only, and everybody who reaches it sees " +
+				"it. Empty: nowhere.",
 		},
 		{
 			Name: "group", Type: Text, Form: "the name of a group", Pattern: "^[a-z_][a-z0-9_-]{0,31}$",

@@ -38,7 +38,8 @@ func base() tree {
 			"name": "isp1", "interface": "eth1", "address": "dhcp", "gateway": "lease", "ipv6": tree{}, "dhcp": tree{},
 			"options": tree{}, "probe": tree{"expect": tree{}},
 		}},
-		"routes": tree{"options": tree{}}, "probe": tree{"expect": tree{}}, "control": tree{}, "on_down": tree{}, "ipv6": tree{},
+		"routes": tree{"options": tree{}}, "probe": tree{"expect": tree{}}, "control": tree{}, "on_down": tree{},
+		"ipv6":     tree{},
 		"policies": []any{tree{"name": "p", "via": "balance"}},
 		"hooks":    []any{tree{"run": "/bin/true", "on": "up"}},
 		"lan":      []any{tree{"interface": "lan1"}},
@@ -249,7 +250,8 @@ func TestValues(t *testing.T) {
 		if d, err := time.ParseDuration(k.Wrong); k.Type == reference.Duration && err == nil && d != low {
 			tells = false // bounds of durations are beyond it
 		}
-		if n, err := strconv.Atoi(k.Wrong); k.Type == reference.Text && err == nil && n >= 0 || slices.Contains([]string{"lo", "1kB"}, k.Wrong) {
+		if n, err := strconv.Atoi(k.Wrong); k.Type == reference.Text && err == nil && n >= 0 ||
+			slices.Contains([]string{"lo", "1kB"}, k.Wrong) {
 			tells = false // a pattern says nothing of numbers, and the words that are no interfaces are not in it
 		}
 		if err := valid(t, s, wrong); err == nil && tells {
@@ -393,7 +395,8 @@ func TestManual(t *testing.T) {
 	})
 	known := []string{".TH", ".SH", ".TP", ".B ", ".BR", ".PP", ".nf", ".fi", ".RS", ".RE"}
 	for line := range strings.SplitSeq(page, "\n") {
-		if strings.HasPrefix(line, ".") && !slices.ContainsFunc(known, func(r string) bool { return strings.HasPrefix(line, r) }) {
+		if strings.HasPrefix(line, ".") && !slices.ContainsFunc(known,
+			func(r string) bool { return strings.HasPrefix(line, r) }) {
 			t.Errorf("a request of nobody's: %s", line)
 		}
 	}

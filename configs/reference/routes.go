@@ -3,8 +3,10 @@ package reference
 func routes() []Key {
 	return []Key{
 		{
-			Name: "table", Type: Text, Form: "a number from 1 to 4294967295, or a name of rt_tables", Default: "main", Other: "100", Wrong: "nowhere",
-			Means: "Where the shared default route lives. One other than main gets a rule that leads to it, so that a default route " +
+			Name: "table", Type: Text, Form: "a number from 1 to 4294967295, or a name of rt_tables",
+			Default: "main", Other: "100", Wrong: "nowhere",
+			Means: "Where the shared default route lives. One other than main gets a rule that leads to it, so " +
+				"that a default route " +
 				"in main that others look after can stay.",
 		},
 		{
@@ -13,29 +15,39 @@ func routes() []Key {
 		},
 		{
 			Name: "protocol", Type: Integer, Low: "5", High: "255", Default: "201", Other: "202", Wrong: "4",
-			Means: "The tag on every route and rule of ours: what carries another is never touched. A change needs cleanup and a restart.",
+			Means: "The tag on every route and rule of ours: what carries another is never touched. A change " +
+				"needs cleanup and a restart.",
 		},
 		{
-			Name: "rule_priority", Type: Integer, Low: "1", High: "31766", Default: "20000", Other: "21000", Wrong: "32000",
+			Name: "rule_priority", Type: Integer, Low: "1", High: "31766", Default: "20000", Other: "21000",
+			Wrong: "32000",
 			Means: "Our rules use this and the 999 that follow. A change needs cleanup and a restart.",
 		},
 		{
 			Name: "fwmark_mask", Type: Integer, Low: "1", High: "4294967295", Other: "0xff00", Wrong: "0",
-			Means: "The bits of a mark that are ours; without it 0xff where an uplink gives a fwmark of its own, else 0xff000000.",
+			Means: "The bits of a mark that are ours; without it 0xff where an uplink gives a fwmark of its own, " +
+				"else 0xff000000.",
 		},
 		{
-			Name: "hash", Type: Word, Words: []string{"l3", "l4", "inner", "keep"}, Default: "l4", Other: "l3", Wrong: "l2",
-			Means: "What of a packet chooses its path, net.ipv4.fib_multipath_hash_policy: addresses; addresses and ports; those of a packet " +
+			Name: "hash", Type: Word, Words: []string{"l3", "l4", "inner", "keep"}, Default: "l4", Other: "l3",
+			Wrong: "l2",
+			Means: "What of a packet chooses its path, net.ipv4.fib_multipath_hash_policy: addresses; addresses " +
+				"and ports; those of a packet " +
 				"inside another; keep leaves the setting as it is.",
 		},
 		{
-			Name: "last_resort", Type: Word, Words: []string{"keep", "none"}, Default: "keep", Other: "none", Wrong: "any",
+			Name: "last_resort", Type: Word, Words: []string{"keep", "none"}, Default: "keep", Other: "none",
+			Wrong: "any",
 			Means: "What carries when no uplink is up: those whose link and address still stand, or none.",
 		},
 		{
-			Name: "balance", Type: Word, Words: []string{"static", "response-time", "least-traffic", "least-connections"},
+			Name: "balance", Type: Word, Words: []string{
+				"static", "response-time", "least-traffic",
+				"least-connections",
+			},
 			Default: "static", Other: "response-time", Wrong: "random",
-			Means: "What the weights inside a tier follow: the configured weight alone, round trips of probes, what is free of the bandwidth, " +
+			Means: "What the weights inside a tier follow: the configured weight alone, round trips of probes, " +
+				"what is free of the bandwidth, " +
 				"or connections by weight.",
 		},
 		{
@@ -81,7 +93,8 @@ func options() []Key {
 func lan() []Key {
 	return []Key{
 		{
-			Name: "interface", Type: Text, Required: true, Form: "an interface's name", Pattern: interfacePattern, Other: "lan0", Wrong: "a/b",
+			Name: "interface", Type: Text, Required: true, Form: "an interface's name", Pattern: interfacePattern,
+			Other: "lan0", Wrong: "a/b",
 			Means: "The interface that the hosts are on.",
 		},
 		{
@@ -93,67 +106,11 @@ func lan() []Key {
 
 func globalIPv6() []Key {
 	return []Key{{
-		Name: "lan_prefix", Type: Text, Many: true, Form: "a list of uplinks, or a prefix of one's own such as fd00:aaaa::/56",
+		Name: "lan_prefix", Type: Text, Many: true,
+		Form:  "a list of uplinks, or a prefix of one's own such as fd00:aaaa::/56",
 		Other: "fd00:aaaa::/56", Wrong: "10.0.0.0/8",
-		Means: "Which prefix numbers the LAN: that of the first of these uplinks that has one, or one's own; without it, of the " +
+		Means: "Which prefix numbers the LAN: that of the first of these uplinks that has one, or one's own; " +
+			"without it, of the " +
 			"uplinks with ipv6 in their order.",
 	}}
-}
-
-func policy() []Key {
-	address := func(name, means string) Key {
-		return Key{
-			Name: name, Type: Text, Many: true, Form: "IP addresses, prefixes, file:/path or bgp:name",
-			Other: "192.0.2.0/24", Wrong: "example.org", Means: means,
-		}
-	}
-	port := func(name, means string) Key {
-		return Key{
-			Name: name, Type: Text, Many: true, Form: "ports from 1 to 65535, or ranges such as 8000-8080", Pattern: "^[0-9]+(-[0-9]+)?$",
-			Other: "443", Wrong: "0", Means: means,
-		}
-	}
-	return []Key{
-		{
-			Name: "name", Type: Text, Required: true, Form: "1 to 32 letters, digits, '-' or '_'", Pattern: namePattern, Other: "video", Wrong: "a b",
-			Means: "Shown everywhere.",
-		},
-		address("from", "Where a connection comes from. A file has one prefix a line, and is read again when it changes."),
-		address("to", "Where it goes."),
-		{
-			Name: "in", Type: Text, Form: "an interface's name", Pattern: interfacePattern, Other: "lan0", Wrong: "a/b",
-			Means: "The interface that it comes in by.",
-		},
-		{
-			Name: "protocol", Type: Text, Many: true, Form: "tcp, udp, icmp, icmpv6, gre, esp, ah, sctp, dccp, udplite, or a number up to 255",
-			Other: "tcp", Wrong: "http", Means: "Its protocol above IP. icmp is ICMPv6 in IPv6.",
-		},
-		port("sport", "The port that it comes from; only with protocols that have ports."),
-		port("dport", "The port that it goes to; only with protocols that have ports."),
-		{
-			Name: "user", Type: Text, Form: "a user of this host, by name or number", Other: "1000", Wrong: "nobody-of-this-name",
-			Means: "Whose program opens it, on this host.",
-		},
-		{
-			Name: "dscp", Type: Integer, Low: "0", High: "63", Other: "46", Wrong: "64",
-			Means: "The differentiated services code point of its first packet (RFC 2474).",
-		},
-		{
-			Name: "via", Type: Text, Required: true, Many: true, Form: "an uplink, a list of them in order of preference, or balance",
-			Other: "isp1", Wrong: "nobody",
-			Means: "The uplink that it leaves by: the first of these that is up; balance: by weight, as all else.",
-		},
-		{
-			Name: "sticky", Type: Word, Words: []string{"none", "source", "source-destination"}, Default: "none", Other: "source", Wrong: "both",
-			Means: "With via: balance: connections of one source, or of one source to one destination, keep to one uplink.",
-		},
-		{
-			Name: "sticky_for", Type: Duration, Low: "1s", High: "24h", Default: "10m", Other: "1h", Wrong: "2d",
-			Means: "For so long after the last of them.",
-		},
-		{
-			Name: "when_down", Type: Word, Words: []string{"next", "prohibit", "balance"}, Default: "next", Other: "prohibit", Wrong: "drop",
-			Means: "None of `via` is up: the next policy is asked, the connection is refused, or it goes by weight.",
-		},
-	}
 }

@@ -14,7 +14,7 @@ const SchemaFile = "/usr/share/uplinkd/uplinkd.schema.json"
 const ModelLine = "# yaml-language-server: $schema=" + SchemaFile
 
 // durationPattern is what time.ParseDuration takes, without a sign.
-const durationPattern = `^([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))*$`
+const durationPattern = `^(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))+$`
 
 // Schema returns the JSON schema of the file (draft 7, which editors' servers know). It accepts all that the parser
 // accepts. What a schema cannot say it does not forbid: bounds of durations, and what keys must be together.

@@ -9,7 +9,8 @@ const (
 func uplink() []Key {
 	return append(path(), []Key{
 		{
-			Name: "table", Type: Text, Form: "a number from 1 to 4294967295, or a name of rt_tables", Other: "777", Wrong: "nowhere",
+			Name: "table", Type: Text, Form: "a number from 1 to 4294967295, or a name of rt_tables", Other: "777",
+			Wrong: "nowhere",
 			Means: "This uplink's own routing table; without it 501 for the first in the file, and so on.",
 		},
 		{
@@ -21,11 +22,13 @@ func uplink() []Key {
 			Means: "What is forwarded gets this uplink's address.",
 		},
 		{
-			Name: "max_connections", Type: Integer, Low: "0", High: "100000000", Default: "0", Other: "500", Wrong: "many",
+			Name: "max_connections", Type: Integer, Low: "0", High: "100000000", Default: "0", Other: "500",
+			Wrong: "many",
 			Means: "With so many it gets no new ones, until 90 % of it; 0: no limit.",
 		},
 		{
-			Name: "bandwidth", Type: Text, Form: "bits a second, such as 100Mbit", Pattern: "^[0-9]{1,6}[kMG]bit$", Other: "100Mbit", Wrong: "100",
+			Name: "bandwidth", Type: Text, Form: "bits a second, such as 100Mbit", Pattern: "^[0-9]{1,6}[kMG]bit$",
+			Other: "100Mbit", Wrong: "100",
 			Means: "For routes.balance: least-traffic.",
 		},
 		{
@@ -37,16 +40,24 @@ func uplink() []Key {
 			Means: "After a fall the weight rises to its full over this time.",
 		},
 		{
-			Name: "nameservers", Type: Text, Many: true, Only: true, Form: "a list of 3 IP addresses at most", Other: "[192.0.2.53]", Wrong: "[dns]",
+			Name: "nameservers", Type: Text, Many: true, Only: true, Form: "a list of 3 IP addresses at most",
+			Other: "[192.0.2.53]", Wrong: "[dns]",
 			Means: "This provider's DNS servers, instead of those of the lease.",
 		},
 		{Name: "dhcp", Type: Mapping, Keys: dhcp(), Means: "How the lease is asked for and kept."},
-		{Name: "options", Type: Mapping, Keys: options(), Means: "Metrics on its own default route, instead of those of routes.options."},
-		{Name: "probe", Type: Mapping, Keys: probe(), Means: "How its verdict is reached, where that differs from `probe` at the top."},
+		{
+			Name: "options", Type: Mapping, Keys: options(),
+			Means: "Metrics on its own default route, instead of those of routes.options.",
+		},
+		{
+			Name: "probe", Type: Mapping, Keys: probe(),
+			Means: "How its verdict is reached, where that differs from `probe` at the top.",
+		},
 		{
 			Name: "ipv6", Type: Mapping, Keys: ipv6(),
 			Words: []string{"none", "auto", "external"}, Default: "none", Other: "auto", Wrong: "yes",
-			Means: "Its second family: none; auto, which is what its router says and DHCPv6; external; an address with its prefix " +
+			Means: "Its second family: none; auto, which is what its router says and DHCPv6; external; an " +
+				"address with its prefix " +
 				"length; or keys.",
 		},
 	}...)
@@ -55,22 +66,26 @@ func uplink() []Key {
 func path() []Key {
 	return []Key{
 		{
-			Name: "name", Type: Text, Required: true, Form: "1 to 32 letters, digits, '-' or '_'", Pattern: namePattern, Other: "fiber", Wrong: "a b",
+			Name: "name", Type: Text, Required: true, Form: "1 to 32 letters, digits, '-' or '_'",
+			Pattern: namePattern, Other: "fiber", Wrong: "a b",
 			Means: "Shown everywhere.",
 		},
 		{
-			Name: "interface", Type: Text, Required: true, Form: "an interface's name", Pattern: interfacePattern, Other: "eth5", Wrong: "lo",
+			Name: "interface", Type: Text, Required: true, Form: "an interface's name", Pattern: interfacePattern,
+			Other: "eth5", Wrong: "lo",
 			Means: "The interface that the provider is on. It may be absent now and appear later.",
 		},
 		{
 			Name: "address", Type: Text, Required: true, Many: true,
 			Form:  "dhcp, external, or an address with its prefix length such as 203.0.113.5/24, or a list of those",
 			Other: "203.0.113.77/24", Wrong: "203.0.113.77",
-			Means: "Who gives the address: our own DHCP client, which reads no routes of any lease; somebody else, such as pppd or ModemManager; or this file.",
+			Means: "Who gives the address: our own DHCP client, which reads no routes of any lease; somebody " +
+				"else, such as pppd or ModemManager; or this file.",
 		},
 		{
 			Name: "gateway", Type: Text, Form: "an IP address, lease or none", Other: "203.0.113.1", Wrong: "router",
-			Means: "The next hop: the provider's router; that which the lease names; or none, on a point-to-point link.",
+			Means: "The next hop: the provider's router; that which the lease names; or none, on a " +
+				"point-to-point link.",
 		},
 		{
 			Name: "onlink", Type: Flag, Default: "false", Other: "true", Wrong: "yes",
@@ -94,27 +109,34 @@ func dhcp() []Key {
 			Means: "Nothing answers for so long, the carrier being there: the lease is asked about; 0s: never.",
 		},
 		{
-			Name: "conflict_probe", Type: Word, Words: []string{"quick", "rfc5227", "none"}, Default: "quick", Other: "none", Wrong: "arp",
-			Means: "Whether another host has the address is asked on the link before it is used: in 0.6 s, in the 4 to 7 s of RFC 5227, or not.",
+			Name: "conflict_probe", Type: Word, Words: []string{"quick", "rfc5227", "none"}, Default: "quick",
+			Other: "none", Wrong: "arp",
+			Means: "Whether another host has the address is asked on the link before it is used: in 0.6 s, in " +
+				"the 4 to 7 s of RFC 5227, or not.",
 		},
 		{
-			Name: "mtu", Type: Word, Words: []string{"ignore", "accept"}, Default: "ignore", Other: "accept", Wrong: "1500",
+			Name: "mtu", Type: Word, Words: []string{"ignore", "accept"}, Default: "ignore", Other: "accept",
+			Wrong: "1500",
 			Means: "What becomes of the MTU that the lease names: it is shown, or given to the interface.",
 		},
 		{
-			Name: "client_id", Type: Text, Form: "mac, duid, hex: and at least two bytes, or a text", Default: "mac", Other: "duid", Wrong: "hex:0",
+			Name: "client_id", Type: Text, Form: "mac, duid, hex: and at least two bytes, or a text",
+			Default: "mac", Other: "duid", Wrong: "hex:0",
 			Means: "Option 61: the hardware address, the host's DUID (RFC 4361), bytes, or a text of type 0.",
 		},
 		{
-			Name: "host_name", Type: Text, Form: "1 to 63 bytes without control characters", Other: "gateway", Wrong: `""`,
+			Name: "host_name", Type: Text, Form: "1 to 63 bytes without control characters", Other: "gateway",
+			Wrong: `""`,
 			Means: "Option 12.",
 		},
 		{
-			Name: "vendor_class", Type: Text, Form: "1 to 200 bytes without control characters", Other: "box", Wrong: `""`,
+			Name: "vendor_class", Type: Text, Form: "1 to 200 bytes without control characters", Other: "box",
+			Wrong: `""`,
 			Means: "Option 60.",
 		},
 		{
-			Name: "user_class", Type: Text, Form: "1 to 200 bytes without control characters", Other: "box", Wrong: `""`,
+			Name: "user_class", Type: Text, Form: "1 to 200 bytes without control characters", Other: "box",
+			Wrong: `""`,
 			Means: "Option 77.",
 		},
 		{
@@ -131,16 +153,20 @@ func dhcp() []Key {
 func ipv6() []Key {
 	return []Key{
 		{
-			Name: "address", Type: Text, Many: true, Form: "none, auto, external, or an address with its prefix length such as 2001:db8::5/64, or a list of those",
+			Name: "address", Type: Text, Many: true, Form: "none, auto, external, or an address with its prefix " +
+				"length such as 2001:db8::5/64, or a list of those",
 			Default: "auto", Other: "2001:db8::77/64", Wrong: "203.0.113.77/24", Means: "Who gives the address.",
 		},
 		{
-			Name: "gateway", Type: Text, Form: "an IPv6 address, ra or none", Default: "ra", Other: "fe80::1", Wrong: "lease",
+			Name: "gateway", Type: Text, Form: "an IPv6 address, ra or none", Default: "ra", Other: "fe80::1",
+			Wrong: "lease",
 			Means: "The next hop: that which advertises itself as a router (RFC 4861), an address, or none.",
 		},
 		{
-			Name: "prefix", Type: Text, Form: "ask, none, or a prefix that is routed to this host", Default: "ask", Other: "2001:db8:1:100::/56", Wrong: "2001:db8::/96",
-			Means: "Where the prefix for the LAN comes from: DHCPv6 is asked while there is a `lan` (RFC 8415), nowhere, or this file.",
+			Name: "prefix", Type: Text, Form: "ask, none, or a prefix that is routed to this host", Default: "ask",
+			Other: "2001:db8:1:100::/56", Wrong: "2001:db8::/96",
+			Means: "Where the prefix for the LAN comes from: DHCPv6 is asked while there is a `lan` (RFC 8415), " +
+				"nowhere, or this file.",
 		},
 		{
 			Name: "prefix_length", Type: Integer, Low: "32", High: "64", Other: "56", Wrong: "65",
@@ -158,6 +184,9 @@ func ipv6() []Key {
 			Name: "tier", Type: Integer, Low: "1", High: "100", Other: "2", Wrong: "0",
 			Means: "Its tier in IPv6; without it, as in IPv4.",
 		},
-		{Name: "probe", Type: Mapping, Keys: probe(), Means: "How its verdict is reached in IPv6, where that differs from IPv4."},
+		{
+			Name: "probe", Type: Mapping, Keys: probe(),
+			Means: "How its verdict is reached in IPv6, where that differs from IPv4.",
+		},
 	}
 }

@@ -272,10 +272,12 @@ func TestCalls(t *testing.T) {
 			t.Errorf("%s of %s was taken", o.Action, name)
 		}
 	}
-	if err := client.Command(t.Context(), "isp9", api.Command{Action: api.Enable}); !errors.Is(err, control.ErrUnknownUplink) {
+	if err := client.Command(t.Context(), "isp9", api.Command{Action: api.Enable}); !errors.Is(err,
+		control.ErrUnknownUplink) {
 		t.Errorf("an unknown uplink: %v", err)
 	}
-	if err := client.Command(t.Context(), "isp2", api.Command{Action: api.Enable}); !errors.Is(err, control.ErrInPart) ||
+	if err := client.Command(t.Context(), "isp2", api.Command{Action: api.Enable}); !errors.Is(err,
+		control.ErrInPart) ||
 		!strings.Contains(err.Error(), "the disk is full") {
 		t.Errorf("done in part: %v", err)
 	}
@@ -293,16 +295,20 @@ func TestPlanAndDrain(t *testing.T) {
 	plan, err := client.Plan(t.Context(), "/etc/a b.yaml", []byte("uplinks: []"), &api.Login{
 		Local: netip.MustParseAddrPort("[2001:db8::1]:22"), Peer: netip.MustParseAddrPort("192.0.2.1:4711"),
 	})
-	if err == nil && (plan.Login == nil || plan.Login.Local.Port() != 22 || plan.Login.Peer.String() != "192.0.2.1:4711") {
+	if err == nil && (plan.Login == nil || plan.Login.Local.Port() != 22 ||
+		plan.Login.Peer.String() != "192.0.2.1:4711") {
 		t.Errorf("asked about the login %+v", plan.Login)
 	}
-	if err != nil || len(plan.Operations) != 2 || plan.Operations[0] != "/etc/a b.yaml" || plan.Operations[1] != "uplinks: []" {
+	if err != nil || len(plan.Operations) != 2 || plan.Operations[0] != "/etc/a b.yaml" ||
+		plan.Operations[1] != "uplinks: []" {
 		t.Errorf("plan %+v, %v", plan, err)
 	}
-	if _, err := client.Plan(t.Context(), "big", make([]byte, 2<<20), nil); err == nil || !strings.Contains(err.Error(), "more than") {
+	if _, err := client.Plan(t.Context(), "big", make([]byte, 2<<20), nil); err == nil ||
+		!strings.Contains(err.Error(), "more than") {
 		t.Errorf("two megabytes of configuration: %v", err)
 	}
-	if p, err := client.Drain(t.Context(), "isp1"); err != nil || p.State != api.DrainRunning || p.Connections != api.Known(3) {
+	if p, err := client.Drain(t.Context(), "isp1"); err != nil || p.State != api.DrainRunning ||
+		p.Connections != api.Known(3) {
 		t.Errorf("drain %+v, %v", p, err)
 	}
 	if _, err := client.Drain(t.Context(), "isp9"); !errors.Is(err, control.ErrUnknownUplink) {
@@ -374,7 +380,8 @@ func TestSocketModeAndOwners(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("mode %v, %v; want 0660", info.Mode(), err)
 	}
-	if _, err := control.Listen(path, "nogroup-here", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another uplinkd listens") {
+	if _, err := control.Listen(path, "nogroup-here", slog.New(slog.DiscardHandler)); err == nil ||
+		!strings.Contains(err.Error(), "another uplinkd listens") {
 		t.Errorf("a live socket: %v", err)
 	}
 	if _, err := control.NewClient(path).Status(t.Context()); err != nil {
@@ -411,7 +418,8 @@ func TestStaleSocket(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := control.Listen(file, "nogroup-here", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err := control.Listen(file, "nogroup-here", slog.New(slog.DiscardHandler)); err == nil ||
+		!strings.Contains(err.Error(), "is no socket") {
 		t.Errorf("a file in the place of the socket: %v", err)
 	}
 	if b, err := os.ReadFile(file); err != nil || string(b) != "precious" {
@@ -588,7 +596,8 @@ func TestTrials(t *testing.T) {
 		t.Errorf("nothing is on trial: %v", err)
 	}
 	for _, length := range []time.Duration{0, time.Millisecond, 25 * time.Hour} {
-		if _, err := client.Apply(t.Context(), "f", nil, length); err == nil || !strings.Contains(err.Error(), "1s to 24h") {
+		if _, err := client.Apply(t.Context(), "f", nil, length); err == nil || !strings.Contains(err.Error(),
+			"1s to 24h") {
 			t.Errorf("for %s: %v, want the bounds", length, err)
 		}
 	}

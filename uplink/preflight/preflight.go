@@ -172,7 +172,10 @@ func (i *inspector) clients(u *configs.Uplink) {
 
 // asksOn reports whether a DHCP client may ask for leases on an interface: it is named, or no other is.
 func (p *Process) asksOn(iface string, links []routes.Link) bool {
-	others := slices.ContainsFunc(links, func(l routes.Link) bool { return l.Name != iface && slices.Contains(p.Args, l.Name) })
+	others := slices.ContainsFunc(links, func(l routes.Link) bool {
+		return l.Name != iface &&
+			slices.Contains(p.Args, l.Name)
+	})
 	return !isHelper(*p) && (slices.Contains(p.Args, iface) || !others && !namesInterface(*p))
 }
 

@@ -153,18 +153,22 @@ func (h *host) unharmed(what string, do func()) {
 
 // kernel is what the kernel holds of routing.
 func (h *host) kernel() string {
-	return h.quietly("ip -4 rule; ip -6 rule; ip route show table all | grep -v '^broadcast\\|^local\\|^multicast' | sort; " +
-		"ip -o -4 addr | sed 's/ valid_lft.*//'; nft list tables; sysctl -n net.ipv4.fib_multipath_hash_policy net.ipv4.conf.eth1.rp_filter")
+	return h.quietly("ip -4 rule; ip -6 rule; ip route show table all | grep -v " +
+		"'^broadcast\\|^local\\|^multicast' | sort; " +
+		"ip -o -4 addr | sed 's/ valid_lft.*//'; nft list tables; sysctl -n net.ipv4.fib_multipath_hash_policy " +
+		"net.ipv4.conf.eth1.rp_filter")
 }
 
 // files are all there are, but for what is dpkg's, the journal's and systemd's own.
 func (h *host) files() string {
-	return h.quietly("find / -xdev ! -path '/var/lib/dpkg*' ! -path '/var/lib/apt*' ! -path '/var/log*' ! -path '/var/cache*' ! -path '/proc*' ! -path '/run*' " +
-		"! -path '/var/lib/systemd*' ! -path '/root*' ! -path '/tmp*' ! -name '*-' ! -path '/etc/.pwd.lock' | sort; cut -d: -f1 /etc/passwd /etc/group")
+	return h.quietly("find / -xdev ! -path '/var/lib/dpkg*' ! -path '/var/lib/apt*' ! -path '/var/log*' ! -path " +
+		"'/var/cache*' ! -path '/proc*' ! -path '/run*' " +
+		"! -path '/var/lib/systemd*' ! -path '/root*' ! -path '/tmp*' ! -name '*-' ! -path '/etc/.pwd.lock' | " +
+		"sort; cut -d: -f1 /etc/passwd /etc/group")
 }
 
-// As a new user would, on a bare Debian: the package, a configuration by init, check, apply --confirm, an uplink that dies
-// and returns, what else befalls a daemon, an upgrade, and purge.
+// As a new user would, on a bare Debian: the package, a configuration by init, check, apply --confirm, an uplink that
+// dies and returns, what else befalls a daemon, an upgrade, and purge.
 func TestInstalled(t *testing.T) {
 	labtest.NeedRoot(t, "unshare", "nsenter")
 	found := suites(t)
@@ -177,6 +181,7 @@ func TestInstalled(t *testing.T) {
 }
 
 func install(t *testing.T, suite, tree string) {
+	t.Helper()
 	h := &host{T: t, suite: suite}
 	file := packageFile(t)
 	text, err := os.ReadFile(file)
@@ -207,7 +212,8 @@ func install(t *testing.T, suite, tree string) {
 	h.install(filepath.Base(file), kernel)
 	h.configure()
 	h.live()
-	h.Logf("from the package to a guarded host that has lived through an outage: %s", time.Since(began).Round(time.Second))
+	h.Logf("from the package to a guarded host that has lived through an outage: %s",
+		time.Since(began).Round(time.Second))
 	h.befalls()
 	h.reboots()
 	h.purges(kernel, files)
@@ -275,12 +281,15 @@ func (h *host) live() {
 	h.states(30*time.Second, api.Up, api.Up, api.Up)
 	h.typed("uplinkd events", "tail -4")
 	h.watches()
-	line := h.quietly("journalctl -u uplinkd -o json UPLINK=isp1 STATE=down --output-fields=UPLINK,STATE,REASON,SWITCH_ID,MESSAGE_ID | head -1")
+	line := h.quietly("journalctl -u uplinkd -o json UPLINK=isp1 STATE=down " +
+		"--output-fields=UPLINK,STATE,REASON,SWITCH_ID,MESSAGE_ID | head -1")
 	var fields map[string]any
-	if err := json.Unmarshal([]byte(line), &fields); err != nil || fields["REASON"] == nil || fields["SWITCH_ID"] == nil || fields["MESSAGE_ID"] == nil {
+	if err := json.Unmarshal([]byte(line), &fields); err != nil || fields["REASON"] == nil ||
+		fields["SWITCH_ID"] == nil || fields["MESSAGE_ID"] == nil {
 		h.Errorf("the journal has no fields: %v: %s", err, line)
 	}
-	if out := h.quietly("journalctl -x -u uplinkd UPLINK=isp1 STATE=down | head -20"); !strings.Contains(out, "uplinkd events") {
+	if out := h.quietly("journalctl -x -u uplinkd UPLINK=isp1 STATE=down | head -20"); !strings.Contains(out,
+		"uplinkd events") {
 		h.Errorf("journalctl -x explains nothing:\n%s", out)
 	}
 }
@@ -288,7 +297,8 @@ func (h *host) live() {
 // watches looks at the uplinks live, on a terminal of 80 columns.
 func (h *host) watches() {
 	h.Helper()
-	out, err := h.Do("sh", "-c", "export TERM=xterm; script -qec 'stty cols 80 rows 24; timeout --foreground -s INT 3 uplinkd watch' /dev/null </dev/null")
+	out, err := h.Do("sh", "-c", "export TERM=xterm; script -qec 'stty cols 80 rows 24; timeout --foreground -s "+
+		"INT 3 uplinkd watch' /dev/null </dev/null")
 	if !strings.Contains(out, "isp1") || !strings.Contains(out, "isp3") {
 		h.Errorf("watch shows no uplinks: %v\n%s", err, out)
 	}
@@ -306,7 +316,11 @@ func (h *host) befalls() {
 	pid := func() string { return h.quietly("systemctl show -P MainPID uplinkd") }
 	h.unharmed("reload", func() {
 		h.quietly("sed -i 's/weight: 1/weight: 3/' /etc/uplinkd/uplinkd.yaml && systemctl reload uplinkd")
-		h.until("the new weights", 3*time.Second, func() bool { s, ok := h.status(); return ok && s.Uplinks[0].Weight == 3 })
+		h.until("the new weights", 3*time.Second, func() bool {
+			s, ok := h.status()
+			return ok &&
+				s.Uplinks[0].Weight == 3
+		})
 	})
 	h.unharmed("a bad file", func() {
 		h.quietly("cp /etc/uplinkd/uplinkd.yaml /root/good && echo 'nonsense: 1' >>/etc/uplinkd/uplinkd.yaml")
@@ -319,7 +333,8 @@ func (h *host) befalls() {
 		h.quietly("cat /root/good >/etc/uplinkd/uplinkd.yaml && systemctl reload uplinkd")
 	})
 	for what, command := range map[string]string{
-		"restart": "systemctl restart uplinkd", "killed": "systemctl kill -s KILL uplinkd", "upgrade": "dpkg -i /root/*.deb",
+		"restart": "systemctl restart uplinkd", "killed": "systemctl kill -s KILL uplinkd",
+		"upgrade": "dpkg -i /root/*.deb",
 	} {
 		h.unharmed(what, func() {
 			old := pid()
@@ -339,8 +354,10 @@ func (h *host) befalls() {
 // reboots starts the machine again: what is enabled starts, and what waits for the network finds it.
 func (h *host) reboots() {
 	h.Helper()
-	h.quietly("mkdir -p /etc/systemd/system && cat >/etc/systemd/system/late.service <<'U'\n[Unit]\nAfter=network-online.target\nWants=network-online.target\n" +
-		"[Service]\nType=oneshot\nExecStart=sh -c 'ip route show default >/root/late'\n[Install]\nWantedBy=multi-user.target\nU\nsystemctl enable late")
+	h.quietly("mkdir -p /etc/systemd/system && cat >/etc/systemd/system/late.service " +
+		"<<'U'\n[Unit]\nAfter=network-online.target\nWants=network-online.target\n" +
+		"[Service]\nType=oneshot\nExecStart=sh -c 'ip route show default " +
+		">/root/late'\n[Install]\nWantedBy=multi-user.target\nU\nsystemctl enable late")
 	if err := h.Stop(); err != nil {
 		h.Fatal(err)
 	}
@@ -403,7 +420,8 @@ func (h *host) told() {
 	}
 	if os.Getenv("UPLINKD_UPDATE") != "" {
 		shown = h.said.String()
-		if err := os.WriteFile(file, []byte(before+begin+shown+end+after), 0o644); err != nil { //nolint:gosec // everybody may read it
+		text := []byte(before + begin + shown + end + after)
+		if err := os.WriteFile(file, text, 0o644); err != nil { //nolint:gosec // everybody may read it
 			h.Fatal(err)
 		}
 	}

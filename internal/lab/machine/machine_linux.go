@@ -56,7 +56,9 @@ func (m *Machine) Start() error {
 	}
 	defer console.Close() //nolint:errcheck // systemd has it
 	// The shell is in the group before there is a namespace of groups, whose root it then is.
-	m.outer = exec.Command("sh", "-c", `echo $$ >"$1/cgroup.procs"; exec unshare --mount --uts --ipc --cgroup --pid --fork --kill-child sh -c "$2" boot "$3" "$4"`,
+	m.outer = exec.Command("sh", "-c",
+		`echo $$ >"$1/cgroup.procs"
+exec unshare --mount --uts --ipc --cgroup --pid --fork --kill-child sh -c "$2" boot "$3" "$4"`,
 		"sh", m.cgroup, bootScript, m.tree, m.state)
 	m.outer.Stdout, m.outer.Stderr = console, console
 	m.outer.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -118,7 +120,8 @@ func (m *Machine) child() int {
 func (m *Machine) Command(args ...string) *exec.Cmd {
 	enter := []string{
 		"--target", strconv.Itoa(m.first), "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd",
-		"/usr/bin/env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8",
+		"/usr/bin/env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+		"LANG=C.UTF-8",
 		"TERM=dumb", "SYSTEMD_PAGER=cat", "SYSTEMD_COLORS=0", "DEBIAN_FRONTEND=noninteractive",
 	}
 	return exec.Command("nsenter", append(enter, args...)...)
@@ -144,7 +147,8 @@ func (m *Machine) Do(args ...string) (string, error) {
 
 // Put writes a file inside.
 func (m *Machine) Put(path string, text []byte, mode os.FileMode) error {
-	cmd := m.Command("sh", "-c", fmt.Sprintf(`mkdir -p "$(dirname %[1]q)" && cat >%[1]q && chmod %[2]o %[1]q`, path, mode))
+	cmd := m.Command("sh", "-c", fmt.Sprintf(`mkdir -p "$(dirname %[1]q)" && cat >%[1]q && chmod %[2]o %[1]q`,
+		path, mode))
 	cmd.Stdin = bytes.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("write %s: %w: %s", path, err, out)

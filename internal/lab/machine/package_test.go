@@ -78,7 +78,8 @@ func TestInstallIsThePackage(t *testing.T) {
 	slices.Sort(packed)
 	slices.Sort(installed)
 	if !slices.Equal(packed, installed) {
-		t.Errorf("the package and make install differ:\n%s", difference(strings.Join(packed, "\n"), strings.Join(installed, "\n")))
+		t.Errorf("the package and make install differ:\n%s", difference(strings.Join(packed, "\n"),
+			strings.Join(installed, "\n")))
 	}
 	if len(packed) < 40 {
 		t.Errorf("only %d files", len(packed))

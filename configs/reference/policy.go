@@ -1,0 +1,77 @@
+package reference
+
+func policy() []Key { return append(matches(), leads()...) }
+
+// matches are the keys of which connections it is about; without one all match.
+func matches() []Key {
+	address := func(name, means string) Key {
+		return Key{
+			Name: name, Type: Text, Many: true, Form: "IP addresses, prefixes, file:/path or bgp:name",
+			Other: "192.0.2.0/24", Wrong: "example.org", Means: means,
+		}
+	}
+	port := func(name, means string) Key {
+		return Key{
+			Name: name, Type: Text, Many: true, Form: "ports from 1 to 65535, or ranges such as 8000-8080",
+			Pattern: "^[0-9]+(-[0-9]+)?$",
+			Other:   "443", Wrong: "0", Means: means,
+		}
+	}
+	return []Key{
+		{
+			Name: "name", Type: Text, Required: true, Form: "1 to 32 letters, digits, '-' or '_'",
+			Pattern: namePattern, Other: "video", Wrong: "a b",
+			Means: "Shown everywhere.",
+		},
+		address("from", "Where a connection comes from. A file has one prefix a line, and is read again when it "+
+			"changes."),
+		address("to", "Where it goes."),
+		{
+			Name: "in", Type: Text, Form: "an interface's name", Pattern: interfacePattern, Other: "lan0", Wrong: "a/b",
+			Means: "The interface that it comes in by.",
+		},
+		{
+			Name: "protocol", Type: Text, Many: true,
+			Form:  "tcp, udp, icmp, icmpv6, gre, esp, ah, sctp, dccp, udplite, or a number up to 255",
+			Other: "tcp", Wrong: "http", Means: "Its protocol above IP. icmp is ICMPv6 in IPv6.",
+		},
+		port("sport", "The port that it comes from; only with protocols that have ports."),
+		port("dport", "The port that it goes to; only with protocols that have ports."),
+		{
+			Name: "user", Type: Text, Form: "a user of this host, by name or number", Other: "1000",
+			Wrong: "nobody-of-this-name",
+			Means: "Whose program opens it, on this host.",
+		},
+		{
+			Name: "dscp", Type: Integer, Low: "0", High: "63", Other: "46", Wrong: "64",
+			Means: "The differentiated services code point of its first packet (RFC 2474).",
+		},
+	}
+}
+
+// leads are the keys of where a connection then goes.
+func leads() []Key {
+	return []Key{
+		{
+			Name: "via", Type: Text, Required: true, Many: true,
+			Form:  "an uplink, a list of them in order of preference, or balance",
+			Other: "isp1", Wrong: "nobody",
+			Means: "The uplink that it leaves by: the first of these that is up; balance: by weight, as all else.",
+		},
+		{
+			Name: "sticky", Type: Word, Words: []string{"none", "source", "source-destination"}, Default: "none",
+			Other: "source", Wrong: "both",
+			Means: "With via: balance: connections of one source, or of one source to one destination, keep to " +
+				"one uplink.",
+		},
+		{
+			Name: "sticky_for", Type: Duration, Low: "1s", High: "24h", Default: "10m", Other: "1h", Wrong: "2d",
+			Means: "For so long after the last of them.",
+		},
+		{
+			Name: "when_down", Type: Word, Words: []string{"next", "prohibit", "balance"}, Default: "next",
+			Other: "prohibit", Wrong: "drop",
+			Means: "None of `via` is up: the next policy is asked, the connection is refused, or it goes by weight.",
+		},
+	}
+}
