@@ -93,12 +93,16 @@ demo: build
 # processors busy, run alone.
 ALONE = ^Test(Faults|IPv6Troubles|Failover|TimeTo.*|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany)$$
 
+# What is said of the packages; building them takes the processors.
+PACKAGED = ^Test(Lintian|InstallIsThePackage|Reproducible|SBOM)$$
+
 test: deps bare
 	$(VET)
 	@command -v gcc >/dev/null || echo "no C compiler: tests run without the race detector"
 	@rm -f $(SKIPPED); mkdir -p $(dir $(SKIPPED))
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 5m -count=1 $(OTHERS)
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 8m -count=1 -run '$(ALONE)' $(LAB)
+	UPLINKD_SKIPPED=$(SKIPPED) go test -timeout 5m -count=1 -run '$(PACKAGED)' $(MACHINE)
 	@$(MAKE) --no-print-directory -j3 -Otarget installed $(LANES)
 	@if [ -s $(SKIPPED) ]; then echo "skipped on this machine:"; sort -u $(SKIPPED) | sed 's/^/  /'; \
 		else echo "nothing was skipped"; fi
@@ -110,7 +114,7 @@ $(LANES):
 
 # A real systemd on a bare Debian, in the lab's network: it waits for the most part, too.
 installed:
-	UPLINKD_SKIPPED=$(SKIPPED) go test -timeout 10m -count=1 $(MACHINE)
+	UPLINKD_SKIPPED=$(SKIPPED) go test -timeout 10m -count=1 -skip '$(PACKAGED)' $(MACHINE)
 
 # What that starts from: a package, and the trees. Only root can make and start them.
 bare:

@@ -45,8 +45,12 @@ func applyCommand(c *common) *cobra.Command {
 					length, control.TrialLeast, control.TrialMost)}
 			}
 			given := cmd.Flags().Changed("confirm")
-			if c.isFirst(cmd.Context(), file) {
-				if !given && login() != nil {
+			first, err := c.isFirst(cmd.Context(), file)
+			if err != nil {
+				return err
+			}
+			if first {
+				if !given && (login() != nil || atTerminal()) { // who is logged in, and from where, is not always known
 					length = defaultTrial
 				}
 				return c.startFirst(cmd.Context(), length)
@@ -170,10 +174,12 @@ func confirmCommand(c *common) *cobra.Command {
 			"at once.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			daemon := c.client()
-			if known, err := confirmFirst(cmd.Context(), reject); known {
-				return err
-			}
-			if reject {
+			switch first := firstOnTrial(cmd.Context()); {
+			case first && reject:
+				return c.endFirst(cmd.Context())
+			case first:
+				return c.keepFirst(cmd.Context())
+			case reject:
 				return daemon.Reject(cmd.Context())
 			}
 			trial, err := daemon.Trial(cmd.Context())

@@ -17,6 +17,7 @@ import (
 )
 
 func checkCommand(c *common) *cobra.Command {
+	var fileOnly bool
 	cmd := &cobra.Command{
 		Use: "check [FILE]", Short: "Check the configuration, and the host for what would get in its way",
 		Args: cobra.MaximumNArgs(1),
@@ -28,9 +29,10 @@ func checkCommand(c *common) *cobra.Command {
 			if len(args) > 0 {
 				c.config = args[0]
 			}
-			return c.check(cmd.Context())
+			return c.check(cmd.Context(), fileOnly)
 		},
 	}
+	cmd.Flags().BoolVar(&fileOnly, "file-only", false, "look at the file alone, and not at this host")
 	c.flagConfig(cmd)
 	c.flagJSON(cmd)
 	return cmd
@@ -46,10 +48,10 @@ type checkAnswer struct {
 	HostError string `json:"host_error,omitempty"`
 }
 
-func (c *common) check(ctx context.Context) error {
+func (c *common) check(ctx context.Context, fileOnly bool) error {
 	answer := checkAnswer{Config: c.config, Errors: []string{}, Findings: []preflight.Finding{}}
 	config, err := c.load()
-	if err == nil {
+	if err == nil && !fileOnly {
 		answer.Findings, err = c.inspect(ctx, config)
 		if errors.Is(err, fs.ErrPermission) {
 			answer.Findings = []preflight.Finding{}
@@ -65,7 +67,7 @@ func (c *common) check(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	if err := c.printCheck(answer); err != nil {
+	if err := c.printCheck(answer, fileOnly); err != nil {
 		return err
 	}
 	for _, f := range answer.Findings {
@@ -118,7 +120,7 @@ func (c *common) readAll(
 	return have, nft, err
 }
 
-func (c *common) printCheck(a checkAnswer) error {
+func (c *common) printCheck(a checkAnswer, fileOnly bool) error {
 	if c.json {
 		return c.printJSON(a)
 	}
@@ -136,6 +138,10 @@ func (c *common) printCheck(a checkAnswer) error {
 	}
 	if len(a.Errors) == 0 && a.HostError != "" {
 		_, err := fmt.Fprintf(c.out, "%s: good; %s\n", a.Config, a.HostError)
+		return err
+	}
+	if len(a.Errors) == 0 && fileOnly {
+		_, err := fmt.Fprintf(c.out, "%s: good\n", a.Config)
 		return err
 	}
 	if len(a.Errors) == 0 && len(a.Findings) == 0 {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"uplinkd/configs"
+	"uplinkd/internal/lab/labtest"
 )
 
 // pages are all that a person reads, by their path from here.
@@ -259,9 +260,7 @@ func TestPicturesAreOfTheirText(t *testing.T) {
 
 // make site makes a page of each, by MkDocs, which is strict about links.
 func TestSite(t *testing.T) {
-	if _, err := exec.LookPath("mkdocs"); err != nil {
-		t.Skip("needs mkdocs: make test installs it as root")
-	}
+	labtest.NeedPrograms(t, "mkdocs")
 	dir := t.TempDir()
 	source := filepath.Join(dir, "source")
 	script := `cp -r ../../docs "$1" && cp -r ../../configs "$1/configs" && sed -i 's#](\.\./configs/#](configs/#g' "$1"/*.md &&

@@ -344,7 +344,7 @@ func TestTwins(t *testing.T) {
 }
 
 // TCP connections of this host to one server: from Linux 6.16 on the kernel looks at their
-// ports when it chooses a way, before that they all take one. docs/reliability.md and README
+// ports when it chooses a way, before that they all take one. docs/reliability.md and docs/concepts.md
 // say so.
 func TestConnectionsToOneServer(t *testing.T) {
 	b := newBench(t, 2)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"uplinkd/configs"
 	"uplinkd/configs/draft"
 	"uplinkd/internal/plain"
+	"uplinkd/internal/statefile"
 	"uplinkd/routes"
 	"uplinkd/routes/kernel"
 	"uplinkd/uplink"
@@ -44,19 +46,22 @@ func initCommand(c *common) *cobra.Command {
 }
 
 func (c *common) initialize(ctx context.Context, in io.Reader, yes bool) error {
-	if _, err := os.Lstat(c.config); c.config != "-" && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is there, and is not written over: give another FILE, or - to see what it would be",
-			c.config)
+	if err := c.isFree(); err != nil {
+		return err
 	}
 	host, err := lookAround(ctx)
 	if err != nil {
 		return err
 	}
-	d := draft.Make(host, c.questions(in, yes))
+	asked := &questions{common: c, lines: bufio.NewScanner(in), yes: yes, terminal: atTerminal()}
+	d := draft.Make(host, func(q draft.Question) (string, bool) { return asked.ask(ctx, q) })
+	if asked.givenUp {
+		return errors.New("given up: nothing was written")
+	}
 	if d.Uplinks() == 0 {
-		return errors.New("no interface here looks like an uplink: there is no default route, and none has a " +
-			"carrier and no address; " +
-			"uplinkd.yaml(5) says how to write it yourself")
+		return errors.New("no interface of this host is one that can be taken for an uplink of IPv4 without " +
+			"being asked: " +
+			"uplinkd init at a terminal asks, and uplinkd.yaml(5) says how to write it yourself")
 	}
 	text := d.String()
 	// What an interface is called must not make a file that means something else.
@@ -73,7 +78,22 @@ func (c *common) initialize(ctx context.Context, in io.Reader, yes bool) error {
 	return c.sayNext(d)
 }
 
-// writeNew writes a file that is not there, for its owner to write and its group to read: that of the directory.
+// isFree is an error where the file cannot be written, or is there.
+func (c *common) isFree() error {
+	if c.config == "-" {
+		return nil
+	}
+	_, err := os.Lstat(c.config)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: be root, or give another FILE, or - to see what it would be", err)
+	}
+	return fmt.Errorf("%s is there, and is not written over: give another FILE, or - to see what it would be", c.config)
+}
+
+// writeNew writes a file that is not there, for its owner to write and the daemon's group to read.
 func writeNew(path, text string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -84,65 +104,76 @@ func writeNew(path, text string) error {
 		return err
 	}
 	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	// Whatever the mask of this shell is.
+	if err = errors.Join(err, f.Chmod(0o640), f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(path))
 	}
-	return readableByDaemon(path)
+	return errors.Join(statefile.Flush(path), readableByDaemon(path))
 }
 
-// sayNext tells which commands follow.
+// sayNext tells which commands follow. Who is logged in over an uplink, or from nobody knows where, starts it on trial.
 func (c *common) sayNext(d *draft.Draft) error {
-	option := ""
 	if c.config != defaultConfig {
-		option = " -c " + c.config
+		_, err := fmt.Fprintf(c.out,
+			"%s: %d uplinks. Look at it; then:\n\n  uplinkd check %[1]s\n  uplinkd plan %[1]s\n"+
+				"  install -m 640 -g uplinkd %[1]s %[3]s\n\nand uplinkd apply --confirm 2m starts it with that.\n",
+			c.config, d.Uplinks(), defaultConfig)
+		return err
 	}
-	start := "systemctl enable --now uplinkd"
-	remark := ""
-	if iface, from := d.Login(); iface != "" && c.config == defaultConfig {
+	start, remark := "systemctl enable --now uplinkd", ""
+	if iface, from := d.Login(); iface != "" {
+		remark = fmt.Sprintf("You are logged in over %s, from %s: the third", iface, from)
+	} else if atTerminal() && login() == nil && !atConsole() {
+		remark = "Should you be logged in over one of them: the third"
+	}
+	if remark != "" {
 		start = "uplinkd apply --confirm 2m"
-		remark = fmt.Sprintf("You are logged in over %s, from %s: the third starts it and gives all back after "+
-			"two minutes,\n"+
-			"unless `uplinkd confirm` comes, which also has it start at each boot.\n", iface, from)
+		remark += " starts it, and gives all back after two minutes\n" +
+			"unless uplinkd confirm comes, which also has it start at each boot.\n"
 	}
-	_, err := fmt.Fprintf(c.out, "%s: %d uplinks. Look at it; then:\n\n"+
-		"  uplinkd check%[3]s\n  uplinkd plan%[3]s\n  %[4]s\n\n"+
+	_, err := fmt.Fprintf(c.out, "%s: %d uplinks. Look at it; then:\n\n  uplinkd check\n  uplinkd plan\n  %s\n\n"+
 		"The first says what on this host would be in the way and what to do about it, the second what would be\n"+
-		"changed, as ip commands. %[5]s", c.config, d.Uplinks(), option, start, remark)
-	if remark == "" {
-		fmt.Fprintln(c.out)
-	}
+		"changed, as ip commands.\n%s", c.config, d.Uplinks(), start, remark)
 	return err
 }
 
-// questions asks on the terminal; where there is none it takes no guess, unless it may.
-func (c *common) questions(in io.Reader, yes bool) draft.Ask {
-	lines := bufio.NewScanner(in)
-	terminal := atTerminal()
-	return func(q draft.Question) (string, bool) {
-		if yes {
+// atConsole reports whether this is typed at the machine itself: a virtual or a serial console.
+func atConsole() bool {
+	name, err := os.Readlink("/proc/self/fd/0")
+	return err == nil && strings.HasPrefix(name, "/dev/tty")
+}
+
+// questions are asked on the terminal; where there is none no guess is taken, unless it may be.
+type questions struct {
+	*common
+	lines         *bufio.Scanner
+	yes, terminal bool
+	givenUp       bool // by Ctrl-C or Ctrl-D
+}
+
+func (a *questions) ask(ctx context.Context, q draft.Question) (string, bool) {
+	if a.yes {
+		return q.Guess, true
+	}
+	for a.terminal && !a.givenUp {
+		fmt.Fprintf(a.err, "%s", plain.Line(q.Text, lineMost))
+		if len(q.Choices) > 0 {
+			fmt.Fprintf(a.err, " %s", strings.Join(q.Choices, ", "))
+		}
+		fmt.Fprintf(a.err, " [%s] ", q.Guess)
+		if !a.lines.Scan() || ctx.Err() != nil {
+			a.givenUp = true
+			break
+		}
+		answer := strings.TrimSpace(a.lines.Text())
+		switch {
+		case answer == "":
 			return q.Guess, true
-		}
-		if !terminal {
-			return "", false
-		}
-		for {
-			fmt.Fprintf(c.err, "%s", plain.Line(q.Text, lineMost))
-			if len(q.Choices) > 0 {
-				fmt.Fprintf(c.err, " %s", strings.Join(q.Choices, ", "))
-			}
-			fmt.Fprintf(c.err, " [%s] ", q.Guess)
-			if !lines.Scan() {
-				return "", false
-			}
-			answer := strings.TrimSpace(lines.Text())
-			if answer == "" {
-				return q.Guess, true
-			}
-			if len(q.Choices) == 0 || slices.Contains(q.Choices, answer) {
-				return answer, true
-			}
+		case len(q.Choices) == 0 || slices.Contains(q.Choices, answer):
+			return answer, true
 		}
 	}
+	return "", false
 }
 
 // lookAround reads what a first configuration is made of.
@@ -170,14 +201,17 @@ func lookAround(ctx context.Context) (draft.Host, error) {
 	root := os.DirFS("/")
 	seen := preflight.ReadHost(root, have.Links, names)
 	h.Forwards = strings.TrimSpace(readFile(root, "proc/sys/net/ipv4/ip_forward")) == "1"
-	come := login()
+	come, comeOver := login(), ""
+	if come != nil {
+		comeOver = interfaceWith(come.Local.Addr())
+	}
 	for i := range links {
 		l := &links[i]
 		if l.Flags&net.FlagLoopback != 0 {
 			continue
 		}
 		h.Links = append(h.Links, linkOf(l, have, seen, root))
-		if at := &h.Links[len(h.Links)-1]; come != nil && interfaceWith(come.Local.Addr()) == l.Name {
+		if at := &h.Links[len(h.Links)-1]; come != nil && comeOver == l.Name {
 			at.Login = come.Peer.Addr().String()
 		}
 	}
@@ -197,24 +231,31 @@ func linkOf(l *net.Interface, have routes.State, seen preflight.Host, root fs.FS
 		link.Carrier = found.Carrier
 		link.Client, link.Leased = seen.Client(found, have.Links)
 	}
-	_, err := fs.Stat(root, "sys/class/net/"+l.Name+"/master")
-	link.Member = err == nil
+	link.Member = there(root, "sys/class/net/"+l.Name+"/master")
+	link.Carries = there(root, "sys/class/net/"+l.Name+"/upper_*") || there(root, "sys/class/net/"+l.Name+"/bridge")
 	for _, a := range have.Addresses {
 		if a.Interface == l.Name && a.Prefix.Addr().Is4() && !a.Prefix.Addr().IsLinkLocalUnicast() {
 			link.Addresses = append(link.Addresses, a.Prefix)
 			link.Leased = link.Leased || !a.Until.IsZero()
 		}
 	}
+	metric := uint32(math.MaxUint32)
 	for _, r := range have.Routes {
 		for _, hop := range r.NextHops {
 			switch {
 			case hop.Interface != l.Name || r.Dst.Bits() != 0:
 			case r.Dst.Addr().Is6():
 				link.IPv6 = true
-			default:
-				link.Default, link.Gateway = true, hop.Gateway
+			case !link.Default || r.Metric < metric: // the one that counts
+				link.Default, link.Gateway, metric = true, hop.Gateway, r.Metric
 			}
 		}
 	}
 	return link
+}
+
+// there reports whether a file matches.
+func there(root fs.FS, pattern string) bool {
+	found, _ := fs.Glob(root, pattern) // the pattern is right
+	return len(found) > 0
 }

@@ -29,7 +29,7 @@ func login() *api.Login {
 			break
 		}
 		name, parent := processOf(pid)
-		if strings.HasPrefix(name, "sshd") || strings.HasPrefix(name, "dropbear") {
+		if isSSH(name) {
 			if l := established(pid); l != nil {
 				return l
 			}
@@ -51,6 +51,32 @@ func login() *api.Login {
 		}
 	}
 	return nil
+}
+
+// logins returns the SSH connections to this host that are known: of each server process its own, and the one that
+// this command was typed over.
+func logins() (list []api.Login) {
+	entries, _ := os.ReadDir("/proc") // what cannot be read says nothing
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if name, _ := processOf(pid); isSSH(name) {
+			if l := established(pid); l != nil {
+				list = append(list, *l)
+			}
+		}
+	}
+	if l := login(); l != nil {
+		list = append(list, *l)
+	}
+	return list
+}
+
+// isSSH reports whether a process of that name is a server of SSH, or one of its sessions.
+func isSSH(name string) bool {
+	return strings.HasPrefix(name, "sshd") || strings.HasPrefix(name, "dropbear")
 }
 
 func endOf(address, port string) (netip.AddrPort, error) {

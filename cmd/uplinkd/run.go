@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -66,6 +68,11 @@ func run(ctx context.Context, path string, noHooks bool, log *slog.Logger) error
 		return err
 	}
 	loaded, err := daemon.LoadToRun(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, statErr := os.Stat(path); statErr != nil { // and not a file that it names
+			return fmt.Errorf("there is no configuration yet: uplinkd init writes %s (%w)", path, err)
+		}
+	}
 	if err != nil {
 		return err
 	}

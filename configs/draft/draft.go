@@ -16,6 +16,7 @@ type Link struct {
 	Carrier   bool
 	PointTo   bool           // point to point, as PPP is
 	Member    bool           // of a bridge or a bond
+	Carries   bool           // a VLAN or another device rests on it, or it is a bridge
 	Addresses []netip.Prefix // of IPv4, with a scope beyond the link
 	Leased    bool           // a lease gave it
 	Default   bool           // a default route of IPv4 goes by it
@@ -57,7 +58,8 @@ const publicServers = "1.1.1.1, 9.9.9.9"
 
 // virtual are the beginnings of the names that programs give to interfaces of their own.
 var virtual = []string{
-	"lo", "docker", "br-", "veth", "virbr", "vnet", "tap", "tun", "wg", "tailscale", "dummy",
+	"lo", "docker", "br-", "veth", "virbr", "vnet", "tap", "tun", "wg", "tailscale", "dummy", "vmbr", "fwbr",
+	"fwln", "fwpr",
 	"ifb", "cni", "flannel", "cali",
 }
 
@@ -67,7 +69,7 @@ func roleOf(l *Link) role {
 	switch {
 	case l.Default || l.PointTo && strings.HasPrefix(l.Name, "ppp"):
 		return uplink
-	case own || l.Member || l.PointTo:
+	case own || l.Member || l.PointTo || l.Carries && len(l.Addresses) == 0:
 		return ignored
 	case len(l.Addresses) == 0 && !l.Carrier:
 		return ignored
@@ -83,6 +85,7 @@ func public(p netip.Prefix) bool { return !p.Addr().IsPrivate() }
 type chosen struct {
 	link             *Link
 	address, gateway string
+	onlink           bool // the gateway lies outside of all networks
 }
 
 // A Draft is a configuration that has been thought of.
@@ -136,23 +139,37 @@ func (d *Draft) take(l *Link, ask Ask) {
 	case l.PointTo:
 		u.address, u.gateway = "external", "none"
 	case len(l.Addresses) > 0 && !l.Leased:
-		u.address, u.gateway = prefixes(l.Addresses), d.router(l, ask)
+		router := d.router(l, ask)
+		u.address, u.gateway = prefixes(l.Addresses), router.String()
+		u.onlink = !slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Contains(router) })
 	}
 	d.uplinks = append(d.uplinks, u)
 }
 
 // router returns the gateway of an interface with a fixed address, and asks where no route names it.
-func (d *Draft) router(l *Link, ask Ask) string {
+func (d *Draft) router(l *Link, ask Ask) netip.Addr {
 	if l.Gateway.IsValid() {
-		return l.Gateway.String()
+		return l.Gateway
 	}
-	guess := l.Addresses[0].Masked().Addr().Next()
-	answer, ok := ask(Question{Text: fmt.Sprintf("%s has %s: which address has the provider's router?", l.Name,
-		l.Addresses[0]), Guess: guess.String()})
-	if a, err := netip.ParseAddr(answer); ok && err == nil {
-		return a.String()
+	own := l.Addresses[0]
+	guess := own.Masked().Addr().Next()
+	if guess == own.Addr() {
+		guess = guess.Next()
 	}
-	return guess.String()
+	q := Question{
+		Text:  fmt.Sprintf("%s has %s: which address has the provider's router?", l.Name, own),
+		Guess: guess.String(),
+	}
+	for {
+		answer, ok := ask(q)
+		if !ok {
+			return guess
+		}
+		if a, err := netip.ParseAddr(answer); err == nil && a.Is4() && a != own.Addr() {
+			return a
+		}
+		q.Text = fmt.Sprintf("%q is no address that a router can have beside %s: which has it?", answer, own)
+	}
 }
 
 // within asks about an interface with a private address and no default route: it is the LAN's, or a provider's whose
@@ -195,9 +212,9 @@ func (d *Draft) unsure(l *Link, ask Ask) {
 	case !ok:
 		d.left = append(d.left, l)
 	case answer == "dhcp":
-		d.uplinks = append(d.uplinks, chosen{l, "dhcp", "lease"})
+		d.uplinks = append(d.uplinks, chosen{link: l, address: "dhcp", gateway: "lease"})
 	case answer == "external":
-		d.uplinks = append(d.uplinks, chosen{l, "external", "none"})
+		d.uplinks = append(d.uplinks, chosen{link: l, address: "external", gateway: "none"})
 	}
 }
 
@@ -244,6 +261,9 @@ func (d *Draft) String() string {
 // more returns the keys that not every uplink has.
 func (d *Draft) more(u *chosen) string {
 	text := ""
+	if u.onlink {
+		text += ", onlink: true"
+	}
 	if u.gateway == "none" { // there is none to ping
 		text += ", probe: {targets: [" + publicServers + "]}"
 	}
@@ -270,6 +290,9 @@ func why(l *Link) string {
 		parts = append(parts, "it has a carrier")
 	}
 	text := strings.Join(parts, " ")
+	if l.Leased && len(l.Addresses) > 1 {
+		text += "; it has " + prefixes(l.Addresses) + ", and those that no lease gives are not here"
+	}
 	if l.Client != "" {
 		text += "; " + l.Client + " has its address now, and must leave it: uplinkd check"
 	}

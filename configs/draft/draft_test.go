@@ -136,6 +136,55 @@ func TestDrafts(t *testing.T) {
 				"logged in over it, from 198.51.100.200",
 			}, nil, 1,
 		},
+		{
+			"a router beyond the network", draft.Host{Links: []draft.Link{
+				{
+					Name: "eth0", Carrier: true, Addresses: prefix("192.0.2.77/32"), Default: true,
+					Gateway: netip.MustParseAddr("198.51.100.1"),
+				},
+			}}, nobody, []string{"gateway: 198.51.100.1, weight: 1, onlink: true"}, nil, 1,
+		},
+		{
+			"the first address of a public network is this host's", draft.Host{Links: []draft.Link{
+				leased, {Name: "eth1", Carrier: true, Addresses: prefix("203.0.113.1/24")},
+			}}, guesses, []string{"address: 203.0.113.1/24, gateway: 203.0.113.2"}, nil, 2,
+		},
+		{
+			"a router mistyped, then right",
+			draft.Host{Links: []draft.Link{leased, {
+				Name: "eth2", Carrier: true,
+				Addresses: prefix("198.51.100.20/28"),
+			}}},
+			func(q draft.Question) (string, bool) {
+				switch {
+				case strings.Contains(q.Text, "is no address"):
+					return "198.51.100.30", true
+				case strings.Contains(q.Text, "router"):
+					return "198.51.100.300", true
+				}
+				return q.Guess, true
+			},
+			[]string{"gateway: 198.51.100.30"},
+			nil, 2,
+		},
+		{
+			"a trunk and its VLAN",
+			draft.Host{Links: []draft.Link{{Name: "eth0", Carrier: true, Carries: true}, {
+				Name:    "eth0.7",
+				Carrier: true,
+			}}},
+			guesses,
+			[]string{"interface: eth0.7,"},
+			[]string{"interface: eth0,"},
+			1,
+		},
+		{
+			"a lease and a fixed address on one interface", draft.Host{Links: []draft.Link{func() draft.Link {
+				l := leased
+				l.Addresses = prefix("192.168.1.7/24", "192.168.1.8/24")
+				return l
+			}()}}, nobody, []string{"address: dhcp", "those that no lease gives are not here"}, nil, 1,
+		},
 		{"nothing", draft.Host{Links: []draft.Link{{Name: "lo", Carrier: true}}}, guesses, nil, []string{"lo,"}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -48,7 +48,7 @@ func Markdown() string {
 		"which tests hold to the parser: every key,\ndefault and bound (`TestKeys`, `TestDefaults`, " +
 		"`TestBounds`). `UPLINKD_UPDATE=1 go test ./configs/reference` writes it.\n\n" +
 		"An editor with a language server for YAML checks a file whose first line is\n\n    " + ModelLine + "\n\n" +
-		"Durations are numbers with their unit: 500ms, 2s, 1h30m. Of keys that are not there the default counts.\n")
+		"Durations are numbers with their unit: 500ms, 2s, 1h30m. A key that is left out has its default.\n")
 	for _, e := range entries() {
 		if !strings.Contains(e.path, ".") {
 			fmt.Fprintf(&b, "\n## %s\n\n%s%s\n", e.path, e.key.Means, facts(e.key))
@@ -95,7 +95,7 @@ func Roff(date string) string {
 	b.WriteString(".SH NAME\nuplinkd.yaml \\- configuration of uplinkd\n.SH " +
 		"SYNOPSIS\n/etc/uplinkd/uplinkd.yaml\n.SH DESCRIPTION\n" +
 		"One YAML document. Mistakes are all told at once, with line and column; a file with one changes nothing.\n" +
-		"Durations are numbers with their unit: 500ms, 2s, 1h30m. Of keys that are not there the default counts.\n" +
+		"Durations are numbers with their unit: 500ms, 2s, 1h30m. A key that is left out has its default.\n" +
 		".PP\nAll that is required:\n.PP\n.nf\n.RS 4\nuplinks:\n" +
 		"  \\- {name: isp1, interface: eth1, address: dhcp, gateway: lease, weight: 2}\n" +
 		"  \\- {name: isp2, interface: eth2, address: 203.0.113.5/24, gateway: 203.0.113.1}\n.RE\n.fi\n")

@@ -107,7 +107,7 @@ func beyondVerdict() []Key {
 		hold("hold_down_max", "24h", "5m", "10m", "Up to this."),
 		{
 			Name: "flap_window", Type: Duration, Low: "1s", High: "24h", Default: "10m", Other: "20m", Wrong: "10",
-			Means: "Each such time without a fall forgives one.",
+			Means: "After each such time without a fall one fall is forgotten.",
 		},
 	}
 }

@@ -15,7 +15,8 @@ func uplink() []Key {
 		},
 		{
 			Name: "fwmark", Type: Integer, Low: "1", High: "4294967295", Other: "0x21", Wrong: "0",
-			Means: "Packets with this mark leave by this uplink; without it one of the bits of routes.fwmark_mask.",
+			Means: "Packets with this mark leave by this uplink; without it the next free number within " +
+				"routes.fwmark_mask.",
 		},
 		{
 			Name: "masquerade", Type: Flag, Default: "false", Other: "true", Wrong: "yes",
@@ -77,14 +78,16 @@ func path() []Key {
 		},
 		{
 			Name: "address", Type: Text, Required: true, Many: true,
-			Form:  "dhcp, external, or an address with its prefix length such as 203.0.113.5/24, or a list of those",
+			Form: "dhcp, external, none, or an address with its prefix length such as 203.0.113.5/24, or a list " +
+				"of those",
 			Other: "203.0.113.77/24", Wrong: "203.0.113.77",
 			Means: "Who gives the address: our own DHCP client, which reads no routes of any lease; somebody " +
-				"else, such as pppd or ModemManager; or this file.",
+				"else, such as pppd or NetworkManager; or this file; none is an uplink of IPv6 alone.",
 		},
 		{
 			Name: "gateway", Type: Text, Form: "an IP address, lease or none", Other: "203.0.113.1", Wrong: "router",
-			Means: "The next hop: the provider's router; that which the lease names; or none, on a " +
+			Means: "Required with every address but none. The next hop: the provider's router; that which the " +
+				"lease names; or none, on a " +
 				"point-to-point link.",
 		},
 		{
@@ -106,7 +109,7 @@ func dhcp() []Key {
 	return []Key{
 		{
 			Name: "renew_after", Type: Duration, Low: "0s", High: "24h", Default: "10s", Other: "30s", Wrong: "10",
-			Means: "Nothing answers for so long, the carrier being there: the lease is asked about; 0s: never.",
+			Means: "If nothing answers for this long although the carrier is there, the lease is renewed; 0s: never.",
 		},
 		{
 			Name: "conflict_probe", Type: Word, Words: []string{"quick", "rfc5227", "none"}, Default: "quick",

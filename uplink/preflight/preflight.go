@@ -138,7 +138,12 @@ func (i *inspector) uplink(u *configs.Uplink) {
 }
 
 func (i *inspector) managers(u *configs.Uplink, link routes.Link) {
-	if i.host.NMManaged[link.Index] {
+	switch managed := i.host.NMManaged[link.Index]; {
+	case managed && u.Address == configs.AddressExternal:
+		i.add(Warning, u.Name, fmt.Sprintf("NetworkManager manages %s, and gives it its address", u.Interface),
+			"it must set no default route there: nmcli connection modify NAME ipv4.never-default yes "+
+				"ipv6.never-default yes")
+	case managed:
 		i.add(Problem, u.Name, fmt.Sprintf("NetworkManager manages %s", u.Interface),
 			fmt.Sprintf("nmcli device set %s managed no; and for good: [keyfile] unmanaged-devices=interface-name:%s "+
 				"in /etc/NetworkManager/conf.d/uplinkd.conf", u.Interface, u.Interface))
@@ -183,7 +188,7 @@ func (p *Process) asksOn(iface string, links []routes.Link) bool {
 func (h *Host) Client(link routes.Link, links []routes.Link) (name string, leases bool) {
 	for i := range h.Processes {
 		if p := &h.Processes[i]; slices.Contains(dhcpClients, p.Name) && p.asksOn(link.Name, links) {
-			return fmt.Sprintf("%s (pid %d)", p.Name, p.PID), true
+			return fmt.Sprintf("%s (pid %d)", p.Name, p.PID), slices.Contains(p.Args, link.Name)
 		}
 	}
 	switch state := h.Networkd[link.Index]; {

@@ -48,13 +48,18 @@ type host struct {
 	*machine.Machine
 	world *lab.World
 	suite string
+	aside time.Duration   // spent on what no new user does
 	said  strings.Builder // what was typed and answered
 }
 
 // typed runs a command in /root as a person would, and notes what it answers, or what is left of that.
 func (h *host) typed(command string, shown ...string) {
 	h.Helper()
-	out, err := h.Do("sh", "-c", "cd; "+command)
+	line := "cd; " + command
+	if command == "uplinkd init" { // at a terminal, where Enter takes each guess
+		line = "cd; (while sleep 0.3; do echo; done) | script -qec 'uplinkd init' /dev/null | tr -d '\\r'"
+	}
+	out, err := h.Do("sh", "-c", line)
 	if err != nil {
 		h.Fatalf("%s: %v\n%s", command, err, out)
 	}
@@ -131,9 +136,10 @@ func (h *host) traffic() (stop func() (failed, all int)) {
 			}
 		}
 	})
+	over := sync.OnceFunc(func() { close(end); done.Wait() })
+	h.Cleanup(over) // also where what happens meanwhile ends the test
 	return func() (int, int) {
-		close(end)
-		done.Wait()
+		over()
 		return failed, all
 	}
 }
@@ -213,7 +219,7 @@ func install(t *testing.T, suite, tree string) {
 	h.configure()
 	h.live()
 	h.Logf("from the package to a guarded host that has lived through an outage: %s",
-		time.Since(began).Round(time.Second))
+		(time.Since(began) - h.aside).Round(time.Second))
 	h.befalls()
 	h.reboots()
 	h.purges(kernel, files)
@@ -232,6 +238,7 @@ func (h *host) install(file, kernel string) {
 	if out, err := h.Do("systemctl", "start", "uplinkd"); err == nil {
 		h.Errorf("it has started without a configuration: %s", out)
 	}
+	time.Sleep(2 * time.Second)
 	if out := h.quietly("systemctl show -P NRestarts uplinkd"); out != "0" {
 		h.Errorf("without a configuration it was started %s times again", out)
 	}
@@ -240,7 +247,7 @@ func (h *host) install(file, kernel string) {
 // configure makes the first configuration, and starts on trial: without confirm all goes back.
 func (h *host) configure() {
 	h.Helper()
-	h.typed("uplinkd init --yes")
+	h.typed("uplinkd init") // and Enter at each question
 	if out, err := h.Do("uplinkd", "init", "--yes"); err == nil || !strings.Contains(out, "not written over") {
 		h.Errorf("a second init: %v\n%s", err, out)
 	}
@@ -256,6 +263,9 @@ func (h *host) configure() {
 	if now := h.kernel(); now != before {
 		h.Fatalf("without confirm the kernel is not as it was:\n%s", difference(before, now))
 	}
+	began := time.Now()
+	h.rejects(before)
+	h.aside = time.Since(began)
 	h.typed("uplinkd apply --confirm 60s")
 	h.typed("uplinkd confirm")
 	if out := h.quietly("systemctl is-enabled uplinkd"); out != "enabled" {
@@ -263,6 +273,44 @@ func (h *host) configure() {
 	}
 	h.states(10*time.Second, api.Up, api.Up, api.Up)
 	h.typed("uplinkd status")
+}
+
+// rejects ends trials by what is not their time: an order, a start that fails, and a file that has a mistake by then.
+func (h *host) rejects(before string) {
+	h.Helper()
+	gone := func(after string) {
+		h.Helper()
+		if out, _ := h.Do("systemctl", "is-active", "uplinkd", "uplinkd-first-trial.timer"); strings.Contains(out,
+			"\nactive") {
+			h.Errorf("after %s: %s", after, out)
+		}
+		if now := h.kernel(); now != before {
+			h.Errorf("after %s the kernel is not as it was:\n%s", after, difference(before, now))
+		}
+	}
+	h.quietly("uplinkd apply --confirm 60s && uplinkd confirm --reject")
+	gone("confirm --reject")
+
+	h.quietly("mkdir -p /run/systemd/system/uplinkd.service.d && printf " +
+		"'[Service]\\nExecStart=\\nExecStart=/bin/false\\n' " +
+		">/run/systemd/system/uplinkd.service.d/fails.conf && systemctl daemon-reload")
+	if out, err := h.Do("uplinkd", "apply", "--confirm", "60s"); err == nil {
+		h.Errorf("a start that fails is no error: %s", out)
+	}
+	gone("a start that failed")
+	h.quietly("rm /run/systemd/system/uplinkd.service.d/fails.conf && systemctl daemon-reload; systemctl " +
+		"reset-failed uplinkd || :")
+
+	h.quietly("cp -p /etc/uplinkd/uplinkd.yaml /root/good && uplinkd apply --confirm 10s && echo nonsense: 1 " +
+		">>/etc/uplinkd/uplinkd.yaml")
+	if out, err := h.Do("uplinkd", "apply", "/root/good"); err == nil || !strings.Contains(out, "on trial") {
+		h.Errorf("another configuration is applied during the trial: %v %s", err, out)
+	}
+	h.until("the trial is over, with a mistake in the file", 20*time.Second, func() bool {
+		out, _ := h.Do("systemctl", "is-active", "uplinkd", "uplinkd-first-trial.timer")
+		return !strings.Contains("\n"+out, "\nactive") && h.kernel() == before
+	})
+	h.quietly("cat /root/good >/etc/uplinkd/uplinkd.yaml")
 }
 
 // live has an uplink die and return, and looks at what the journal says of it.
@@ -383,6 +431,7 @@ func (h *host) forget() {
 // purges stops it, which traffic does not feel, and takes the package away: what was before is there again.
 func (h *host) purges(kernel, files string) {
 	h.Helper()
+	h.keepsLogins()
 	h.unharmed("stopped", func() { h.quietly("systemctl stop uplinkd"); time.Sleep(time.Second) })
 	h.typed("apt-get purge -qy uplinkd", "tail -1")
 	if now := h.kernel(); now != kernel {
@@ -394,6 +443,28 @@ func (h *host) purges(kernel, files string) {
 	if h.suite == "trixie" {
 		h.told()
 	}
+}
+
+// keepsLogins tries to remove the package while somebody is logged in over an uplink; then without purge, and
+// installs it again.
+func (h *host) keepsLogins() {
+	h.Helper()
+	// What counts is a process of that name with a connection.
+	peer := fmt.Sprintf("%s/%d", lab.Somewhere(9), lab.Port)
+	h.quietly("cp /bin/bash /root/sshd && (/root/sshd -c 'exec 3<>/dev/tcp/" + peer +
+		"; sleep 60; true' >/dev/null 2>&1 &) && sleep 1")
+	out, err := h.Do("apt-get", "remove", "-qy", "uplinkd")
+	if err == nil || !strings.Contains(out, "is logged in from "+lab.Somewhere(9).String()) {
+		h.Errorf("the package is removed under a login (%v):\n%s", err, out)
+	}
+	h.states(5*time.Second, api.Up, api.Up, api.Up)
+	h.quietly("pkill -x sshd; rm /root/sshd")
+	h.quietly("apt-get remove -qy uplinkd")
+	if now := h.quietly("ip route show proto 201 table all; ip rule | grep '^2[0-9]*:' || :"); now != "" {
+		h.Errorf("after remove the kernel holds %s", now)
+	}
+	h.quietly("cd && apt-get install -qy ./*.deb && systemctl enable --now uplinkd")
+	h.states(10*time.Second, api.Up, api.Up, api.Up)
 }
 
 // told holds docs/install.md to what was typed: the commands, for what they answer differs in times and numbers.

@@ -35,11 +35,24 @@ func New(tree string) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	sweep()
 	m := &Machine{tree: tree, state: state}
 	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "mode=0755"); err != nil {
 		return nil, fmt.Errorf("memory for what the machine writes: %w", err)
 	}
 	return m, nil
+}
+
+// sweep removes the groups of machines that were killed with their test: those without a process.
+func sweep() {
+	left, _ := filepath.Glob("/sys/fs/cgroup/*/uplinkd-machine*") // the pattern is right
+	more, _ := filepath.Glob("/sys/fs/cgroup/uplinkd-machine*")
+	for _, dir := range append(left, more...) {
+		if events, err := os.ReadFile(filepath.Join(dir, "cgroup.events")); err == nil && bytes.Contains(events,
+			[]byte("populated 0")) {
+			removeGroups(dir)
+		}
+	}
 }
 
 // bootLimit is how long a start may take.

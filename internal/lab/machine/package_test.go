@@ -16,12 +16,25 @@ import (
 // packageFile returns the package of this machine's processor, as made by make deb.
 func packageFile(t *testing.T) string {
 	t.Helper()
-	list, err := filepath.Glob("../../../bin/uplinkd_*_" + arch + ".deb")
-	if err != nil || len(list) == 0 {
+	file := "../../../bin/uplinkd_" + version(t) + "-1_" + arch + ".deb"
+	if _, err := os.Stat(file); err != nil {
 		labtest.Skip(t, "needs a package: make deb")
-		return ""
 	}
-	return list[len(list)-1]
+	return file
+}
+
+// version is what CHANGELOG.md begins with.
+func version(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../../CHANGELOG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^## ([0-9.]+) \(`).FindSubmatch(text)
+	if found == nil {
+		t.Fatal("CHANGELOG.md names no version")
+	}
+	return string(found[1])
 }
 
 // Debian's own checker finds no error in the package, and no warning but those that are known.
@@ -86,15 +99,15 @@ func TestInstallIsThePackage(t *testing.T) {
 	}
 }
 
-// Two checkouts of one commit, in two places, make the same package.
+// Two checkouts of one commit, in two places and by two people with other masks, make the same package.
 func TestReproducible(t *testing.T) {
 	labtest.NeedRoot(t, "git", "make", "go") // an ordinary user's run would only do it again
 	var packages [2][]byte
-	for i := range packages {
+	for i, mask := range []string{"022", "077"} {
 		dir := filepath.Join(t.TempDir(), strings.Repeat("deeper/", i)+"checkout")
 		for _, args := range [][]string{
-			{"git", "-c", "safe.directory=*", "clone", "-q", "../../..", dir},
-			{"make", "-C", dir, "deb", "ARCHES=" + arch},
+			{"sh", "-c", "umask $1; git -c safe.directory='*' clone -q ../../.. $2", "sh", mask, dir},
+			{"sh", "-c", "umask $1; make -C $2 deb ARCHES=$3", "sh", mask, dir, arch},
 		} {
 			if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %v\n%s", args, err, out)
@@ -110,5 +123,31 @@ func TestReproducible(t *testing.T) {
 	}
 	if !bytes.Equal(packages[0], packages[1]) {
 		t.Errorf("two builds of one commit differ (%d and %d bytes)", len(packages[0]), len(packages[1]))
+	}
+}
+
+// The bill of materials names every module that is in the program, with its version.
+func TestSBOM(t *testing.T) {
+	labtest.NeedRoot(t, "make", "go") // an ordinary user's run would only do it again
+	if out, err := exec.Command("make", "-C", "../../..", "sbom").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	bill, err := os.ReadFile("../../../bin/uplinkd-" + version(t) + ".cdx.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	built, err := exec.Command("go", "version", "-m", "../../../bin/"+arch+"/uplinkd").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := 0
+	for _, m := range regexp.MustCompile(`(?m)^\tdep\t(\S+)\t(\S+)`).FindAllSubmatch(built, -1) {
+		modules++
+		if name := "pkg:golang/" + string(m[1]) + "@" + string(m[2]); !strings.Contains(string(bill), name) {
+			t.Errorf("%s is not in it", name)
+		}
+	}
+	if modules < 10 {
+		t.Errorf("only %d modules in the program", modules)
 	}
 }

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"uplinkd/configs"
+	"uplinkd/routes"
+	"uplinkd/routes/kernel"
+	"uplinkd/uplink"
+	"uplinkd/uplink/control"
+	"uplinkd/uplink/daemon"
+	"uplinkd/uplink/resolver"
+)
+
+func cleanupCommand(c *common) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "cleanup", Short: "Give back everything that is ours in the kernel", Args: cobra.NoArgs,
+		Long: "Give back everything that is ours: routes, rules, addresses and settings. It needs no\n" +
+			"daemon and touches nothing foreign. While a daemon runs it refuses: that would only\n" +
+			"put everything back. With --check-login it changes nothing, and fails where an SSH\n" +
+			"connection to this host goes by what is ours: a package asks so before it is removed.",
+	}
+	checkLogin := cmd.Flags().Bool("check-login", false, "only fail where an SSH connection goes by what is ours")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *checkLogin {
+			return c.checkLogins(cmd.Context())
+		}
+		return c.cleanup(cmd.Context())
+	}
+	c.flagConfig(cmd)
+	c.flagJSON(cmd)
+	return cmd
+}
+
+// lastConfig returns the configuration, or as much of it as a file tells that is gone or has a mistake: what it led to
+// is in the kernel all the same, and the record in state_dir says by which tags.
+func (c *common) lastConfig() (configs.Config, error) {
+	config, err := c.load()
+	var problems configs.Problems
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && c.config == defaultConfig:
+		return configs.Defaults(), nil
+	case errors.As(err, &problems):
+		text, readErr := os.ReadFile(c.config)
+		if readErr != nil {
+			return config, readErr
+		}
+		fmt.Fprintf(c.err, "uplinkd: %s has mistakes, and is followed only in where the socket and the state "+
+			"are\n", c.config)
+		config = configs.Defaults()
+		config.StateDir = configs.StateDirOf(bytes.NewReader(text))
+		if socket, ok := configs.SocketOf(bytes.NewReader(text)); ok {
+			config.Control.Socket = socket
+		}
+		return config, nil
+	}
+	return config, err
+}
+
+// ownersOf returns the tags of a configuration and those that the record has.
+func ownersOf(config configs.Config, k *kernel.Kernel) []routes.Owner {
+	owners := []routes.Owner{uplink.Owner(config)}
+	for _, recorded := range k.RecordedOwners() {
+		if !slices.Contains(owners, recorded) {
+			owners = append(owners, recorded) // the configuration has changed since
+		}
+	}
+	return owners
+}
+
+func (c *common) cleanup(ctx context.Context) error {
+	config, err := c.lastConfig()
+	if err != nil {
+		return err
+	}
+	if running, askErr := control.NewClient(config.Control.Socket).Status(ctx); askErr == nil {
+		return fmt.Errorf("a daemon (pid %d) runs and would put everything back: stop it first", running.Daemon.PID)
+	}
+	k, err := kernel.Open(config.StateDir, quietLog())
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	owners := ownersOf(config, k)
+	// All of them before anything is touched: settings belong to no tag.
+	for _, owner := range owners {
+		lock, err := control.Lock(ctx, owner.Protocol, owner.RulePriority, config.StateDir)
+		if err != nil {
+			return fmt.Errorf("%w; it would put everything back", err)
+		}
+		defer lock.Close() //nolint:errcheck // the process ends
+	}
+	if list := k.PassedOver(); len(list) > 0 {
+		fmt.Fprintf(c.err, "uplinkd: the record of what to give back, in %s, is of another boot or network "+
+			"namespace, and is not followed. If this host has not been restarted since (a container?), "+
+			"this is what it says:\n  %s\n",
+			config.StateDir, strings.Join(list, "\n  "))
+	}
+	errs := []error{k.Unreadable(), kernel.EndSilence()}
+	for _, owner := range owners {
+		errs = append(errs, c.giveBack(ctx, k, owner))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return errors.Join(k.Forget(), takeBackDNS(ctx, config))
+}
+
+// resolverLimit is how long the host's resolver may take to give up what is ours.
+const resolverLimit = 5 * time.Second
+
+// takeBackDNS takes the DNS servers of the uplinks back from the host's resolver.
+func takeBackDNS(ctx context.Context, config configs.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, resolverLimit)
+	defer cancel()
+	d := uplink.DNS{Mode: config.DNS}
+	for _, u := range config.Uplinks {
+		if link, err := net.InterfaceByName(u.Interface); err == nil {
+			d.Links = append(d.Links, uplink.DNSLink{Interface: u.Interface, Index: link.Index})
+		}
+	}
+	return resolver.New(filepath.Dir(config.Control.Socket)).TakeBack(ctx, d)
+}
+
+// checkLogins is an error where somebody is logged in by SSH over what is ours: the address of the connection is, or a
+// route over its interface. It changes nothing.
+func (c *common) checkLogins(ctx context.Context) error {
+	config, err := c.lastConfig()
+	if err != nil {
+		return err
+	}
+	k, err := kernel.Look(config.StateDir, quietLog())
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	for _, owner := range ownersOf(config, k) {
+		have, err := k.Read(ctx, routes.Scope{Owner: owner, IPv6: true})
+		if err != nil {
+			return err
+		}
+		for _, l := range logins() {
+			if at := interfaceWith(l.Local.Addr()); owner.Carries(have, at, l.Local.Addr()) {
+				return fmt.Errorf("somebody is logged in from %s over %s, which is an uplink, and would be cut "+
+					"off: do it at the "+
+					"console, or after systemctl disable --now uplinkd && uplinkd cleanup, which gives all back",
+					l.Peer.Addr(), at)
+			}
+		}
+	}
+	return nil
+}
+
+// interfaceWith returns the interface that has an address, "" when none has it.
+func interfaceWith(a netip.Addr) string {
+	links, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	for _, link := range links {
+		addresses, err := link.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, address := range addresses {
+			if p, err := netip.ParsePrefix(address.String()); err == nil && p.Addr() == a {
+				return link.Name
+			}
+		}
+	}
+	return ""
+}
+
+// giveBack takes everything away that carries a tag.
+func (c *common) giveBack(ctx context.Context, k *kernel.Kernel, owner routes.Owner) error {
+	have, err := k.Read(ctx, routes.Scope{Owner: owner})
+	if err != nil {
+		return err
+	}
+	plan := routes.Cleanup(owner, have)
+	var errs []error
+	for _, op := range plan.Ops {
+		if err := k.Do(ctx, op); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", op, err))
+		}
+	}
+	return errors.Join(errors.Join(errs...), c.printPlan(daemon.PlanText(plan)))
+}
