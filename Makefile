@@ -27,7 +27,7 @@ NFPM     = go tool -modfile=tools/go.mod nfpm
 # ends, what makes one of two gateways, and who else writes rules.
 PACKAGES = gcc libc6-dev git curl iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server kea-dhcp6-server dante-server mptcpize systemd dbus-daemon \
            miniupnpd-nftables miniupnpc keepalived haproxy conntrackd \
-           mmdebstrap lintian mkdocs prometheus chromium tmux docker.io firewalld isc-dhcp-client iptables bird2 frr network-manager
+           mmdebstrap lintian rpm mkdocs prometheus chromium tmux docker.io firewalld isc-dhcp-client iptables bird2 frr network-manager
 # systemd-resolved is unpacked here and not installed: that would change whom this machine asks.
 RESOLVED = $(CURDIR)/bin/resolved
 LAB      = ./cmd/uplinkd
@@ -94,7 +94,7 @@ demo: build
 ALONE = ^Test(Faults|IPv6Troubles|Failover|TimeTo.*|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany)$$
 
 # What is said of the packages; building them takes the processors.
-PACKAGED = ^Test(Lintian|InstallIsThePackage|Reproducible|SBOM)$$
+PACKAGED = ^Test(Lintian|InstallIsThePackage|Reproducible|SBOM|RPM)$$
 
 test: deps bare
 	$(VET)
@@ -119,7 +119,7 @@ installed:
 # What that starts from: a package, and the trees. Only root can make and start them.
 bare:
 	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then \
-		$(MAKE) --no-print-directory deb ARCHES=$(ARCH) && internal/lab/machine/root bin/roots $(SUITES); fi
+		$(MAKE) --no-print-directory build deb ARCHES=$(ARCH) && internal/lab/machine/root bin/roots $(SUITES); fi
 
 test-systemd: SUITES = bookworm trixie
 test-systemd: deps bare

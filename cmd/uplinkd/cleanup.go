@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -48,26 +49,42 @@ func cleanupCommand(c *common) *cobra.Command {
 // lastConfig returns the configuration, or as much of it as a file tells that is gone or has a mistake: what it led to
 // is in the kernel all the same, and the record in state_dir says by which tags.
 func (c *common) lastConfig() (configs.Config, error) {
-	config, err := c.load()
-	var problems configs.Problems
+	text, err := os.ReadFile(c.config)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && c.config == defaultConfig:
 		return configs.Defaults(), nil
-	case errors.As(err, &problems):
-		text, readErr := os.ReadFile(c.config)
-		if readErr != nil {
-			return config, readErr
-		}
-		fmt.Fprintf(c.err, "uplinkd: %s has mistakes, and is followed only in where the socket and the state "+
-			"are\n", c.config)
-		config = configs.Defaults()
-		config.StateDir = configs.StateDirOf(bytes.NewReader(text))
-		if socket, ok := configs.SocketOf(bytes.NewReader(text)); ok {
-			config.Control.Socket = socket
-		}
+	case err != nil:
+		return configs.Config{}, err
+	}
+	config, err := c.load()
+	if err == nil {
 		return config, nil
 	}
-	return config, err
+	fmt.Fprintf(c.err, "uplinkd: %v\nuplinkd: %s is followed only in where the socket and the state are, and in "+
+		"dns\n", err, c.config)
+	return remainsOf(text), nil
+}
+
+// What can be made out in a file that cannot be read as a whole.
+var (
+	dnsLine       = regexp.MustCompile(`(?m)^dns:[ \t]*([a-z]+)`)
+	interfaceText = regexp.MustCompile(`\binterface:[ \t]*["']?([^\s,"'}]+)`)
+)
+
+// remainsOf returns what a file tells that has mistakes.
+func remainsOf(text []byte) configs.Config {
+	config := configs.Defaults()
+	config.StateDir = configs.StateDirOf(bytes.NewReader(text))
+	if socket, ok := configs.SocketOf(bytes.NewReader(text)); ok {
+		config.Control.Socket = socket
+	}
+	if found := dnsLine.FindSubmatch(text); found != nil && string(found[1]) == configs.DNSResolved.String() {
+		config.DNS = configs.DNSResolved
+	}
+	for _, found := range interfaceText.FindAllSubmatch(text, -1) {
+		config.Uplinks = append(config.Uplinks, configs.Uplink{Interface: string(found[1])})
+	}
+	return config
 }
 
 // ownersOf returns the tags of a configuration and those that the record has.
@@ -136,32 +153,43 @@ func takeBackDNS(ctx context.Context, config configs.Config) error {
 }
 
 // checkLogins is an error where somebody is logged in by SSH over what is ours: the address of the connection is, or a
-// route over its interface. It changes nothing.
+// route over its interface. It changes nothing. What cannot be looked at is said, and is no error.
 func (c *common) checkLogins(ctx context.Context) error {
+	over, err := c.loginsOver(ctx)
+	if err != nil {
+		fmt.Fprintf(c.err, "uplinkd: who is logged in over an uplink is not known: %v\n", err)
+	}
+	if len(over) == 0 {
+		return nil
+	}
+	return fmt.Errorf("somebody is logged in %s, which is an uplink, and would be cut off. Where that may be, as "+
+		"at the console: "+
+		"systemctl disable --now uplinkd && uplinkd cleanup; then again", strings.Join(over, "; "))
+}
+
+// loginsOver says from where, and over which interfaces of ours, people are logged in.
+func (c *common) loginsOver(ctx context.Context) (over []string, err error) {
 	config, err := c.lastConfig()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	k, err := kernel.Look(config.StateDir, quietLog())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer k.Close()
 	for _, owner := range ownersOf(config, k) {
 		have, err := k.Read(ctx, routes.Scope{Owner: owner, IPv6: true})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, l := range logins() {
 			if at := interfaceWith(l.Local.Addr()); owner.Carries(have, at, l.Local.Addr()) {
-				return fmt.Errorf("somebody is logged in from %s over %s, which is an uplink, and would be cut "+
-					"off: do it at the "+
-					"console, or after systemctl disable --now uplinkd && uplinkd cleanup, which gives all back",
-					l.Peer.Addr(), at)
+				over = append(over, fmt.Sprintf("from %s over %s", l.Peer.Addr(), at))
 			}
 		}
 	}
-	return nil
+	return over, nil
 }
 
 // interfaceWith returns the interface that has an address, "" when none has it.

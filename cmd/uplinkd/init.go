@@ -161,11 +161,12 @@ func (a *questions) ask(ctx context.Context, q draft.Question) (string, bool) {
 			fmt.Fprintf(a.err, " %s", strings.Join(q.Choices, ", "))
 		}
 		fmt.Fprintf(a.err, " [%s] ", q.Guess)
-		if !a.lines.Scan() || ctx.Err() != nil {
+		line, ok := a.line(ctx)
+		if !ok {
 			a.givenUp = true
 			break
 		}
-		answer := strings.TrimSpace(a.lines.Text())
+		answer := strings.TrimSpace(line)
 		switch {
 		case answer == "":
 			return q.Guess, true
@@ -174,6 +175,19 @@ func (a *questions) ask(ctx context.Context, q draft.Question) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// line reads an answer; ok is false at the end of the input and when the program is told to end. What reads on then
+// ends with the process.
+func (a *questions) line(ctx context.Context) (text string, ok bool) {
+	read := make(chan bool, 1)
+	go func() { read <- a.lines.Scan() }()
+	select {
+	case ok = <-read:
+		return a.lines.Text(), ok
+	case <-ctx.Done():
+		return "", false
+	}
 }
 
 // lookAround reads what a first configuration is made of.

@@ -53,22 +53,28 @@ func login() *api.Login {
 	return nil
 }
 
-// logins returns the SSH connections to this host that are known: of each server process its own, and the one that
-// this command was typed over.
+// logins returns the SSH connections of those who are logged in to this host: of each server process with a program of
+// its own, and the one that this command was typed over. Who only knocks has no program.
 func logins() (list []api.Login) {
 	entries, _ := os.ReadDir("/proc") // what cannot be read says nothing
+	servers, serves := map[int]bool{}, map[int]bool{}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		if name, _ := processOf(pid); isSSH(name) {
-			if l := established(pid); l != nil {
-				list = append(list, *l)
-			}
+		if name, parent := processOf(pid); isSSH(name) {
+			servers[pid] = true
+		} else {
+			serves[parent] = true
 		}
 	}
-	if l := login(); l != nil {
+	for pid := range servers {
+		if l := established(pid); l != nil && serves[pid] {
+			list = append(list, *l)
+		}
+	}
+	if l := login(); l != nil && !slices.Contains(list, *l) {
 		list = append(list, *l)
 	}
 	return list

@@ -152,7 +152,10 @@ func (d *Draft) router(l *Link, ask Ask) netip.Addr {
 		return l.Gateway
 	}
 	own := l.Addresses[0]
-	guess := own.Masked().Addr().Next()
+	guess := own.Masked().Addr() // of two addresses (RFC 3021) the other one
+	if own.Bits() < 31 || guess == own.Addr() {
+		guess = guess.Next()
+	}
 	if guess == own.Addr() {
 		guess = guess.Next()
 	}

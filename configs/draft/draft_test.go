@@ -150,6 +150,13 @@ func TestDrafts(t *testing.T) {
 			}}, guesses, []string{"address: 203.0.113.1/24, gateway: 203.0.113.2"}, nil, 2,
 		},
 		{
+			"a network of two",
+			draft.Host{Links: []draft.Link{leased, {Name: "eth1", Carrier: true, Addresses: prefix("203.0.113.9/31")}}},
+			guesses,
+			[]string{"address: 203.0.113.9/31, gateway: 203.0.113.8, weight: 1}"},
+			nil, 2,
+		},
+		{
 			"a router mistyped, then right",
 			draft.Host{Links: []draft.Link{leased, {
 				Name: "eth2", Carrier: true,

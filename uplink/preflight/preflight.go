@@ -188,7 +188,7 @@ func (p *Process) asksOn(iface string, links []routes.Link) bool {
 func (h *Host) Client(link routes.Link, links []routes.Link) (name string, leases bool) {
 	for i := range h.Processes {
 		if p := &h.Processes[i]; slices.Contains(dhcpClients, p.Name) && p.asksOn(link.Name, links) {
-			return fmt.Sprintf("%s (pid %d)", p.Name, p.PID), slices.Contains(p.Args, link.Name)
+			return fmt.Sprintf("%s (pid %d)", p.Name, p.PID), p.Name == "connmand" || slices.Contains(p.Args, link.Name)
 		}
 	}
 	switch state := h.Networkd[link.Index]; {

@@ -57,9 +57,9 @@ func (h *host) typed(command string, shown ...string) {
 	h.Helper()
 	line := "cd; " + command
 	if command == "uplinkd init" { // at a terminal, where Enter takes each guess
-		line = "cd; (while sleep 0.3; do echo; done) | script -qec 'uplinkd init' /dev/null | tr -d '\\r'"
+		line = "cd; for n in 1 2 3 4 5; do sleep 0.3; echo; done | script -qec 'uplinkd init' /dev/null | tr -d '\\r'"
 	}
-	out, err := h.Do("sh", "-c", line)
+	out, err := h.Do("bash", "-o", "pipefail", "-c", line)
 	if err != nil {
 		h.Fatalf("%s: %v\n%s", command, err, out)
 	}
@@ -257,8 +257,8 @@ func (h *host) configure() {
 	h.typed("uplinkd apply --confirm 10s")
 	h.states(10*time.Second, api.Up, api.Up, api.Up)
 	h.until("without confirm it is stopped", 15*time.Second, func() bool {
-		out, _ := h.Do("sh", "-c", "systemctl is-active uplinkd uplinkd-first-trial.service")
-		return strings.TrimSpace(out) == "inactive\ninactive"
+		out, _ := h.Do("systemctl", "is-active", "uplinkd", "uplinkd-first-trial.service", "uplinkd-first-trial.timer")
+		return strings.TrimSpace(out) == "inactive\ninactive\ninactive"
 	})
 	if now := h.kernel(); now != before {
 		h.Fatalf("without confirm the kernel is not as it was:\n%s", difference(before, now))
@@ -280,8 +280,8 @@ func (h *host) rejects(before string) {
 	h.Helper()
 	gone := func(after string) {
 		h.Helper()
-		if out, _ := h.Do("systemctl", "is-active", "uplinkd", "uplinkd-first-trial.timer"); strings.Contains(out,
-			"\nactive") {
+		out, _ := h.Do("systemctl", "is-active", "uplinkd", "uplinkd-first-trial.timer")
+		if out != "inactive\ninactive\n" && out != "failed\ninactive\n" {
 			h.Errorf("after %s: %s", after, out)
 		}
 		if now := h.kernel(); now != before {
@@ -311,6 +311,34 @@ func (h *host) rejects(before string) {
 		return !strings.Contains("\n"+out, "\nactive") && h.kernel() == before
 	})
 	h.quietly("cat /root/good >/etc/uplinkd/uplinkd.yaml")
+
+	h.quietly("uplinkd apply --confirm 60s")
+	h.restart()
+	if out, _ := h.Do("systemctl", "is-active", "uplinkd"); out != "inactive\n" {
+		h.Errorf("after a start of the machine in the trial the daemon is %s", out)
+	}
+
+	h.quietly("systemctl start uplinkd")
+	h.states(10*time.Second, api.Up, api.Up, api.Up)
+	h.quietly("systemctl stop uplinkd") // what it has put into the kernel stays
+	out, err := h.Do("uplinkd", "apply", "--confirm", "10s")
+	if err == nil || !strings.Contains(out, "systemctl start uplinkd") {
+		h.Errorf("a trial is begun over what another daemon left: %v %s", err, out)
+	}
+	h.quietly("uplinkd cleanup")
+	gone("cleanup")
+}
+
+// restart has the machine power off and start again.
+func (h *host) restart() {
+	h.Helper()
+	if err := h.Stop(); err != nil {
+		h.Fatal(err)
+	}
+	h.forget()
+	if err := h.Start(); err != nil {
+		h.Fatal(err)
+	}
 }
 
 // live has an uplink die and return, and looks at what the journal says of it.
@@ -406,13 +434,7 @@ func (h *host) reboots() {
 		"<<'U'\n[Unit]\nAfter=network-online.target\nWants=network-online.target\n" +
 		"[Service]\nType=oneshot\nExecStart=sh -c 'ip route show default " +
 		">/root/late'\n[Install]\nWantedBy=multi-user.target\nU\nsystemctl enable late")
-	if err := h.Stop(); err != nil {
-		h.Fatal(err)
-	}
-	h.forget()
-	if err := h.Start(); err != nil {
-		h.Fatal(err)
-	}
+	h.restart()
 	h.states(15*time.Second, api.Up, api.Up, api.Up)
 	if late := h.quietly("cat /root/late"); strings.Count(late, "nexthop") != 3 {
 		h.Errorf("after network-online.target the default route was %q", late)
@@ -458,6 +480,9 @@ func (h *host) keepsLogins() {
 		h.Errorf("the package is removed under a login (%v):\n%s", err, out)
 	}
 	h.states(5*time.Second, api.Up, api.Up, api.Up)
+	if out := h.quietly("systemctl is-enabled uplinkd"); out != "enabled" {
+		h.Errorf("after a removal that was refused it is %s", out)
+	}
 	h.quietly("pkill -x sshd; rm /root/sshd")
 	h.quietly("apt-get remove -qy uplinkd")
 	if now := h.quietly("ip route show proto 201 table all; ip rule | grep '^2[0-9]*:' || :"); now != "" {

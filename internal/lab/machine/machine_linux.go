@@ -48,6 +48,10 @@ func sweep() {
 	left, _ := filepath.Glob("/sys/fs/cgroup/*/uplinkd-machine*") // the pattern is right
 	more, _ := filepath.Glob("/sys/fs/cgroup/uplinkd-machine*")
 	for _, dir := range append(left, more...) {
+		// One that has just been made has none yet.
+		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < time.Minute {
+			continue
+		}
 		if events, err := os.ReadFile(filepath.Join(dir, "cgroup.events")); err == nil && bytes.Contains(events,
 			[]byte("populated 0")) {
 			removeGroups(dir)
@@ -70,7 +74,7 @@ func (m *Machine) Start() error {
 	defer console.Close() //nolint:errcheck // systemd has it
 	// The shell is in the group before there is a namespace of groups, whose root it then is.
 	m.outer = exec.Command("sh", "-c",
-		`echo $$ >"$1/cgroup.procs"
+		`set -e; echo $$ >"$1/cgroup.procs"
 exec unshare --mount --uts --ipc --cgroup --pid --fork --kill-child sh -c "$2" boot "$3" "$4"`,
 		"sh", m.cgroup, bootScript, m.tree, m.state)
 	m.outer.Stdout, m.outer.Stderr = console, console

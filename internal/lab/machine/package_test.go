@@ -54,9 +54,9 @@ func TestLintian(t *testing.T) {
 	}
 }
 
-// make install puts in place what the package holds, for both go by one list.
-func TestInstallIsThePackage(t *testing.T) {
-	labtest.NeedPrograms(t, "make", "dpkg-deb")
+// packedFiles are the files in the deb.
+func packedFiles(t *testing.T) (packed []string) {
+	t.Helper()
 	listed, err := exec.Command("dpkg-deb", "--fsys-tarfile", packageFile(t)).Output()
 	if err != nil {
 		t.Fatal(err)
@@ -67,19 +67,25 @@ func TestInstallIsThePackage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var packed []string
 	for name := range strings.SplitSeq(string(names), "\n") {
 		if name = strings.TrimPrefix(name, "."); name != "" && !strings.HasSuffix(name, "/") {
 			packed = append(packed, name)
 		}
 	}
+	return packed
+}
+
+// make install puts in place what the package holds, for both go by one list.
+func TestInstallIsThePackage(t *testing.T) {
+	labtest.NeedPrograms(t, "make", "dpkg-deb")
+	packed := packedFiles(t)
 	dir := t.TempDir()
 	install := exec.Command("make", "-C", "../../..", "install", "DESTDIR="+dir)
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	var installed []string
-	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
 		if err == nil && !e.IsDir() {
 			installed = append(installed, strings.TrimPrefix(path, dir))
 		}
@@ -149,5 +155,32 @@ func TestSBOM(t *testing.T) {
 	}
 	if modules < 10 {
 		t.Errorf("only %d modules in the program", modules)
+	}
+}
+
+// The rpm holds what the deb holds, but for what is Debian's own; rpm itself can read it.
+func TestRPM(t *testing.T) {
+	labtest.NeedRoot(t, "make", "go", "rpm", "dpkg-deb") // an ordinary user's run would only do it again
+	if out, err := exec.Command("make", "-C", "../../..", "rpm", "ARCHES="+arch).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	processor := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[arch]
+	file := "../../../bin/uplinkd-" + version(t) + "-1." + processor + ".rpm"
+	listed, err := exec.Command("rpm", "-qlp", file).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := strings.Fields(string(listed))
+	packed := packedFiles(t)
+	for _, name := range packed {
+		debians := strings.Contains(name, "lintian") || strings.Contains(name, "vendor-completions/_") ||
+			strings.HasSuffix(name, "changelog.Debian.gz")
+		if !debians && !slices.Contains(files, name) {
+			t.Errorf("%s is not in the rpm", name)
+		}
+	}
+	scripts, err := exec.Command("rpm", "-qp", "--scripts", file).Output()
+	if err != nil || !strings.Contains(string(scripts), "cleanup --check-login") {
+		t.Errorf("the scripts are not in it: %v\n%s", err, scripts)
 	}
 }
