@@ -31,24 +31,27 @@ func cleanupCommand(c *common) *cobra.Command {
 		Use: "cleanup", Short: "Give back everything that is ours in the kernel", Args: cobra.NoArgs,
 		Long: "Give back everything that is ours: routes, rules, addresses and settings. It needs no\n" +
 			"daemon and touches nothing foreign. While a daemon runs it refuses: that would only\n" +
-			"put everything back. With --check-login it changes nothing, and fails where an SSH\n" +
+			"put everything back. Where the file has mistakes --by-record goes by what the record in\n" +
+			"state_dir says is ours. With --check-login it changes nothing, and fails where an SSH\n" +
 			"connection to this host goes by what is ours: a package asks so before it is removed.",
 	}
+	byRecord := cmd.Flags().Bool("by-record", false, "where the file has mistakes, go by the record of what is ours")
 	checkLogin := cmd.Flags().Bool("check-login", false, "only fail where an SSH connection goes by what is ours")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *checkLogin {
 			return c.checkLogins(cmd.Context())
 		}
-		return c.cleanup(cmd.Context())
+		return c.cleanup(cmd.Context(), *byRecord)
 	}
 	c.flagConfig(cmd)
 	c.flagJSON(cmd)
 	return cmd
 }
 
-// lastConfig returns the configuration, or as much of it as a file tells that is gone or has a mistake: what it led to
+// lastConfig returns the configuration, defaults where the file is gone, and byRecord as much as a file tells that has
+// a mistake: what it led to
 // is in the kernel all the same, and the record in state_dir says by which tags.
-func (c *common) lastConfig() (configs.Config, error) {
+func (c *common) lastConfig(byRecord bool) (configs.Config, error) {
 	text, err := os.ReadFile(c.config)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && c.config == defaultConfig:
@@ -57,8 +60,8 @@ func (c *common) lastConfig() (configs.Config, error) {
 		return configs.Config{}, err
 	}
 	config, err := c.load()
-	if err == nil {
-		return config, nil
+	if err == nil || !byRecord {
+		return config, err
 	}
 	fmt.Fprintf(c.err, "uplinkd: %v\nuplinkd: %s is followed only in where the socket and the state are, and in "+
 		"dns\n", err, c.config)
@@ -98,8 +101,9 @@ func ownersOf(config configs.Config, k *kernel.Kernel) []routes.Owner {
 	return owners
 }
 
-func (c *common) cleanup(ctx context.Context) error {
-	config, err := c.lastConfig()
+// cleanup gives everything back. byRecord is for a file that has mistakes, which is an error without.
+func (c *common) cleanup(ctx context.Context, byRecord bool) error {
+	config, err := c.lastConfig(byRecord)
 	if err != nil {
 		return err
 	}
@@ -169,7 +173,7 @@ func (c *common) checkLogins(ctx context.Context) error {
 
 // loginsOver says from where, and over which interfaces of ours, people are logged in.
 func (c *common) loginsOver(ctx context.Context) (over []string, err error) {
-	config, err := c.lastConfig()
+	config, err := c.lastConfig(true)
 	if err != nil {
 		return nil, err
 	}

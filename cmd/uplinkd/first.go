@@ -128,7 +128,7 @@ func armTrial(ctx context.Context, length time.Duration, until time.Time) error 
 		return err
 	}
 	again := fmt.Sprintf("systemctl --quiet disable %[1]s; systemctl stop %[1]s uplinkd-hooks.service; "+
-		"%[2]s cleanup && systemctl --no-block stop %[3]s.timer", daemonUnit, program, firstTrial)
+		"%[2]s cleanup --by-record && systemctl --no-block stop %[3]s.timer", daemonUnit, program, firstTrial)
 	return bySystemd(ctx, "systemd-run", "--quiet", "--collect", "--unit="+firstTrial,
 		"--timer-property=AccuracySec=100ms",
 		"--property=Type=oneshot", "--property=Restart=on-failure", "--property=RestartSec=2",
@@ -180,7 +180,7 @@ func (c *common) endFirst(ctx context.Context) error {
 	if err := bySystemd(ctx, "systemctl", "stop", daemonUnit, "uplinkd-hooks.service"); err != nil {
 		return err
 	}
-	if err := c.cleanup(ctx); err != nil {
+	if err := c.cleanup(ctx, true); err != nil {
 		return err
 	}
 	return bySystemd(ctx, "systemctl", "stop", firstTrial+".timer")
