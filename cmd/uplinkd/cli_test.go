@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -268,4 +270,18 @@ func TestDemo(t *testing.T) {
 	if err != nil || !strings.Contains(out, "Every promise was kept.") {
 		t.Errorf("%v\n%s", err, out)
 	}
+	readme, err := os.ReadFile("../../README.md")
+	b.ok(err)
+	if shown, said := demoLines(string(readme)), demoLines(out); len(said) < 10 || !slices.Equal(shown, said) {
+		t.Errorf("README.md shows\n%s\nand the demo says\n%s", strings.Join(shown, "\n"), strings.Join(said, "\n"))
+	}
+}
+
+// demoLines returns what the demo says, without its numbers.
+func demoLines(text string) (list []string) {
+	number := regexp.MustCompile(`[0-9.]*[0-9]`)
+	for _, line := range regexp.MustCompile(`(?m)^ +[0-9.]+s  .*$`).FindAllString(text, -1) {
+		list = append(list, number.ReplaceAllString(strings.TrimSpace(line), "N"))
+	}
+	return list
 }
