@@ -103,7 +103,7 @@ test: deps bare
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 5m -count=1 $(OTHERS)
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 8m -count=1 -run '$(ALONE)' $(LAB)
 	UPLINKD_SKIPPED=$(SKIPPED) go test -timeout 5m -count=1 -run '$(PACKAGED)' $(MACHINE)
-	@$(MAKE) --no-print-directory -j3 -Otarget installed $(LANES)
+	@$(MAKE) --no-print-directory -j3 -Otarget $(LANES) installed
 	@if [ -s $(SKIPPED) ]; then echo "skipped on this machine:"; sort -u $(SKIPPED) | sed 's/^/  /'; \
 		else echo "nothing was skipped"; fi
 

@@ -358,7 +358,9 @@ func TestNetworkManager(t *testing.T) {
 	b.ok(os.Mkdir(run, 0o755))
 	conf := filepath.Join(b.dir, "nm.conf")
 	const own = "[main]\nplugins=keyfile\nno-auto-default=*\n"
-	const leave = "[keyfile]\nunmanaged-devices=interface-name:eth*\n"
+	shipped, err := os.ReadFile("../../configs/examples/networkmanager.conf")
+	b.ok(err)
+	leave := string(shipped)
 	start := func(text string) (stop func()) {
 		b.ok(os.WriteFile(conf, []byte(text), 0o600))
 		stop = b.in(b.world.Host(), "unshare", "--mount", "sh", "-euc", "mount --bind "+run+" /run; mount -t sysfs -o ro sysfs /sys; "+
