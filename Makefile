@@ -93,6 +93,9 @@ demo: build
 # processors busy, run alone.
 ALONE = ^Test(Faults|IPv6Troubles|Failover|TimeTo.*|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany)$$
 
+# What needs no lab: docs, and what init says. It is in no lane.
+PAGES = ^Test(Docs(Configurations|Commands|Links|Paths)|Init.*|PicturesAreOfTheirText|Site)$$
+
 # What is said of the packages; building them takes the processors.
 PACKAGED = ^Test(Lintian|InstallIsThePackage|Reproducible|SBOM|RPM)$$
 
@@ -103,6 +106,7 @@ test: deps bare
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 5m -count=1 $(OTHERS)
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 8m -count=1 -run '$(ALONE)' $(LAB)
 	UPLINKD_SKIPPED=$(SKIPPED) go test -timeout 5m -count=1 -run '$(PACKAGED)' $(MACHINE)
+	UPLINKD_SKIPPED=$(SKIPPED) go test -timeout 5m -count=1 -run '$(PAGES)' $(LAB)
 	@$(MAKE) --no-print-directory -j3 -Otarget $(LANES) installed
 	@if [ -s $(SKIPPED) ]; then echo "skipped on this machine:"; sort -u $(SKIPPED) | sed 's/^/  /'; \
 		else echo "nothing was skipped"; fi
@@ -110,7 +114,7 @@ test: deps bare
 # Every sixth test of the lab: where one takes long, others are taken meanwhile.
 $(LANES):
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 12m -count=1 -skip '$(ALONE)' -run "^($$(grep -ho '^func Test[A-Z][A-Za-z0-9]*' \
-		$(LAB)/*_test.go | cut -c6- | sort -u | awk 'NR % 6 == $(@:lab-%=%)' | paste -sd'|'))$$" $(LAB)
+		$(LAB)/*_test.go | cut -c6- | sort -u | grep -vE '$(PAGES)' | awk 'NR % 6 == $(@:lab-%=%)' | paste -sd'|'))$$" $(LAB)
 
 # A real systemd on a bare Debian, in the lab's network: it waits for the most part, too, and stands back where dpkg
 # would take the processors from the lanes beside it.
