@@ -275,6 +275,11 @@ func (s *State) foreignTo(u *Uplink) *firewall.Prefixes {
 		for _, a := range other.Addresses(&other.Paths[IPv6]) {
 			add(hostPrefix(a.Addr()))
 		}
+		for _, a := range other.Paths[IPv6].Had {
+			if !slices.Contains(list, hostPrefix(a.Addr())) {
+				add(hostPrefix(a.Addr()))
+			}
+		}
 		for _, d := range other.Delegated() {
 			add(d.Prefix)
 		}

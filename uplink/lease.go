@@ -250,8 +250,15 @@ func (u *Uplink) noteAssigned(p *Path) {
 		if slices.Contains(p.Assigned, a) && !slices.Contains(p.EverAssigned, a) {
 			p.EverAssigned = append(slices.Clone(p.EverAssigned), a)
 		}
+		if slices.Contains(p.Assigned, a) && !slices.Contains(p.Had, a) {
+			had := append(slices.Clone(p.Had), a)
+			p.Had = had[max(0, len(had)-hadMost):]
+		}
 	}
 }
+
+// hadMost is how many addresses are remembered that a path has had.
+const hadMost = 8
 
 const (
 	mtuLeast = 1280 // below what IPv6 needs (RFC 8200 section 5) the kernel takes that off the interface

@@ -107,6 +107,7 @@ type Path struct {
 	Duplicate      []netip.Prefix // another host there has it
 	Refused        Refused        // the last one that another host there had, and that the kernel took away
 	EverAssigned   []netip.Prefix // of what it should have: on the interface since that appeared
+	Had            []netip.Prefix // the last that were on the interface: resets of ended connections still have them
 	Report         LeaseReport    // what the DHCP client said last
 	Unheard        Unheard        // what went out unanswered by the interface when ProbeReport came
 	Advert         Advert         // what routers advertise; of IPv6
