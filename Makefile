@@ -53,8 +53,8 @@ build: bin/$(ARCH)/uplinkd manual
 bin/%/uplinkd: FORCE
 	CGO_ENABLED=0 GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o $@ ./cmd/uplinkd
 
-manual:
-	CGO_ENABLED=0 go run -trimpath ./cmd/uplinkd manual --date $(DATE) $(MANUAL)
+manual: bin/$(ARCH)/uplinkd
+	bin/$(ARCH)/uplinkd manual --date $(DATE) $(MANUAL)
 	tools/package/changelog <CHANGELOG.md >$(MANUAL)/changelog.Debian
 	cp CHANGELOG.md $(MANUAL)/changelog
 	cd $(MANUAL) && for f in *.[578] changelog changelog.Debian; do gzip -9nc $$f >$$f.gz; done

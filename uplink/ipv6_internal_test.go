@@ -250,6 +250,35 @@ func TestForeignSources(t *testing.T) {
 	}
 }
 
+// An address that has gone is still nobody else's: the kernel resets connections that were ended with it, and the
+// packets went out by the other uplink (lab TestIPv6Orders, beside a busy lane).
+func TestForeignSourcesThatHaveGone(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	s := stateOf(t, "", now)
+	s = Step(s, heard("etha", now, "2001:db8:1::/64"), now)
+	s = Step(s, heard("ethb", now, "2001:db8:2::/64"), now)
+	u := s.Named("a")
+	p := &u.Paths[IPv6]
+	p.Assigned = u.Addresses(p)
+	if len(p.Assigned) != 1 {
+		t.Fatalf("a has %v", p.Assigned)
+	}
+	gone := p.Assigned[0]
+	u.noteAssigned(p)
+	p.Assigned, p.Lease, p.Advert, p.Report = nil, nil, Advert{}, LeaseReport{}
+	if list := u.Addresses(p); len(list) > 0 {
+		t.Fatalf("a still has %v: this tests nothing", list)
+	}
+	has := func(set *firewall.Prefixes) bool {
+		return set != nil && slices.ContainsFunc(set.Ranges, func(r firewall.AddressRange) bool {
+			return !gone.Addr().Less(r.First) && !r.Last.Less(gone.Addr())
+		})
+	}
+	if !has(s.foreignTo(s.Named("b"))) {
+		t.Errorf("%s may leave by b", gone)
+	}
+}
+
 // IPv6 has no last resort while IPv4 is up: who finds it unreachable takes IPv4.
 func TestNoLastResortBesideIPv4(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)

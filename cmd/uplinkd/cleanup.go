@@ -49,8 +49,7 @@ func cleanupCommand(c *common) *cobra.Command {
 }
 
 // lastConfig returns the configuration, defaults where the file is gone, and byRecord as much as a file tells that has
-// a mistake: what it led to
-// is in the kernel all the same, and the record in state_dir says by which tags.
+// a mistake: what it led to is in the kernel all the same, and the record in state_dir says by which tags.
 func (c *common) lastConfig(byRecord bool) (configs.Config, error) {
 	text, err := os.ReadFile(c.config)
 	switch {

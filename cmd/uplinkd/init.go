@@ -75,7 +75,9 @@ func (c *common) initialize(ctx context.Context, in io.Reader, yes bool) error {
 	if err := writeNew(c.config, text); err != nil {
 		return err
 	}
-	return c.sayNext(d)
+	unsure := atTerminal() && login() == nil && !atConsole()
+	_, sayErr := io.WriteString(c.out, whatFollows(c.config, d, unsure))
+	return sayErr
 }
 
 // isFree is an error where the file cannot be written, or is there.
@@ -93,37 +95,41 @@ func (c *common) isFree() error {
 	return fmt.Errorf("%s is there, and is not written over: give another FILE, or - to see what it would be", c.config)
 }
 
-// writeNew writes a file that is not there, for its owner to write and the daemon's group to read.
+// writeNew writes a file that is not there, for its owner to write and the daemon's group to read. Killed at any
+// point it leaves the whole file or none.
 func writeNew(path, text string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	f, err := os.CreateTemp(dir, ".uplinkd-init-*")
 	if err != nil {
 		return err
 	}
+	defer os.Remove(f.Name()) //nolint:errcheck // what stays is the other name
 	_, err = f.WriteString(text)
-	// Whatever the mask of this shell is.
-	if err = errors.Join(err, f.Chmod(0o640), f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path))
+	// The mode is that, whatever the mask of this shell.
+	if err = errors.Join(err, f.Chmod(0o640), readableByDaemon(f.Name()), f.Sync(), f.Close()); err != nil {
+		return err
 	}
-	return errors.Join(statefile.Flush(path), readableByDaemon(path))
+	if err := os.Link(f.Name(), path); err != nil { // and never over what is there
+		return err
+	}
+	return statefile.Flush(path)
 }
 
-// sayNext tells which commands follow. Who is logged in over an uplink, or from nobody knows where, starts it on trial.
-func (c *common) sayNext(d *draft.Draft) error {
-	if c.config != defaultConfig {
-		_, err := fmt.Fprintf(c.out,
-			"%s: %d uplinks. Look at it; then:\n\n  uplinkd check %[1]s\n  uplinkd plan %[1]s\n"+
-				"  install -m 640 -g uplinkd %[1]s %[3]s\n\nand uplinkd apply --confirm 2m starts it with that.\n",
-			c.config, d.Uplinks(), defaultConfig)
-		return err
+// whatFollows tells which commands follow. Who is logged in over an uplink, or from nobody knows where, starts it on
+// trial.
+func whatFollows(config string, d *draft.Draft, unsure bool) string {
+	if config != defaultConfig {
+		return fmt.Sprintf("%s: %d uplinks. Look at it; then:\n\n  uplinkd check %[1]s\n  uplinkd plan %[1]s\n"+
+			"  install -m 640 -g uplinkd %[1]s %[3]s\n\nand uplinkd apply --confirm 2m starts it with that.\n",
+			config, d.Uplinks(), defaultConfig)
 	}
 	start, remark := "systemctl enable --now uplinkd", ""
 	if iface, from := d.Login(); iface != "" {
 		remark = fmt.Sprintf("You are logged in over %s, from %s: the third", iface, from)
-	} else if atTerminal() && login() == nil && !atConsole() {
+	} else if unsure {
 		remark = "Should you be logged in over one of them: the third"
 	}
 	if remark != "" {
@@ -131,10 +137,9 @@ func (c *common) sayNext(d *draft.Draft) error {
 		remark += " starts it, and gives all back after two minutes\n" +
 			"unless uplinkd confirm comes, which also has it start at each boot.\n"
 	}
-	_, err := fmt.Fprintf(c.out, "%s: %d uplinks. Look at it; then:\n\n  uplinkd check\n  uplinkd plan\n  %s\n\n"+
+	return fmt.Sprintf("%s: %d uplinks. Look at it; then:\n\n  uplinkd check\n  uplinkd plan\n  %s\n\n"+
 		"The first says what on this host would be in the way and what to do about it, the second what would be\n"+
-		"changed, as ip commands.\n%s", c.config, d.Uplinks(), start, remark)
-	return err
+		"changed, as ip commands.\n%s", config, d.Uplinks(), start, remark)
 }
 
 // atConsole reports whether this is typed at the machine itself: a virtual or a serial console.

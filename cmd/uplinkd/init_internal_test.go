@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -23,25 +22,19 @@ func TestInitSaysWhatFollows(t *testing.T) {
 	for _, tt := range []struct {
 		name, config string
 		link         draft.Link
+		unsure       bool // who types this may be logged in over anything
 		want         string
 	}{
-		{
-			"over an uplink", defaultConfig, over,
-			"logged in over eth1, from 198.51.100.200: the third starts it, and gives all back",
-		},
-		{"over an uplink, the command", defaultConfig, over, "  uplinkd apply --confirm 2m\n"},
-		{"not at a terminal", defaultConfig, link, "  systemctl enable --now uplinkd\n"},
-		{"elsewhere", "/tmp/x.yaml", link, "  install -m 640 -g uplinkd /tmp/x.yaml /etc/uplinkd/uplinkd.yaml\n"},
+		{"over an uplink", defaultConfig, over, false, "logged in over eth1, from 198.51.100.200: the third starts it"},
+		{"over an uplink, the command", defaultConfig, over, false, "  uplinkd apply --confirm 2m\n"},
+		{"nobody knows", defaultConfig, link, true, "  uplinkd apply --confirm 2m\n"},
+		{"over none", defaultConfig, link, false, "  systemctl enable --now uplinkd\n"},
+		{"elsewhere", "/tmp/x.yaml", link, true, "  install -m 640 -g uplinkd /tmp/x.yaml /etc/uplinkd/uplinkd.yaml\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.link.Login == "" && atTerminal() {
-				t.Skip("run at a terminal, which is another case")
-			}
-			var out bytes.Buffer
-			c := &common{stdio: stdio{out: &out, err: &out}, config: tt.config}
 			d := draft.Make(draft.Host{Name: "gw", Links: []draft.Link{tt.link}}, nobody)
-			if err := c.sayNext(d); err != nil || !strings.Contains(out.String(), tt.want) {
-				t.Errorf("%v: %q is not in\n%s", err, tt.want, &out)
+			if text := whatFollows(tt.config, d, tt.unsure); !strings.Contains(text, tt.want) {
+				t.Errorf("%q is not in\n%s", tt.want, text)
 			}
 		})
 	}
@@ -77,7 +70,14 @@ func TestInitWritesOverNothing(t *testing.T) {
 	if err := writeNew(fresh, "ours"); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(fresh); err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("%v, %v", info.Mode(), err)
+	info, err := os.Stat(fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o640 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	if left, err := os.ReadDir(filepath.Dir(fresh)); err != nil || len(left) != 1 {
+		t.Errorf("%v lie about (%v)", left, err)
 	}
 }

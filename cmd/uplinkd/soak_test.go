@@ -201,25 +201,8 @@ func (s *soak) end() {
 		s.Fatalf("cleanup: %v\n%s", err, out)
 	}
 	if left := s.kernel(s.looked()...); left != s.before {
-		s.Errorf("cleanup leaves what was not there before:\n%s", lineDiff(s.before, left))
+		s.Errorf("cleanup leaves what was not there before:\n%s", labtest.LineDiff(s.before, left))
 	}
-}
-
-// lineDiff returns the lines that only one of two texts has.
-func lineDiff(a, b string) string {
-	in, out := strings.Split(a, "\n"), strings.Split(b, "\n")
-	var lines []string
-	for _, l := range in {
-		if !slices.Contains(out, l) {
-			lines = append(lines, "- "+l)
-		}
-	}
-	for _, l := range out {
-		if !slices.Contains(in, l) {
-			lines = append(lines, "+ "+l)
-		}
-	}
-	return strings.Join(lines, "\n")
 }
 
 func (s *soak) isp() *lab.ISP { return s.world.ISPs[s.random.IntN(3)] }
@@ -386,7 +369,7 @@ func (s *soak) calm(after string) {
 		return true
 	})
 	if now := s.kernel(foreignShown...); now != s.wanted {
-		s.Errorf("after %s what is others' is not as it was:\n%s", after, lineDiff(s.wanted, now))
+		s.Errorf("after %s what is others' is not as it was:\n%s", after, labtest.LineDiff(s.wanted, now))
 	}
 	if s.six && s.tableGone {
 		s.excuseSpoofed()

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
-	"slices"
-	"strings"
 )
 
 const arch = runtime.GOARCH
@@ -24,21 +22,4 @@ for i in 1 2 3; do sysctl -qw net.ipv4.conf.eth$i.rp_filter=0; done`
 		return fmt.Errorf("what a boot would take is still there: %s (%w)", left, err)
 	}
 	return nil
-}
-
-// difference returns the lines that only one of two texts has.
-func difference(a, b string) string {
-	before, after := strings.Split(a, "\n"), strings.Split(b, "\n")
-	var lines []string
-	for _, l := range before {
-		if !slices.Contains(after, l) {
-			lines = append(lines, "- "+l)
-		}
-	}
-	for _, l := range after {
-		if !slices.Contains(before, l) {
-			lines = append(lines, "+ "+l)
-		}
-	}
-	return strings.Join(lines, "\n")
 }

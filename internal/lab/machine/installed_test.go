@@ -261,7 +261,7 @@ func (h *host) configure() {
 		return strings.TrimSpace(out) == "inactive\ninactive\ninactive"
 	})
 	if now := h.kernel(); now != before {
-		h.Fatalf("without confirm the kernel is not as it was:\n%s", difference(before, now))
+		h.Fatalf("without confirm the kernel is not as it was:\n%s", labtest.LineDiff(before, now))
 	}
 	began := time.Now()
 	h.rejects(before)
@@ -285,7 +285,7 @@ func (h *host) rejects(before string) {
 			h.Errorf("after %s: %s", after, out)
 		}
 		if now := h.kernel(); now != before {
-			h.Errorf("after %s the kernel is not as it was:\n%s", after, difference(before, now))
+			h.Errorf("after %s the kernel is not as it was:\n%s", after, labtest.LineDiff(before, now))
 		}
 	}
 	h.quietly("uplinkd apply --confirm 60s && uplinkd confirm --reject")
@@ -460,7 +460,7 @@ func (h *host) purges(kernel, files string) {
 		h.Errorf("after purge the kernel holds\n%s\nand not\n%s", now, kernel)
 	}
 	if now := h.files(); now != files {
-		h.Errorf("after purge: %s", difference(files, now))
+		h.Errorf("after purge: %s", labtest.LineDiff(files, now))
 	}
 	if h.suite == "trixie" {
 		h.told()

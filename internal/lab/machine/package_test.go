@@ -97,7 +97,7 @@ func TestInstallIsThePackage(t *testing.T) {
 	slices.Sort(packed)
 	slices.Sort(installed)
 	if !slices.Equal(packed, installed) {
-		t.Errorf("the package and make install differ:\n%s", difference(strings.Join(packed, "\n"),
+		t.Errorf("the package and make install differ:\n%s", labtest.LineDiff(strings.Join(packed, "\n"),
 			strings.Join(installed, "\n")))
 	}
 	if len(packed) < 40 {
