@@ -104,18 +104,22 @@ func (d *desired) firewallUplink(f *firewall.Table, u *Uplink, p *Path) {
 func (d *desired) policy(f Family, i int, p configs.Policy) firewall.Policy {
 	set := d.state.sets[f][i]
 	r := firewall.Policy{
-		Name: p.Name, From: set.from, To: set.to, In: p.In, Protocol: protocolsIn(f, p.Protocol),
-		User: p.User, DSCP: p.DSCP,
-		Skip: set.never,
+		Name: p.Name, Skip: set.never,
+		Match: firewall.Match{
+			From: set.from, To: set.to, Protocol: protocolsIn(f, p.Protocol), User: p.User, DSCP: p.DSCP,
+		},
+	}
+	if p.In != "" {
+		r.Match.In = []string{p.In}
 	}
 	if set.never {
 		return r
 	}
 	for _, port := range p.SPort {
-		r.SPort = append(r.SPort, firewall.PortRange(port))
+		r.Match.SPort = append(r.Match.SPort, firewall.PortRange(port))
 	}
 	for _, port := range p.DPort {
-		r.DPort = append(r.DPort, firewall.PortRange(port))
+		r.Match.DPort = append(r.Match.DPort, firewall.PortRange(port))
 	}
 	if u := d.state.lead(p, f); u != nil {
 		r.Mark = u.Config.FwMark

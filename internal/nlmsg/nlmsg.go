@@ -4,6 +4,7 @@ package nlmsg
 
 import (
 	"encoding/binary"
+	"iter"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +61,20 @@ func Attr(b []byte, kind uint16) []byte {
 		b = b[min(align(length), len(b)):]
 	}
 	return nil
+}
+
+// Attrs yields the value of every attribute in b, in order. One that claims to be longer than b
+// ends it.
+func Attrs(b []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(b) >= unix.NLA_HDRLEN {
+			length := int(native.Uint16(b))
+			if length < unix.NLA_HDRLEN || length > len(b) || !yield(b[unix.NLA_HDRLEN:length]) {
+				return
+			}
+			b = b[min(align(length), len(b)):]
+		}
+	}
 }
 
 // AppendAttr appends an attribute to b.

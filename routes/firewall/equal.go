@@ -19,23 +19,9 @@ func equalUplinks(a, b Uplink) bool {
 		a.Out == b.Out && slices.Equal(a.Translate, b.Translate) && equalSets(a.Foreign, b.Foreign)
 }
 
-func equalPolicies(a, b Policy) bool {
-	return a.Name == b.Name && equalSets(a.From, b.From) && equalSets(a.To, b.To) && a.In == b.In &&
-		slices.Equal(a.Protocol, b.Protocol) && slices.Equal(a.SPort, b.SPort) && slices.Equal(a.DPort, b.DPort) &&
-		equalTo(a.User, b.User) && equalTo(a.DSCP, b.DSCP) &&
-		a.Mark == b.Mark && a.Prohibit == b.Prohibit && a.Skip == b.Skip && equalSticky(a.Sticky, b.Sticky)
-}
-
 // equalSets compares by the name, which says what a set holds.
 func equalSets(a, b *Prefixes) bool {
 	return a == b || a != nil && b != nil && a.SetName() == b.SetName()
 }
 
 func equalTo[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
-
-func equalSticky(a, b *Sticky) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a.Destination == b.Destination && a.Seconds == b.Seconds && slices.Equal(a.Ways, b.Ways)
-}

@@ -1,101 +1,68 @@
 package firewall
 
-import "fmt"
+import "slices"
 
-// chains returns the chain that asks the policies in order, and those that the sticky
-// ones need.
+// chains returns the chain that asks the policies in order, and those that single ones need.
+// Each has the policy's name, so that a change of one policy is a change of its rules alone.
 func (s side) chains() []Chain {
 	ask := Chain{Name: chainPolicies + s.suffix}
 	var more []Chain
-	for n, p := range s.policies {
+	for _, p := range s.policies {
 		if p.Skip {
 			continue
 		}
-		rule := append(p.matches(s.v6), Count{p.Counter()})
-		switch {
-		case p.Prohibit:
-			rule = append(rule, Reject{})
-		case p.Mark != 0:
-			rule = append(rule, Goto{Chain: Uplink{Mark: p.Mark}.Chain()})
-		case p.Sticky != nil && len(p.Sticky.Ways) > 0:
-			name := fmt.Sprintf("sticky%s_%d", s.suffix, n)
-			rule = append(rule, Goto{Chain: name})
-			more = append(more, p.sticky(name, s.v6)...)
-		default:
-			rule = append(rule, Return{})
+		does, needs := s.does(p)
+		more = append(more, needs...)
+		if except := p.Not.each(); len(except) > 0 {
+			c := Chain{Name: "policy" + s.suffix + "." + p.Name}
+			for _, m := range except {
+				for _, way := range m.ways(s.v6) {
+					c.Rules = append(c.Rules, append(way, Return{}))
+				}
+			}
+			c.Rules = append(c.Rules, does)
+			more = append(more, c)
+			does = Rule{Goto{Chain: c.Name, Jump: true}}
 		}
-		ask.Rules = append(ask.Rules, rule)
+		for _, way := range p.Match.ways(s.v6) {
+			ask.Rules = append(ask.Rules, append(way, does...))
+		}
 	}
 	return append(more, ask)
 }
 
-func (p Policy) matches(v6 bool) Rule {
-	var rule Rule
-	if p.From != nil {
-		rule = append(rule, MatchAddress{Source: true, Set: p.From})
+// does returns what becomes of a connection that is meant, and the chains that takes.
+func (s side) does(p Policy) (Rule, []Chain) {
+	rule := Rule{Count{p.Counter()}}
+	switch {
+	case p.Prohibit:
+		return append(rule, Reject{}), nil
+	case p.Mark != 0:
+		return append(rule, Goto{Chain: Uplink{Mark: p.Mark}.Chain()}), nil
+	case p.Sticky != nil && len(p.Sticky.Ways) > 0:
+		k := sticker{sticky: *p.Sticky, policy: p.Name, side: s}
+		return append(rule, Goto{Chain: k.chain(home)}), k.chains()
 	}
-	if p.To != nil {
-		rule = append(rule, MatchAddress{Set: p.To})
-	}
-	if p.In != "" {
-		rule = append(rule, MatchIn{p.In})
-	}
-	protocols := p.Protocol
-	if len(protocols) == 0 && len(p.SPort)+len(p.DPort) > 0 {
-		protocols = []uint8{6, 17} // what has ports
-	}
-	if len(protocols) > 0 {
-		rule = append(rule, MatchProtocol{protocols})
-	}
-	if len(p.SPort) > 0 {
-		rule = append(rule, MatchPort{Source: true, Ranges: p.SPort})
-	}
-	if len(p.DPort) > 0 {
-		rule = append(rule, MatchPort{Ranges: p.DPort})
-	}
-	if p.User != nil {
-		rule = append(rule, MatchUser{*p.User})
-	}
-	if p.DSCP != nil {
-		rule = append(rule, MatchDSCP{v6, *p.DSCP})
-	}
-	return rule
-}
-
-// StickySet returns the name of the set of sources that stick to an uplink. What kind
-// of set it is stands in its name: the kernel changes none into another.
-func (p Policy) StickySet(v6 bool, mark uint32) string {
-	kind := "s"
-	if p.Sticky.Destination {
-		kind = "sd"
-	}
-	if v6 {
-		kind += "6_"
-	}
-	return fmt.Sprintf("stuck_%s%d_%s_%x", kind, p.Sticky.Seconds, p.Name, mark)
+	return append(rule, Accept{}), nil
 }
 
 // Counter returns the name of the policy's counter.
 func (p Policy) Counter() string { return "policy_" + p.Name }
 
-// sticky returns the chains that keep a source where it was, or else spread it by
-// weight and remember where.
-func (p Policy) sticky(name string, v6 bool) []Chain {
-	s := p.Sticky
-	c := Chain{Name: name}
-	var spread Spread
-	var ways []Chain
-	for _, way := range s.Ways {
-		chain := fmt.Sprintf("%s_%x", name, way.Mark)
-		c.Rules = append(c.Rules, Rule{
-			MatchStuck{Set: p.StickySet(v6, way.Mark), V6: v6, Destination: s.Destination}, Goto{Chain: chain},
-		})
-		spread.To = append(spread.To, SpreadWay{chain, way.Weight})
-		ways = append(ways, Chain{Name: chain, Rules: []Rule{
-			{Stick{Set: p.StickySet(v6, way.Mark), V6: v6, Destination: s.Destination, Seconds: s.Seconds}},
-			{Goto{Chain: Uplink{Mark: way.Mark}.Chain()}},
-		}})
+// Counters returns the names of the counters, each once.
+func (t Table) Counters() []string {
+	var list []string
+	known := map[string]bool{}
+	for _, p := range slices.Concat(t.Policies, t.Policies6) {
+		if name := p.Counter(); !known[name] {
+			known[name] = true
+			list = append(list, name)
+		}
 	}
-	c.Rules = append(c.Rules, Rule{spread})
-	return append(ways, c)
+	return list
+}
+
+func equalPolicies(a, b Policy) bool {
+	return a.Name == b.Name && equalMatches(a.Match, b.Match) && equalMatches(a.Not, b.Not) &&
+		a.Mark == b.Mark && a.Prohibit == b.Prohibit && a.Skip == b.Skip && equalSticky(a.Sticky, b.Sticky)
 }

@@ -74,8 +74,10 @@ func (p *Prefixes) V6() bool { return len(p.Ranges) > 0 && p.Ranges[0].First.Is6
 func (p *Prefixes) protocol() string { return protocol(p.V6()) }
 
 // addressType is what nft calls the type of the addresses.
-func (p *Prefixes) addressType() string {
-	if p.V6() {
+func (p *Prefixes) addressType() string { return addressType(p.V6()) }
+
+func addressType(v6 bool) string {
+	if v6 {
 		return "ipv6_addr"
 	}
 	return "ipv4_addr"

@@ -2,7 +2,9 @@ package firewall
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -46,6 +48,18 @@ type (
 	}
 	// MatchUser matches the user of a local program.
 	MatchUser struct{ ID uint32 }
+	// MatchCgroup matches local programs of a control group.
+	MatchCgroup struct{ Cgroup Cgroup }
+	// MatchMAC matches one of several Ethernet addresses as the source.
+	MatchMAC struct{ Addresses []net.HardwareAddr }
+	// MatchInAny matches one of several interfaces a packet came in by. A name with '*' at its end
+	// is all that begin so.
+	MatchInAny struct{ Interfaces []string }
+	// MatchNamed matches a destination in a set that a DNS server fills.
+	MatchNamed struct {
+		Set string
+		V6  bool
+	}
 	// MatchDSCP matches the differentiated services code point (RFC 2474).
 	MatchDSCP struct {
 		V6    bool
@@ -78,6 +92,11 @@ type (
 		Destination bool
 		Seconds     uint32
 	}
+	// Refresh has the destination stay in a set that a DNS server fills.
+	Refresh struct {
+		Set string
+		V6  bool
+	}
 	// Goto goes to a chain for good, or jumps to it.
 	Goto struct {
 		Chain string
@@ -85,6 +104,8 @@ type (
 	}
 	// Return ends the chain.
 	Return struct{}
+	// Accept ends the hook's chain.
+	Accept struct{}
 	// Reject answers that it is forbidden.
 	Reject struct{}
 	// Drop drops.
@@ -164,6 +185,28 @@ func (m MatchPort) String() string {
 }
 
 func (m MatchUser) String() string { return fmt.Sprintf("meta skuid %d", m.ID) }
+func (m MatchCgroup) String() string {
+	return fmt.Sprintf("socket cgroupv2 level %d %q", m.Cgroup.Level, m.Cgroup.Path)
+}
+
+func (m MatchMAC) String() string {
+	list := make([]string, len(m.Addresses))
+	for i, a := range m.Addresses {
+		list[i] = a.String()
+	}
+	return "ether saddr { " + strings.Join(list, ", ") + " }"
+}
+
+func (m MatchInAny) String() string {
+	list := make([]string, len(m.Interfaces))
+	for i, name := range m.Interfaces {
+		list[i] = strconv.Quote(name)
+	}
+	return "iifname { " + strings.Join(list, ", ") + " }"
+}
+
+func (m MatchNamed) String() string { return protocol(m.V6) + " daddr @" + m.Set }
+
 func (m MatchDSCP) String() string { return fmt.Sprintf("%s dscp %d", protocol(m.V6), m.Value) }
 
 func (m MatchPrefix) String() string { return "ip6 saddr " + m.Source.String() }
@@ -211,6 +254,10 @@ func (s Stick) String() string {
 	return fmt.Sprintf("update @%s { %s timeout %ds }", s.Set, stickyKey(s.V6, s.Destination), s.Seconds)
 }
 
+func (r Refresh) String() string {
+	return fmt.Sprintf("update @%s { %s daddr timeout %ds }", r.Set, protocol(r.V6), NameSeconds)
+}
+
 func (g Goto) String() string {
 	if g.Jump {
 		return "jump " + g.Chain
@@ -219,6 +266,7 @@ func (g Goto) String() string {
 }
 
 func (Return) String() string     { return "return" }
+func (Accept) String() string     { return "accept" }
 func (Reject) String() string     { return "reject with icmpx admin-prohibited" }
 func (Drop) String() string       { return "drop" }
 func (Masquerade) String() string { return "masquerade" }

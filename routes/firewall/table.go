@@ -68,37 +68,15 @@ type Uplink struct {
 }
 
 // A Policy says by which uplink new connections leave that it matches. The first
-// that matches counts. Empty fields match all.
+// that matches counts.
 type Policy struct {
 	Name     string
-	From, To *Prefixes
-	In       string  // interface
-	Protocol []uint8 // IP protocol numbers
-	SPort    []PortRange
-	DPort    []PortRange
-	User     *uint32 // of local programs
-	DSCP     *uint8
-
+	Match    Match   // all of it holds
+	Not      Match   // nothing of it does
 	Mark     uint32  // of the uplink it leads to now; 0: by weight, as all else
 	Prohibit bool    // it leads nowhere now
 	Skip     bool    // it does not count now
 	Sticky   *Sticky // of those that go by weight
-}
-
-// A PortRange is both ends included.
-type PortRange struct{ First, Last uint16 }
-
-// Sticky keeps the connections of one source on one uplink for a time.
-type Sticky struct {
-	Destination bool // of one source and one destination
-	Seconds     uint32
-	Ways        []StickyWay // among which a new source is spread
-}
-
-// A StickyWay is an uplink that carries, and its weight.
-type StickyWay struct {
-	Mark   uint32
-	Weight int
 }
 
 // Names of chains.
@@ -118,6 +96,19 @@ type Chain struct {
 
 // A Rule is one rule: what it matches, and what it does.
 type Rule []Statement
+
+// String returns the rule as nft has it. A control group that has gone and come again has the path
+// that it had, and another number, which the kernel goes by: that is in a comment.
+func (r Rule) String() string {
+	words := make([]string, len(r), len(r)+1)
+	for i, s := range r {
+		words[i] = s.String()
+		if m, ok := s.(MatchCgroup); ok {
+			words = append(words, fmt.Sprintf("comment \"cgroup %d\"", m.Cgroup.ID))
+		}
+	}
+	return strings.Join(words, " ")
+}
 
 // Chain returns the name of the chain that leads packets to the uplink.
 func (u Uplink) Chain() string { return fmt.Sprintf("to_%x", u.Mark) }
@@ -254,7 +245,9 @@ func (t Table) Version() string {
 func (t Table) Sets() []*Prefixes {
 	var list []*Prefixes
 	for _, p := range slices.Concat(t.Policies, t.Policies6) {
-		list = withSet(withSet(list, p.From), p.To)
+		for _, m := range []Match{p.Match, p.Not} {
+			list = withSet(withSet(list, m.From), m.To)
+		}
 	}
 	for _, u := range t.Uplinks6 {
 		list = withSet(list, u.Foreign)
@@ -278,17 +271,16 @@ func (t Table) String() string {
 		fmt.Fprintf(&b, "  set %s { type %s; flags interval; } # %d ranges\n",
 			set.SetName(), set.addressType(), len(set.Ranges))
 	}
+	for _, set := range t.KeptSets() {
+		fmt.Fprintf(&b, "  set %s\n", set)
+	}
 	for _, c := range t.Chains() {
 		fmt.Fprintf(&b, "  chain %s {\n", c.Name)
 		if c.Hook != "" {
 			fmt.Fprintf(&b, "    type %s hook %s priority %d; policy accept;\n", c.Type, c.Hook, c.Priority)
 		}
 		for _, r := range c.Rules {
-			words := make([]string, len(r))
-			for i, s := range r {
-				words[i] = s.String()
-			}
-			b.WriteString("    " + strings.Join(words, " ") + "\n")
+			b.WriteString("    " + r.String() + "\n")
 		}
 		b.WriteString("  }\n")
 	}

@@ -28,6 +28,8 @@ type Kernel struct {
 	rules   map[int]*nl.SocketHandle // the library's rule code loses fields; ours needs a socket of its own
 	dumps   *nlmsg.Conn              // for the routes
 	nft     *nftables.Conn
+	written *writtenTable // what we last made our nft table hold; nil: not known
+	kept    *keptSets
 	restore *restoreFile
 	look    bool           // only look: the record is left as it is
 	tags    bool           // this kernel keeps the tag of an address (IFA_PROTO, Linux 5.18)
@@ -66,7 +68,7 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		log:     log,
 		tags:    keepsAddressTags(),
 
-		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), beside: map[uint32]bool{},
+		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), beside: map[uint32]bool{}, kept: newKeptSets(),
 	}
 	if k.dumps, err = nlmsg.Dial(unix.NETLINK_ROUTE, true); err != nil {
 		k.Close()

@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -31,16 +32,40 @@ func everything() firewall.Table {
 			{Name: "isp1", Interface: "wan1", Mark: 0x97, Masquerade: true}, {Name: "isp2", Interface: "wan2", Mark: 0x98},
 		},
 		Policies: []firewall.Policy{
-			{Name: "voice", DSCP: &dscp, Protocol: []uint8{17}, Mark: 0x97},
+			{Name: "voice", Match: firewall.Match{DSCP: &dscp, Protocol: []uint8{17}}, Mark: 0x97},
 			{
-				Name: "mail", From: prefixes("192.0.2.0/24"), To: prefixes("198.51.100.0/25", "203.0.113.0/24", "255.255.255.0/24"),
-				DPort: []firewall.PortRange{{First: 25, Last: 25}, {First: 465, Last: 587}, {First: 65000, Last: 65535}}, Mark: 0x98,
+				Name: "mail", Match: firewall.Match{
+					From: prefixes("192.0.2.0/24"), To: prefixes("198.51.100.0/25", "203.0.113.0/24", "255.255.255.0/24"),
+					DPort: []firewall.PortRange{{First: 25, Last: 25}, {First: 465, Last: 587}, {First: 65000, Last: 65535}},
+				}, Mark: 0x98,
 			},
-			{Name: "guest", In: "wlan0", SPort: []firewall.PortRange{{First: 1024, Last: 2000}}, Prohibit: true},
-			{Name: "me", User: &user, Mark: 0x98},
-			{Name: "skipped", In: "wlan1", Skip: true},
-			{Name: "login", To: prefixes("198.18.0.0/15"), Sticky: &firewall.Sticky{Seconds: 600, Ways: []firewall.StickyWay{{Mark: 0x97, Weight: 2}, {Mark: 0x98, Weight: 1}}}},
-			{Name: "both", Protocol: []uint8{6}, Sticky: &firewall.Sticky{Destination: true, Seconds: 60, Ways: []firewall.StickyWay{{Mark: 0x97, Weight: 1}}}},
+			{
+				Name: "guest", Prohibit: true,
+				Match: firewall.Match{In: []string{"wlan0"}, SPort: []firewall.PortRange{{First: 1024, Last: 2000}}},
+			},
+			{Name: "me", Match: firewall.Match{User: &user}, Mark: 0x98},
+			{Name: "skipped", Match: firewall.Match{In: []string{"wlan1"}}, Skip: true},
+			{
+				Name: "login", Match: firewall.Match{To: prefixes("198.18.0.0/15")},
+				Sticky: &firewall.Sticky{
+					Seconds: 600, Ways: []firewall.StickyWay{{Mark: 0x97, Weight: 2}, {Mark: 0x98, Weight: 1}},
+				},
+			},
+			{
+				Name: "both", Match: firewall.Match{Protocol: []uint8{6}},
+				Sticky: &firewall.Sticky{
+					Destination: true, Seconds: 60, Ways: []firewall.StickyWay{{Mark: 0x97, Weight: 1}}, Away: []uint32{0x98},
+				},
+			},
+			{Name: "video", Match: firewall.Match{To: prefixes("198.51.100.7/32"), Names: []string{"video"}}, Mark: 0x97},
+			{
+				Name: "tv", Mark: 0x98,
+				Match: firewall.Match{In: []string{"wlan*", "eth1", "wlan7"}, MAC: []net.HardwareAddr{{2, 0, 0, 0, 0, 9}}},
+				Not: firewall.Match{
+					Names: []string{"games"}, DPort: []firewall.PortRange{{First: 53, Last: 53}}, User: &user,
+				},
+			},
+			{Name: "unit", Match: firewall.Match{Cgroup: &firewall.Cgroup{Path: "a.slice/b.service", Level: 2, ID: 77}}, Mark: 0x98},
 			{Name: "rest"},
 		},
 	}
@@ -89,12 +114,20 @@ func TestFirewall(t *testing.T) {
 		`meta l4proto { 17 } @nh,8,8 & 0xfc == 0xb8 counter name "policy_voice" goto to_97`,
 		`th dport { 25, 465-587, 65000-65535 } counter name "policy_mail" goto to_98`,
 		`198.51.100.0/25`, `203.0.113.0/24`, `255.255.255.0/24`,
-		`iifname "wlan0" meta l4proto { 6, 17 } th sport { 1024-2000 } counter name "policy_guest" reject with icmpx 3`,
+		`iifname { "wlan0" } meta l4proto { 6, 17 } th sport { 1024-2000 } counter name "policy_guest" reject with icmpx 3`,
 		`meta skuid 1000 counter name "policy_me" goto to_98`,
-		`numgen random mod 3 vmap { 0-1 : goto sticky_5_97, 2 : goto sticky_5_98 }`,
+		`numgen random mod 3 vmap { 0-1 : goto stuck.login.97, 2 : goto stuck.login.98 }`,
 		`update @stuck_s600_login_97 { @nh,96,32 timeout 600s }`,
-		`@nh,96,32 . @nh,128,32 @stuck_sd60_both_97 goto sticky_6_97`,
-		`counter name "policy_rest" return`,
+		`@nh,96,32 . @nh,128,32 @stuck_sd60_both_97 goto stuck.both.97`,
+		`@nh,96,32 . @nh,128,32 @stuck_sd60_both_98 update @stuck_sd60_both_98 { @nh,96,32 . @nh,128,32 timeout 60s } goto away.both`,
+		`@nh,96,32 . @nh,128,32 @away_sd60_both_97 goto away.both.97`,
+		`@nh,128,32 @video update @video { @nh,128,32 timeout 86400s } counter name "policy_video" goto to_97`,
+		`iifname { "eth1", "wlan*" } ether saddr { 02:00:00:00:00:09 } jump policy.tv`,
+		`@nh,128,32 @games update @games { @nh,128,32 timeout 86400s } return`,
+		`th dport { 53 } return`, `meta skuid 1000 return`,
+		`socket cgroupv2 level 2`,
+		`set video { type ipv4_addr size 65536 flags dynamic,timeout timeout 86400s }`,
+		`counter name "policy_rest" accept`,
 		`oifname "wan1" fib saddr type != 2 masquerade`,
 		`fib saddr type 2 meta mark & 0x000000ff == 0x00000097 fib saddr . oif type != 2 masquerade`,
 	} {
@@ -148,9 +181,9 @@ func TestManyPrefixes(t *testing.T) {
 	}
 	f := everything()
 	start := time.Now()
-	f.Policies = []firewall.Policy{{Name: "many", To: firewall.NewPrefixes(list), Mark: 0x97}}
+	f.Policies = []firewall.Policy{{Name: "many", Match: firewall.Match{To: firewall.NewPrefixes(list)}, Mark: 0x97}}
 	made := time.Since(start)
-	if n := len(f.Policies[0].To.Ranges); n != len(list) {
+	if n := len(f.Policies[0].Match.To.Ranges); n != len(list) {
 		t.Fatalf("%d ranges of %d prefixes: the test proves nothing", n, len(list))
 	}
 	putFirewall(t, k, f)
@@ -165,7 +198,7 @@ func TestManyPrefixes(t *testing.T) {
 	if again := time.Since(start); again > took/3 {
 		t.Errorf("another way took %v of %v: were they sent again?", again, took)
 	}
-	sum := fmt.Sprint(len(nft(t, "list", "set", "inet", "uplinkd", f.Policies[0].To.SetName())))
+	sum := fmt.Sprint(len(nft(t, "list", "set", "inet", "uplinkd", f.Policies[0].Match.To.SetName())))
 	if sum == "0" {
 		t.Error("the set is empty")
 	}
@@ -193,9 +226,12 @@ func TestFirewallOfIPv6(t *testing.T) {
 				},
 			},
 		},
-		Policies: []firewall.Policy{{Name: "voice", DSCP: &dscp, Mark: 0x97}},
+		Policies: []firewall.Policy{{Name: "voice", Match: firewall.Match{DSCP: &dscp}, Mark: 0x97}},
 		Policies6: []firewall.Policy{
-			{Name: "voice", DSCP: &dscp, Mark: 0x98, To: prefixes("2001:db8:9::/48", "ffff::/16")},
+			{
+				Name: "voice", Mark: 0x98,
+				Match: firewall.Match{DSCP: &dscp, To: prefixes("2001:db8:9::/48", "ffff::/16"), Names: []string{"video"}},
+			},
 			{Name: "login", Sticky: &firewall.Sticky{Seconds: 60, Destination: true, Ways: []firewall.StickyWay{{Mark: 0x97, Weight: 1}}}},
 		},
 	}
@@ -208,7 +244,7 @@ func TestFirewallOfIPv6(t *testing.T) {
 		`oifname "wan2" ip6 saddr 2001:db8:1:101::/64 snat ip6 prefix to 2001:db8:2:101::/64`,
 		`ip6 saddr 2001:db8:1:102::/64 masquerade`, `fib saddr type != 2 masquerade`,
 		`type filter hook postrouting priority 150;`, `oifname "wan1" ip6 saddr @net6_`, `drop`,
-		`update @stuck_sd6_60_login_97`,
+		`update @stuck_sd6_60_login_97`, `@nh,192,128 @video6 @nh,0,16 & 0xfc0 == 0xb80 update @video6`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %s", want)

@@ -1,10 +1,13 @@
 package kernel
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/nftables"
@@ -67,7 +70,13 @@ func (w *nftWriter) statement(s firewall.Statement) ([]expr.Any, error) {
 	case firewall.MatchPrefix:
 		network := s.Source.Masked().Addr().AsSlice()
 		return []expr.Any{loadAddress(true, true, 1), prefixMask(s.Source), cmp(false, network)}, nil
-	case firewall.MatchAddress, firewall.MatchProtocol, firewall.MatchPort, firewall.MatchStuck:
+	case firewall.MatchCgroup:
+		return []expr.Any{
+			&expr.Socket{Key: expr.SocketKeyCgroupv2, Level: uint32(s.Cgroup.Level), Register: 1},
+			cmp(false, binaryutil.NativeEndian.PutUint64(s.Cgroup.ID)),
+		}, nil
+	case firewall.MatchAddress, firewall.MatchNamed, firewall.MatchProtocol, firewall.MatchPort, firewall.MatchStuck,
+		firewall.MatchInAny, firewall.MatchMAC:
 		return w.membership(s)
 	}
 	return w.action(s)
@@ -79,6 +88,13 @@ func (w *nftWriter) membership(s firewall.Statement) ([]expr.Any, error) {
 	case firewall.MatchAddress:
 		set := w.sets[s.Set.SetName()]
 		return []expr.Any{loadAddress(s.Set.V6(), s.Source, 1), lookup(set, 1)}, nil
+	case firewall.MatchNamed:
+		return []expr.Any{loadAddress(s.V6, false, 1), lookup(w.sets[s.Set], 1)}, nil
+	case firewall.MatchInAny:
+		set, err := w.anonymous(&nftables.Set{KeyType: nftables.TypeIFName, Interval: true}, interfaceElements(s.Interfaces))
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, lookup(set, 1)}, err
+	case firewall.MatchMAC:
+		return w.mac(s)
 	case firewall.MatchProtocol:
 		list := make([]nftables.SetElement, len(s.Protocols))
 		for i, p := range s.Protocols {
@@ -126,12 +142,11 @@ func (w *nftWriter) action(s firewall.Statement) ([]expr.Any, error) {
 		return w.follow(s)
 	case firewall.Spread:
 		return w.spread(s)
+	case firewall.Refresh:
+		return []expr.Any{loadAddress(s.V6, false, 1), w.update(s.Set, 1, firewall.NameSeconds)}, nil
 	case firewall.Stick:
 		exprs, register := loadSticky(s.V6, s.Destination)
-		return append(exprs, &expr.Dynset{
-			SrcRegKey: register, SetName: s.Set, SetID: w.sets[s.Set].ID,
-			Operation: uint32(unix.NFT_DYNSET_OP_UPDATE), Timeout: time.Duration(s.Seconds) * time.Second,
-		}), nil
+		return append(exprs, w.update(s.Set, register, s.Seconds)), nil
 	case firewall.Goto:
 		kind := expr.VerdictGoto
 		if s.Jump {
@@ -140,6 +155,8 @@ func (w *nftWriter) action(s firewall.Statement) ([]expr.Any, error) {
 		return []expr.Any{&expr.Verdict{Kind: kind, Chain: s.Chain}}, nil
 	case firewall.Return:
 		return []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}}, nil
+	case firewall.Accept:
+		return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}, nil
 	case firewall.Reject:
 		return []expr.Any{&expr.Reject{
 			Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED,
@@ -160,6 +177,27 @@ func (w *nftWriter) action(s firewall.Statement) ([]expr.Any, error) {
 		return []expr.Any{&expr.Objref{Type: int(nftables.ObjTypeCounter), Name: s.Name}}, nil
 	}
 	return nil, errUnknownStatement
+}
+
+// update has what is in a register stay in a set for a time.
+func (w *nftWriter) update(set string, register, seconds uint32) expr.Any {
+	return &expr.Dynset{
+		SrcRegKey: register, SetName: set, SetID: w.sets[set].ID,
+		Operation: uint32(unix.NFT_DYNSET_OP_UPDATE), Timeout: time.Duration(seconds) * time.Second,
+	}
+}
+
+// mac goes by the source of the Ethernet header, where there is one.
+func (w *nftWriter) mac(s firewall.MatchMAC) ([]expr.Any, error) {
+	list := make([]nftables.SetElement, len(s.Addresses))
+	for i, a := range s.Addresses {
+		list[i].Key = a
+	}
+	set, err := w.anonymous(&nftables.Set{KeyType: nftables.TypeEtherAddr}, list)
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: 1}, cmp(false, native16(unix.ARPHRD_ETHER)),
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6}, lookup(set, 1),
+	}, err
 }
 
 // follow goes by the connection's mark. nft refuses to copy bits from one mark to
@@ -297,6 +335,32 @@ func interfaceName(name string) []byte {
 	return b
 }
 
+// interfaceElements returns ranges of names, in order: one with '*' at its end is all that begin so.
+func interfaceElements(names []string) []nftables.SetElement {
+	ranges := make([][2][]byte, 0, len(names)) // from, and before what
+	for _, name := range names {
+		begins, all := strings.CutSuffix(name, "*")
+		from, until := interfaceName(begins), interfaceName(begins)
+		last := unix.IFNAMSIZ - 1
+		if all {
+			last = len(begins) - 1
+		}
+		until[last]++
+		ranges = append(ranges, [2][]byte{from, until})
+	}
+	slices.SortFunc(ranges, func(a, b [2][]byte) int { return bytes.Compare(a[0], b[0]) })
+	var list []nftables.SetElement
+	for i, r := range ranges {
+		if i > 0 && bytes.Compare(r[0], ranges[i-1][1]) < 0 {
+			ranges[i] = ranges[i-1] // within the one before
+			continue
+		}
+		list = append(list, nftables.SetElement{Key: r[0]}, nftables.SetElement{Key: r[1], IntervalEnd: true})
+	}
+	return list
+}
+
+func native16(n uint16) []byte { return binaryutil.NativeEndian.PutUint16(n) }
 func native32(n uint32) []byte { return binaryutil.NativeEndian.PutUint32(n) }
 func big32(n uint32) []byte    { return binaryutil.BigEndian.PutUint32(n) }
 func big16(n uint16) []byte    { return []byte{byte(n >> 8), byte(n)} }

@@ -27,6 +27,8 @@ type Watcher struct {
 	surveyor *surveyor
 	witness  *witness
 	settings *settingsWatch
+	kept     *keptSets
+	unread   bool // the transaction that is being told changes more than elements of sets
 }
 
 // nftablesGroup is NFNLGRP_NFTABLES.
@@ -39,7 +41,7 @@ func NewWatcher(k *Kernel) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to routing events: %w", err)
 	}
-	w := &Watcher{file: file, surveyor: k.surveyor, witness: k.witness, settings: k.settings}
+	w := &Watcher{file: file, surveyor: k.surveyor, witness: k.witness, settings: k.settings, kept: k.kept}
 	w.surveyor.attach()
 	// Without it a table that others have flushed is put back at the next reading.
 	if w.nft, err = subscribe(unix.NETLINK_NETFILTER, []uint32{nftablesGroup}); err != nil {
@@ -74,6 +76,7 @@ func (w *Watcher) Watch(ctx context.Context, wake func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.surveyor.run(ctx, wake) })
 	group.Go(func() error { return w.settings.run(ctx, wake) })
+	group.Go(func() error { return w.kept.run(ctx) })
 	group.Go(func() error {
 		return listen(ctx, w.file, func(datagram []byte) {
 			if w.matters(datagram) {
@@ -108,14 +111,21 @@ func (w *Watcher) matters(datagram []byte) bool {
 	return matters
 }
 
-// ends reports whether a change of nft's is complete: each transaction is told object by
-// object, and then that it is over. nil stands for events that were lost.
+// ends reports whether a change of nft's is complete that what is read may show: each transaction
+// is told object by object, and then that it is over. One that changes elements of sets alone, as
+// a DNS server's do all day, shows nothing. nil stands for events that were lost.
 func (w *Watcher) ends(datagram []byte) bool {
 	over := datagram == nil
 	for m, rest, ok := nlmsg.Next(datagram); ok; m, rest, ok = nlmsg.Next(rest) {
-		if m.Type == nftGeneration {
+		switch {
+		case m.Type == nftGeneration:
 			w.witness.note(m, time.Now())
-			over = true
+			over = over || w.unread
+			w.unread = false
+		case isElements(m):
+			w.kept.note(m, time.Now())
+		default:
+			w.unread = true
 		}
 	}
 	return over

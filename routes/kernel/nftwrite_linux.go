@@ -1,0 +1,195 @@
+package kernel
+
+import (
+	"slices"
+
+	"github.com/google/nftables"
+
+	"uplinkd/routes/firewall"
+)
+
+// A writtenTable is our nft table as we last wrote it.
+type writtenTable struct {
+	version string
+	chains  map[string]writtenChain
+	sets    map[string]*nftables.Set
+	counts  map[string]bool // the names of its counters
+}
+
+// A writtenChain is the rules of a chain, as text and as the kernel knows them.
+type writtenChain struct {
+	texts []string
+	rules []*nftables.Rule
+}
+
+// stands reports whether the kernel's table says that it is this one.
+func (t *writtenTable) stands(have []*nftables.Chain) bool {
+	return t != nil && slices.ContainsFunc(have, func(c *nftables.Chain) bool { return c.Name == t.version })
+}
+
+// An nftWriter turns a firewall.Table into messages of one transaction, and notes what the table
+// holds afterwards.
+type nftWriter struct {
+	conn  *nftables.Conn
+	table *nftables.Table
+	kept  *keptSets
+	writtenTable
+}
+
+func (k *Kernel) newWriter(f firewall.Table) *nftWriter {
+	return &nftWriter{
+		conn: k.nft, kept: k.kept, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: f.Name},
+		writtenTable: writtenTable{
+			version: f.Version(), chains: map[string]writtenChain{}, sets: map[string]*nftables.Set{},
+			counts: map[string]bool{},
+		},
+	}
+}
+
+// versioned returns the chains of a table, and the one that says which table it is.
+func versioned(f firewall.Table) []firewall.Chain {
+	return append(f.Chains(), firewall.Chain{Name: f.Version(), Rules: []firewall.Rule{{firewall.Return{}}}})
+}
+
+// whole writes the table, whatever it held.
+func (w *nftWriter) whole(f firewall.Table, have []*nftables.Chain) error {
+	w.conn.AddTable(w.table)
+	before := writtenTable{sets: map[string]*nftables.Set{}}
+	if have != nil {
+		sets, err := w.conn.GetSets(w.table)
+		if err != nil {
+			return err
+		}
+		for _, s := range sets {
+			if !s.Anonymous {
+				before.sets[s.Name] = s
+			}
+		}
+	}
+	w.conn.FlushTable(w.table)
+	if err := w.addSets(f, before); err != nil {
+		return err
+	}
+	chains := versioned(f)
+	for _, c := range chains {
+		w.addChain(c)
+	}
+	for _, c := range chains {
+		if err := w.changeRules(writtenChain{}, c); err != nil {
+			return err
+		}
+	}
+	for _, c := range have {
+		if _, ok := w.chains[c.Name]; !ok {
+			w.conn.DelChain(&nftables.Chain{Name: c.Name, Table: w.table})
+		}
+	}
+	w.deleteSets(before)
+	return w.conn.Flush()
+}
+
+// change writes what differs from the table that stands. Rules that stay as they are stay in the
+// kernel, and so does all that they use.
+func (w *nftWriter) change(before writtenTable, f firewall.Table) error {
+	if err := w.addSets(f, before); err != nil {
+		return err
+	}
+	chains := versioned(f)
+	for _, c := range chains {
+		if _, ok := before.chains[c.Name]; !ok {
+			w.addChain(c)
+		}
+	}
+	for _, c := range chains {
+		if err := w.changeRules(before.chains[c.Name], c); err != nil {
+			return err
+		}
+	}
+	// A chain can go when no rule leads there any more, and those that go may lead to each other.
+	var gone []*nftables.Chain
+	for name := range before.chains {
+		if _, ok := w.chains[name]; !ok {
+			gone = append(gone, &nftables.Chain{Name: name, Table: w.table})
+		}
+	}
+	for _, c := range gone {
+		w.conn.FlushChain(c)
+	}
+	for _, c := range gone {
+		w.conn.DelChain(c)
+	}
+	w.deleteSets(before)
+	for name := range before.counts {
+		if !w.counts[name] {
+			w.conn.DeleteObject(w.counter(name))
+		}
+	}
+	return w.conn.Flush()
+}
+
+func (w *nftWriter) addChain(c firewall.Chain) {
+	chain := &nftables.Chain{Name: c.Name, Table: w.table}
+	if c.Hook != "" {
+		chain.Type = nftables.ChainType(c.Type)
+		chain.Hooknum = map[string]*nftables.ChainHook{
+			"prerouting": nftables.ChainHookPrerouting, "output": nftables.ChainHookOutput,
+			"postrouting": nftables.ChainHookPostrouting,
+		}[c.Hook]
+		chain.Priority = nftables.ChainPriorityRef(nftables.ChainPriority(c.Priority))
+	}
+	w.conn.AddChain(chain)
+}
+
+// changeRules leaves the rules of a chain alone that begin and end it as before, and writes those
+// between.
+func (w *nftWriter) changeRules(was writtenChain, c firewall.Chain) error {
+	texts := make([]string, len(c.Rules))
+	for i, r := range c.Rules {
+		texts[i] = r.String()
+	}
+	first, last := 0, len(texts) // those between are written
+	for first < min(len(was.texts), last) && was.texts[first] == texts[first] {
+		first++
+	}
+	end := len(was.texts)
+	for end > first && last > first && was.texts[end-1] == texts[last-1] {
+		end, last = end-1, last-1
+	}
+	for _, r := range was.rules[first:end] {
+		if err := w.conn.DelRule(r); err != nil {
+			return err
+		}
+	}
+	fresh := make([]*nftables.Rule, last-first)
+	for n := range fresh {
+		exprs, err := w.rule(c.Rules[first+n])
+		if err != nil {
+			return err
+		}
+		fresh[n] = &nftables.Rule{Table: w.table, Chain: &nftables.Chain{Name: c.Name, Table: w.table}, Exprs: exprs}
+	}
+	w.place(was.rules, first, end, fresh)
+	w.chains[c.Name] = writtenChain{
+		texts: texts, rules: slices.Concat(was.rules[:first], fresh, was.rules[end:]),
+	}
+	return nil
+}
+
+// place adds rules to a chain in the place of those from first to end.
+func (w *nftWriter) place(have []*nftables.Rule, first, end int, fresh []*nftables.Rule) {
+	switch {
+	case end == len(have):
+		for _, r := range fresh {
+			w.conn.AddRule(r)
+		}
+	case first == 0:
+		for _, r := range slices.Backward(fresh) {
+			w.conn.InsertRule(r)
+		}
+	default:
+		for _, r := range slices.Backward(fresh) {
+			r.Position = have[first-1].Handle // each right behind it, before those added there already
+			w.conn.AddRule(r)
+		}
+	}
+}
