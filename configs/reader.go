@@ -279,3 +279,17 @@ func (r *reader) usableIn(v value, addr netip.Addr, v6 bool, elsewhere string) b
 	}
 	return r.usable(v, addr)
 }
+
+// scalars calls read for a single value, or for each of a list.
+func (r *reader) scalars(v value, read func(value, string)) {
+	one := func(v value) {
+		if s, ok := r.text(v); ok {
+			read(v, s)
+		}
+	}
+	if resolve(v.node).Kind == yaml.SequenceNode {
+		r.list(v, one)
+		return
+	}
+	one(v)
+}

@@ -31,7 +31,9 @@ func CanReload(running, next Config) error {
 func Files(c Config) []string {
 	var list []string
 	for _, p := range c.Policies {
-		list = append(append(list, p.From.Files...), p.To.Files...)
+		for _, m := range []Match{p.Match, p.Not} {
+			list = append(append(list, m.From.Files...), m.To.Files...)
+		}
 	}
 	slices.Sort(list)
 	return slices.Compact(list)

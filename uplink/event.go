@@ -8,6 +8,7 @@ import (
 	"uplinkd/probe"
 	"uplinkd/routes"
 	"uplinkd/uplink/api"
+	"uplinkd/uplink/cgroups"
 )
 
 // An Event is something that happened.
@@ -46,6 +47,10 @@ type (
 	// Sampled is what was measured, by interface. It comes each second, and so is also
 	// what lets time pass.
 	Sampled struct{ Samples map[string]Sample }
+	// GroupsFound is which there are of the control groups that policies name.
+	GroupsFound struct {
+		Groups map[cgroups.Name]cgroups.Group
+	}
 	// NeighbourFailed is that a neighbour no longer answers ARP (NUD_FAILED).
 	NeighbourFailed struct {
 		Index   int // of the interface
@@ -70,6 +75,7 @@ func (AdvertChanged) isEvent()   {}
 func (Commanded) isEvent()       {}
 func (Restored) isEvent()        {}
 func (Sampled) isEvent()         {}
+func (GroupsFound) isEvent()     {}
 func (NeighbourFailed) isEvent() {}
 func (Resumed) isEvent()         {}
 func (Reloaded) isEvent()        {}

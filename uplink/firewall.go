@@ -9,34 +9,53 @@ import (
 	"uplinkd/configs"
 	"uplinkd/routes/firewall"
 	"uplinkd/uplink/api"
+	"uplinkd/uplink/cgroups"
 )
 
-// A policySet is the addresses of one policy in one family, made once for a configuration.
+// A policySet is the matches of one policy in one family, made once for a configuration: all but
+// the control groups, which come and go.
 type policySet struct {
-	from, to *firewall.Prefixes // nil: any
-	never    bool               // it names addresses, and none of this family
+	match, not firewall.Match
+	never      bool // it names addresses, and none of this family
 }
 
-// policySets makes the sets of all policies, of what the file and the files it
+// policySets makes the matches of all policies, of what the file and the files it
 // names say.
 func policySets(c configs.Config) [families][]policySet {
 	var all [families][]policySet
 	for f := range families {
 		all[f] = make([]policySet, len(c.Policies))
 		for i, p := range c.Policies {
-			from, someFrom := prefixSet(c, p.From, f)
-			to, someTo := prefixSet(c, p.To, f)
-			all[f][i] = policySet{from, to, !someFrom || !someTo}
+			match, some := matchOf(c, p.Match, f)
+			not, _ := matchOf(c, p.Not, f) // of what is not there nothing is denied
+			all[f][i] = policySet{match, not, !some}
 		}
 	}
 	return all
 }
 
-// prefixSet returns the addresses of a family that a policy names, nil when it names none at all,
-// and whether it can match any. A list that is empty for now is one of IPv4.
+// matchOf returns a match as it is in a family, and whether it can match any there.
+func matchOf(c configs.Config, m configs.Match, f Family) (firewall.Match, bool) {
+	from, someFrom := prefixSet(c, m.From, f)
+	to, someTo := prefixSet(c, m.To, f)
+	there := firewall.Match{
+		From: from, To: to, Names: m.To.Names, In: m.In, MAC: m.MAC, Protocol: protocolsIn(f, m.Protocol),
+		User: m.User, DSCP: m.DSCP,
+	}
+	for _, port := range m.SPort {
+		there.SPort = append(there.SPort, firewall.PortRange(port))
+	}
+	for _, port := range m.DPort {
+		there.DPort = append(there.DPort, firewall.PortRange(port))
+	}
+	return there, someFrom && someTo
+}
+
+// prefixSet returns the addresses of a family that a policy names, nil when there are none, and whether
+// it can match any. A list that is empty for now is one of IPv4.
 func prefixSet(c configs.Config, a configs.Addresses, f Family) (set *firewall.Prefixes, some bool) {
-	if a.Any() {
-		return nil, true
+	if len(a.Prefixes)+len(a.Files) == 0 {
+		return nil, true // any, or those of names
 	}
 	var list []netip.Prefix
 	add := func(prefixes []netip.Prefix) {
@@ -50,7 +69,10 @@ func prefixSet(c configs.Config, a configs.Addresses, f Family) (set *firewall.P
 	for _, file := range a.Files {
 		add(c.Lists[file])
 	}
-	return firewall.NewPrefixes(list), f == IPv4 || len(list) > 0
+	if f == IPv6 && len(list) == 0 {
+		return nil, len(a.Names) > 0
+	}
+	return firewall.NewPrefixes(list), true
 }
 
 // firewall adds our nft table, if there is anything to stand in it.
@@ -102,44 +124,72 @@ func (d *desired) firewallUplink(f *firewall.Table, u *Uplink, p *Path) {
 }
 
 func (d *desired) policy(f Family, i int, p configs.Policy) firewall.Policy {
-	set := d.state.sets[f][i]
-	r := firewall.Policy{
-		Name: p.Name, Skip: set.never,
-		Match: firewall.Match{
-			From: set.from, To: set.to, Protocol: protocolsIn(f, p.Protocol), User: p.User, DSCP: p.DSCP,
-		},
-	}
-	if p.In != "" {
-		r.Match.In = []string{p.In}
-	}
-	if set.never {
-		return r
-	}
-	for _, port := range p.SPort {
-		r.Match.SPort = append(r.Match.SPort, firewall.PortRange(port))
-	}
-	for _, port := range p.DPort {
-		r.Match.DPort = append(r.Match.DPort, firewall.PortRange(port))
-	}
+	set := &d.state.sets[f][i]
+	r := firewall.Policy{Name: p.Name, Match: set.match, Not: set.not}
+	var there bool
+	r.Match.Cgroup, there = d.state.group(p.Match)
+	r.Not.Cgroup, _ = d.state.group(p.Not)
+	r.Skip = set.never || !there || !configs.Holds(p.When, d.state.At)
 	if u := d.state.lead(p, f); u != nil {
 		r.Mark = u.Config.FwMark
 		return r
 	}
 	if len(p.Via) > 0 {
-		r.Prohibit, r.Skip = p.WhenDown == configs.WhenDownProhibit, p.WhenDown == configs.WhenDownNext
+		r.Prohibit = p.WhenDown == configs.WhenDownProhibit
+		r.Skip = r.Skip || p.WhenDown == configs.WhenDownNext
 		return r
 	}
 	if p.Sticky != configs.StickyNone {
-		r.Sticky = &firewall.Sticky{
-			Destination: p.Sticky == configs.StickySourceDestination, Seconds: uint32(p.For / time.Second),
-		}
-		for _, n := range d.state.carriers(f) {
-			u := &d.state.Uplinks[n]
-			way := firewall.StickyWay{Mark: u.Config.FwMark, Weight: max(u.Paths[f].Weight, 1)}
-			r.Sticky.Ways = append(r.Sticky.Ways, way)
-		}
+		r.Sticky = d.state.sticky(p, f)
 	}
 	return r
+}
+
+// group returns the control group that a match names, nil when it names none, and whether it can match
+// any: one that does not run has sent nothing.
+func (s *State) group(m configs.Match) (*firewall.Cgroup, bool) {
+	if m.Unit == "" && m.Cgroup == "" {
+		return nil, true
+	}
+	g, ok := s.Groups[cgroups.Name{Unit: m.Unit, Path: m.Cgroup}]
+	if !ok {
+		return nil, false
+	}
+	return &firewall.Cgroup{Path: g.Path, Level: g.Level, ID: g.ID}, true
+}
+
+// groupNames returns the control groups that policies name, each once.
+func groupNames(c configs.Config) []cgroups.Name {
+	var list []cgroups.Name
+	for i := range c.Policies {
+		for _, m := range []*configs.Match{&c.Policies[i].Match, &c.Policies[i].Not} {
+			name := cgroups.Name{Unit: m.Unit, Path: m.Cgroup}
+			if name != (cgroups.Name{}) && !slices.Contains(list, name) {
+				list = append(list, name)
+			}
+		}
+	}
+	return list
+}
+
+// sticky says who keeps to which uplink. Whose uplink only pauses goes elsewhere meanwhile, and back;
+// whose uplink is down is at home elsewhere from then on: what he had over it has ended.
+func (s *State) sticky(p configs.Policy, f Family) *firewall.Sticky {
+	k := &firewall.Sticky{
+		Destination: p.Sticky == configs.StickySourceDestination, Seconds: uint32(p.For / time.Second),
+	}
+	for _, n := range s.carriers(f) {
+		u := &s.Uplinks[n]
+		k.Ways = append(k.Ways, firewall.StickyWay{Mark: u.Config.FwMark, Weight: max(u.Paths[f].Weight, 1)})
+	}
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		state := u.Paths[f].OperState
+		if u.Has(f) && !u.Paths[f].Carries && state != api.Down && state != api.Disabled {
+			k.Away = append(k.Away, u.Config.FwMark)
+		}
+	}
+	return k
 }
 
 // Numbers of protocols (IANA).
@@ -186,18 +236,28 @@ func (s *State) lead(p configs.Policy, f Family) *Uplink {
 	return cmp.Or(drained, doubtful)
 }
 
+// Where a policy leads when that is no uplink.
+const (
+	LeadsNext    = "the next policy"
+	LeadsNowhere = "nowhere"
+	LeadsBalance = "balance"
+)
+
 // Leads says where a policy leads now, in words.
 func (s *State) Leads(p configs.Policy) string {
+	if _, there := s.group(p.Match); !there || !configs.Holds(p.When, s.At) {
+		return LeadsNext
+	}
 	for f := range families {
 		if u := s.lead(p, f); u != nil {
 			return u.Config.Name
 		}
 	}
 	if len(p.Via) == 0 {
-		return "balance"
+		return LeadsBalance
 	}
 	return map[configs.WhenDown]string{
-		configs.WhenDownNext: "the next policy", configs.WhenDownProhibit: "nowhere",
-		configs.WhenDownBalance: "balance",
+		configs.WhenDownNext: LeadsNext, configs.WhenDownProhibit: LeadsNowhere,
+		configs.WhenDownBalance: LeadsBalance,
 	}[p.WhenDown]
 }

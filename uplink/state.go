@@ -10,6 +10,7 @@ import (
 	"uplinkd/probe"
 	"uplinkd/routes"
 	"uplinkd/uplink/api"
+	"uplinkd/uplink/cgroups"
 )
 
 // startLimit is how long after the start an uplink that says nothing holds the
@@ -41,6 +42,8 @@ type State struct {
 	// the LAN has.
 	FoundFirewall bool
 
+	Groups map[cgroups.Name]cgroups.Group // that there are, of those that policies name
+
 	// OnTrial is whether the configuration goes back unless it is confirmed.
 	OnTrial bool
 
@@ -50,6 +53,7 @@ type State struct {
 	series   uint64                // the last one given to a path
 	switches uint64                // how many there have been
 	sets     [families][]policySet // of Config.Policies
+	named    []cgroups.Name        // by Config.Policies
 }
 
 // An Uplink is one way to the Internet: an interface, what the operator wants of it,
@@ -156,7 +160,7 @@ type Health struct {
 
 // New returns the state at the start, before anything is known.
 func New(c configs.Config, now time.Time) State {
-	s := State{Config: c, StartedAt: now, sets: policySets(c)}
+	s := State{Config: c, StartedAt: now, sets: policySets(c), named: groupNames(c)}
 	for _, u := range c.Uplinks {
 		s.Uplinks = append(s.Uplinks, newUplink(u, now))
 	}

@@ -41,6 +41,8 @@ func (s *State) take(e Event, now time.Time) {
 		}
 	case Sampled:
 		s.takeSamples(e.Samples)
+	case GroupsFound:
+		s.Groups = e.Groups
 	case NeighbourFailed: // is for the probers, which the engine tells
 	case Resumed:
 		s.SuspendedFor += e.SuspendedFor
@@ -124,7 +126,7 @@ func (u *Uplink) everDecided() bool {
 // name. The rest follows from comparing.
 func (s *State) takeConfig(c configs.Config, now time.Time) {
 	old := *s
-	s.Config, s.Uplinks, s.sets = c, nil, policySets(c)
+	s.Config, s.Uplinks, s.sets, s.named = c, nil, policySets(c), groupNames(c)
 	for _, config := range c.Uplinks {
 		u := newUplink(config, now)
 		if known := old.On(config.Interface); known != nil {

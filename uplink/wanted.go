@@ -10,6 +10,7 @@ import (
 	"uplinkd/probe"
 	"uplinkd/routes"
 	"uplinkd/uplink/api"
+	"uplinkd/uplink/cgroups"
 )
 
 // Wanted is all that follows from a State: the one output of this package. Who
@@ -20,6 +21,7 @@ type Wanted struct {
 	Admins map[string]Admin // to be kept over a restart, by uplink; nil: none
 	DNS    DNS              // what the host's resolver is to be given, once Ready
 	Meter  Meter            // what is to be measured
+	Groups []cgroups.Name   // that are to be followed
 	Line   string           // the state in a few words: "2/3 up: isp1 isp3"
 	Ready  bool             // every uplink has been judged, or the start limit has passed
 }
@@ -41,7 +43,10 @@ type Work struct {
 
 // Want returns what is wanted in a State. It is pure.
 func Want(s *State) Wanted {
-	w := Wanted{Set: Desired(s), Admins: s.admins(), DNS: s.DNS(), Meter: s.meter(), Line: line(s), Ready: s.Settled}
+	w := Wanted{
+		Set: Desired(s), Admins: s.admins(), DNS: s.DNS(), Meter: s.meter(), Groups: s.named,
+		Line: line(s), Ready: s.Settled,
+	}
 	w.Work = make([]Work, 0, len(s.Uplinks)*int(families))
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"uplinkd/routes"
 	"uplinkd/routes/kernel"
 	"uplinkd/uplink"
+	"uplinkd/uplink/api"
 	"uplinkd/uplink/control"
 )
 
@@ -29,6 +29,8 @@ type explanation struct {
 	Gateway   netip.Addr `json:"gateway"`
 	Source    netip.Addr `json:"source"`
 	Why       string     `json:"why"`
+	Policy    string     `json:"policy"` // that is meant; "": none
+	Leads     string     `json:"leads"`  // where that leads now: an uplink, or a word; "": not known
 
 	// What the running daemon says of that uplink: its state, and what has been learned of
 	// its links. Not there without a daemon, or an uplink.
@@ -44,48 +46,26 @@ type bound struct {
 }
 
 func explainCommand(c *common) *cobra.Command {
-	var from, in, proto string
-	var p routes.Packet
+	q := question{}
 	cmd := &cobra.Command{
 		Use: "explain DEST", Short: "Show which way a packet to an address would take, and why", Args: named("DEST"),
-		Long: "Show which rule, table, next hop and uplink a packet to an address would take, and why. The\n" +
-			"answer is the kernel's own, for the packet as far as it is told here; no daemon is needed. A\n" +
-			"running one adds how the uplink is, and how long its links may be silent.",
+		Long: "Show which policy, rule, table, next hop and uplink a packet to an address would take, and why. The\n" +
+			"answer is the kernel's own, for the first packet of a connection as far as it is told here. A\n" +
+			"running daemon adds where policies lead now, how the uplink is, and how long its links may be silent.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var err error
-			if p.To, err = netip.ParseAddr(args[0]); err != nil || p.To.Is4In6() || p.To.Zone() != "" {
-				return usageError{fmt.Errorf("%q: DEST must be an IP address", args[0])}
+			if err := q.read(args[0]); err != nil {
+				return usageError{err}
 			}
-			if p.From, err = netip.ParseAddr(from); from != "" && (err != nil || p.From.Is6() != p.To.Is6()) {
-				return usageError{fmt.Errorf("--from %q: must be an address of the family of %s", from, p.To)}
-			}
-			protocols := map[string]uint8{"": 0, "icmp": 1, "tcp": 6, "udp": 17}
-			if p.To.Is6() {
-				protocols["icmp"] = 58 // ICMPv6
-			}
-			number, known := protocols[proto]
-			if !known {
-				return usageError{fmt.Errorf("--proto %q: must be tcp, udp or icmp", proto)}
-			}
-			if (p.SPort != 0 || p.DPort != 0) && number != 6 && number != 17 {
-				return usageError{errors.New("ports need --proto tcp or udp")}
-			}
-			p.Protocol, p.In = number, in
-			return c.explain(cmd.Context(), p)
+			return c.explain(cmd.Context(), &q)
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", "", "the packet's source address")
-	cmd.Flags().StringVar(&in, "in", "", "the interface it comes in by; without it this host sends it")
-	cmd.Flags().Uint32Var(&p.Mark, "mark", 0, "the packet's mark, such as 0x97")
-	cmd.Flags().StringVar(&proto, "proto", "", "tcp, udp or icmp")
-	cmd.Flags().Uint16Var(&p.SPort, "sport", 0, "the source port")
-	cmd.Flags().Uint16Var(&p.DPort, "dport", 0, "the destination port")
+	q.flags(cmd)
 	cmd.Flags().StringVarP(&c.config, "config", "c", defaultConfig, "configuration file")
 	c.flagJSON(cmd)
 	return cmd
 }
 
-func (c *common) explain(ctx context.Context, p routes.Packet) error {
+func (c *common) explain(ctx context.Context, q *question) error {
 	config, err := c.load()
 	if err != nil {
 		return err
@@ -99,13 +79,35 @@ func (c *common) explain(ctx context.Context, p routes.Packet) error {
 	if err != nil {
 		return err
 	}
+	asking, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	status, statusErr := control.NewClient(config.Control.Socket).Status(asking)
+	e := explanation{To: q.packet.To, Verdict: "refused"}
+	p := q.packet
+	refused := false
+	if p.Mark == 0 {
+		if err := q.lookUpNames(ctx, config); err != nil {
+			return err
+		}
+		e.Policy, e.Leads, refused = q.policy(config, status, statusErr == nil)
+		p.Mark = markOf(config, e.Leads)
+	}
 	way, err := k.Explain(ctx, p)
-	e := explanation{To: p.To, Verdict: "refused"}
-	if err != nil {
+	switch {
+	case refused:
+		e.Why = fmt.Sprintf("none of the uplinks of policy %s is up, and it says when_down: prohibit", e.Policy)
+	case err != nil:
 		e.Why = fmt.Sprintf("the kernel has no way for it: %v", err)
-	} else {
+	default:
+		policy, leads := e.Policy, e.Leads
 		e = explained(config, have, p, way)
-		e.ask(ctx, control.NewClient(config.Control.Socket))
+		e.Policy, e.Leads = policy, leads
+		if policy != "" && p.Mark != 0 {
+			e.Why = fmt.Sprintf("policy %s leads new connections to %s", policy, leads)
+		}
+		if statusErr == nil {
+			e.addState(status)
+		}
 	}
 	if c.json {
 		return c.printJSON(e)
@@ -117,17 +119,8 @@ func (c *common) explain(ctx context.Context, p routes.Packet) error {
 // askFor is how long a daemon may take to say how an uplink is: it is not needed.
 const askFor = time.Second
 
-// ask adds what the daemon says of the uplink, if one runs.
-func (e *explanation) ask(ctx context.Context, daemon *control.Client) {
-	if e.Uplink == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, askFor)
-	defer cancel()
-	status, err := daemon.Status(ctx)
-	if err != nil {
-		return
-	}
+// addState adds what the daemon says of the uplink.
+func (e *explanation) addState(status api.Snapshot) {
 	for i := range status.Uplinks {
 		u := &status.Uplinks[i]
 		if u.Name != e.Uplink {
@@ -225,6 +218,9 @@ func (e explanation) String() string {
 	text := fmt.Sprintf("%s %s: %s\n", e.To, where, way)
 	if e.Rule != "" {
 		text += "rule:  " + e.Rule + "\n"
+	}
+	if e.Policy != "" {
+		text += "policy: " + e.Policy + "\n"
 	}
 	text += fmt.Sprintf("table: %d\nwhy:   %s", e.Table, e.Why)
 	if e.State != "" {

@@ -25,8 +25,15 @@ import (
 func gatewayBench(t *testing.T, weights []int, keys []string, extra string) *bench {
 	t.Helper()
 	b := newBench(t, len(weights))
+	b.gateway(weights, keys, extra)
+	return b
+}
+
+// gateway makes the host a NAT gateway, with some keys for single uplinks.
+func (b *bench) gateway(weights []int, keys []string, extra string) {
+	b.Helper()
 	b.ok(b.world.Host().Sysctl("net/ipv4/ip_forward", "1"))
-	t.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv4/ip_forward", "0") })
+	b.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv4/ip_forward", "0") })
 	lines := b.static(weights...)
 	for i := range lines {
 		lines[i] += ", masquerade: true"
@@ -35,7 +42,6 @@ func gatewayBench(t *testing.T, weights []int, keys []string, extra string) *ben
 		}
 	}
 	b.configure(lines, extra)
-	return b
 }
 
 // A flow is a connection that stays: it says something and wants it back.

@@ -18,11 +18,11 @@ import (
 var mayImport = map[string][]string{
 	"cmd/uplinkd": {"*"},
 
-	"uplink": {"configs", "dhcp", "dhcp/dhcp6", "dhcp/ra", "probe", "routes", "routes/firewall", "uplink/api"},
+	"uplink": {"configs", "dhcp", "dhcp/dhcp6", "dhcp/ra", "probe", "routes", "routes/firewall", "uplink/api", "uplink/cgroups"},
 	"uplink/engine": {
 		"configs", "dhcp", "dhcp/dhcp6", "dhcp/ra", "internal/grid", "internal/histogram", "internal/latest", "probe", "routes",
 		"routes/firewall", "routes/flows",
-		"routes/reconcile", "uplink", "uplink/api",
+		"routes/reconcile", "uplink", "uplink/api", "uplink/cgroups",
 	},
 	"uplink/replay": {"configs", "internal/plain", "probe", "routes", "uplink", "uplink/api"},
 	"uplink/daemon": {
@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"uplink/hooks":      {"internal/latest", "internal/run", "uplink/api"},
 	"uplink/preflight":  {"configs", "routes"},
 	"uplink/resolver":   {"configs", "internal/statefile", "uplink"},
+	"uplink/cgroups":    {"internal/latest"},
 
 	"dhcp/dhcp6": {"dhcp", "internal/converse", "internal/latest", "internal/sock"},
 	"dhcp/ra":    {"internal/converse", "internal/latest", "internal/sock"},
@@ -69,7 +70,7 @@ var (
 		"github.com/insomniacslk/dhcp":    {"dhcp", "dhcp/dhcp6", "internal/lab"},
 		"github.com/mdlayher/ndp":         {"dhcp/ra", "internal/lab"},
 		"github.com/coreos/go-systemd":    {"systemd"},
-		"github.com/godbus/dbus":          {"uplink/resolver"},
+		"github.com/godbus/dbus":          {"uplink/resolver", "uplink/cgroups"},
 		"github.com/spf13/cobra":          {"cmd/uplinkd"},
 		"github.com/jedib0t/go-pretty/v6": {"cmd/uplinkd"},
 		"charm.land/bubbletea":            {"cmd/uplinkd"},

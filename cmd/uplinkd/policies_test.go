@@ -155,9 +155,20 @@ policies:
 
 // asUser opens a connection from this host as a user, and returns the ISP it left by.
 func (b *bench) asUser(id uint32, n int) (int, error) {
+	cmd := b.caller(n)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
+	return b.callerISP(cmd)
+}
+
+// caller is this program, as one that opens a connection to the n-th address of the internet.
+func (b *bench) caller(n int) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), callTo+"="+netip.AddrPortFrom(lab.Somewhere(n), lab.Port).String())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
+	return cmd
+}
+
+// callerISP runs a caller, and returns the ISP that its connection left by.
+func (b *bench) callerISP(cmd *exec.Cmd) (int, error) {
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s", err, out)

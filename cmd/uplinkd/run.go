@@ -30,6 +30,7 @@ import (
 	"uplinkd/systemd"
 	"uplinkd/uplink"
 	"uplinkd/uplink/board"
+	"uplinkd/uplink/cgroups"
 	"uplinkd/uplink/control"
 	"uplinkd/uplink/daemon"
 	"uplinkd/uplink/engine"
@@ -210,6 +211,7 @@ func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll f
 			Store: dhcp6.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}}, Open: dhcp6.Open,
 			Random: rand.Uint32, DUID: machineDUID(), Log: log,
 		},
+		Groups:  cgroups.New(cgroups.Root(), nil),
 		Routers: ra.Outside{Open: ra.Open, Random: rand.Uint32, Log: log},
 		Meters: engine.Meters{
 			Traffic: flows.ReadTraffic, Connections: flows.Connections, Flows: flows.Count, Stalled: flows.Stalled,

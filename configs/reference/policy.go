@@ -1,6 +1,25 @@
 package reference
 
-func policy() []Key { return append(matches(), leads()...) }
+func policy() []Key {
+	name := Key{
+		Name: "name", Type: Text, Required: true, Form: "1 to 32 letters, digits, '-' or '_'",
+		Pattern: namePattern, Other: "video", Wrong: "a b",
+		Means: "Shown everywhere.",
+	}
+	more := []Key{
+		{
+			Name: "not", Type: Mapping, Keys: matches(),
+			Means: "What it must not be: each key by itself is denied.",
+		},
+		{
+			Name: "when", Type: Text, Many: true, Form: `days and times of this host's zone, such as "Mon-Fri 08:00-18:00"`,
+			Other: `"Sat,Sun"`, Wrong: "always",
+			Means: "The times at which the policy is in force, by the clock on the wall; a period may go over " +
+				"midnight, and belongs to the day that it begins on.",
+		},
+	}
+	return append(append(append([]Key{name}, matches()...), more...), leads()...)
+}
 
 // matches are the keys of which connections it is about; without one all match.
 func matches() []Key {
@@ -18,17 +37,23 @@ func matches() []Key {
 		}
 	}
 	return []Key{
-		{
-			Name: "name", Type: Text, Required: true, Form: "1 to 32 letters, digits, '-' or '_'",
-			Pattern: namePattern, Other: "video", Wrong: "a b",
-			Means: "Shown everywhere.",
-		},
 		address("from", "Where a connection comes from. A file has one prefix a line, and is read again when it "+
 			"changes."),
-		address("to", "Where it goes."),
 		{
-			Name: "in", Type: Text, Form: "an interface's name", Pattern: interfacePattern, Other: "lan0", Wrong: "a/b",
+			Name: "to", Type: Text, Many: true, Form: "IP addresses, prefixes, file:/path, bgp:name or dns:name",
+			Other: "dns:video", Wrong: "example.org",
+			Means: "Where it goes. dns:video is a set of nft, video, and video6 of IPv6, that a DNS server of this " +
+				"host fills.",
+		},
+		{
+			Name: "in", Type: Text, Many: true, Form: "interfaces, or how their names begin and '*'",
+			Pattern: `^[^/:*\s]{1,15}$|^[^/:*\s]{0,14}\*$`, Other: "wlan*", Wrong: "a/b",
 			Means: "The interface that it comes in by.",
+		},
+		{
+			Name: "mac", Type: Text, Many: true, Form: "Ethernet addresses",
+			Pattern: "^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$", Other: "02:00:5e:10:00:01", Wrong: "02:00",
+			Means: "The Ethernet address that it comes from, on the same link.",
 		},
 		{
 			Name: "protocol", Type: Text, Many: true,
@@ -41,6 +66,14 @@ func matches() []Key {
 			Name: "user", Type: Text, Form: "a user of this host, by name or number", Other: "1000",
 			Wrong: "nobody-of-this-name",
 			Means: "Whose program opens it, on this host.",
+		},
+		{
+			Name: "unit", Type: Text, Form: "a unit of systemd", Other: "transmission-daemon.service", Wrong: "transmission",
+			Means: "The service, scope or slice whose program opens it, on this host; it may come and go.",
+		},
+		{
+			Name: "cgroup", Type: Text, Form: "a path below the root of cgroup2", Other: "user.slice/user-1000.slice",
+			Wrong: "../etc", Means: "The control group whose program opens it, on this host; it may come and go.",
 		},
 		{
 			Name: "dscp", Type: Integer, Low: "0", High: "63", Other: "46", Wrong: "64",

@@ -20,7 +20,7 @@ func (s side) chains() []Chain {
 					c.Rules = append(c.Rules, append(way, Return{}))
 				}
 			}
-			c.Rules = append(c.Rules, does)
+			c.Rules = append(c.Rules, comesBack(does), Rule{Accept{}})
 			more = append(more, c)
 			does = Rule{Goto{Chain: c.Name, Jump: true}}
 		}
@@ -29,6 +29,16 @@ func (s side) chains() []Chain {
 		}
 	}
 	return append(more, ask)
+}
+
+// comesBack is a rule that ends in a jump where it ended in a goto: of a chain that was jumped to, a goto leads
+// back to where the jump was, and so to the next policy.
+func comesBack(r Rule) Rule {
+	if g, ok := r[len(r)-1].(Goto); ok {
+		g.Jump = true
+		r[len(r)-1] = g
+	}
+	return r
 }
 
 // does returns what becomes of a connection that is meant, and the chains that takes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"maps"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -102,9 +103,9 @@ func (k *keptSets) read(ctx context.Context) {
 	for name, set := range sets {
 		ends := map[string]time.Time{}
 		now := time.Now()
-		body := nlmsg.AppendAttr([]byte{unix.NFPROTO_INET, 0, 0, 0}, unix.NFTA_SET_ELEM_LIST_TABLE, append([]byte(table), 0))
-		body = nlmsg.AppendAttr(body, unix.NFTA_SET_ELEM_LIST_SET, append([]byte(name), 0))
-		request := nlmsg.Request{Type: nftType(unix.NFT_MSG_GETSETELEM), Flags: unix.NLM_F_DUMP, Body: body}
+		request := nlmsg.Request{
+			Type: nftType(unix.NFT_MSG_GETSETELEM), Flags: unix.NLM_F_DUMP, Body: setBody(table, name),
+		}
 		err := conn.Ask(ctx, request, func(m nlmsg.Message) bool {
 			eachElement(m.Body, func(key []byte, left time.Duration) {
 				if left == 0 {
@@ -118,6 +119,29 @@ func (k *keptSets) read(ctx context.Context) {
 			k.put(name, ends)
 		}
 	}
+}
+
+// InSet reports whether a set of our nft table has an address. It blocks until the kernel has answered.
+func InSet(ctx context.Context, table, set string, a netip.Addr) (bool, error) {
+	key := nlmsg.AppendAttr(nil, unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_KEY,
+		nlmsg.AppendAttr(nil, unix.NFTA_DATA_VALUE, a.AsSlice()))
+	body := nlmsg.AppendAttr(setBody(table, set), unix.NLA_F_NESTED|unix.NFTA_SET_ELEM_LIST_ELEMENTS,
+		nlmsg.AppendAttr(nil, unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, key))
+	request := nlmsg.Request{
+		Protocol: unix.NETLINK_NETFILTER, Type: nftType(unix.NFT_MSG_GETSETELEM), Flags: unix.NLM_F_ACK, Body: body,
+	}
+	found := false
+	err := nlmsg.Ask(ctx, request, func(m nlmsg.Message) bool {
+		eachElement(m.Body, func([]byte, time.Duration) { found = true })
+		return true
+	})
+	return found, ignore(err, unix.ENOENT)
+}
+
+// setBody begins a request about the elements of a set.
+func setBody(table, set string) []byte {
+	body := nlmsg.AppendAttr([]byte{unix.NFPROTO_INET, 0, 0, 0}, unix.NFTA_SET_ELEM_LIST_TABLE, append([]byte(table), 0))
+	return nlmsg.AppendAttr(body, unix.NFTA_SET_ELEM_LIST_SET, append([]byte(set), 0))
 }
 
 // put remembers what a set holds, if there is room for it.

@@ -6,27 +6,23 @@ package engine
 
 import (
 	"context"
-	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"uplinkd/configs"
-	"uplinkd/dhcp"
-	"uplinkd/dhcp/dhcp6"
-	"uplinkd/dhcp/ra"
 	"uplinkd/internal/grid"
 	"uplinkd/internal/histogram"
 	"uplinkd/internal/latest"
-	"uplinkd/probe"
 	"uplinkd/routes"
-	"uplinkd/routes/flows"
 	"uplinkd/routes/reconcile"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
+	"uplinkd/uplink/cgroups"
 )
 
 // tick is how often the engine looks at the clock and says that it lives.
@@ -34,49 +30,6 @@ const tick = time.Second
 
 // leastSuspension is what the two clocks may drift apart for other reasons.
 const leastSuspension = 2 * time.Second
-
-// Deps is what the engine needs of the world. Functions that are nil are not called.
-type Deps struct {
-	Kernel routes.Kernel
-	Log    *slog.Logger
-
-	// Watch calls wake when the kernel may have changed, Neighbours calls failed when a
-	// neighbour has. Both block until ctx ends.
-	Watch      func(ctx context.Context, wake func()) error
-	Neighbours func(ctx context.Context, failed func(index int, address netip.Addr)) error
-
-	OpenProbe probe.Opener
-	DHCP      dhcp.Outside
-	Routers   ra.Outside
-	DHCP6     dhcp6.Outside
-	Meters    Meters
-
-	// ReadLink reads an interface's counters and carrier. It blocks for a second at most.
-	ReadLink func(index int) (flows.Link, error)
-
-	// Explain asks the kernel which way a packet would take. It blocks until that has answered.
-	Explain func(context.Context, routes.Packet) (routes.Way, error)
-
-	// Disconnect ends connections. It may block for some milliseconds.
-	Disconnect func(context.Context, uplink.Disconnect) (uplink.Disconnected, error)
-
-	// OfferDNS gives the host's resolver the DNS servers that are to be asked. It may block
-	// until its context ends.
-	OfferDNS func(context.Context, uplink.DNS) error
-
-	// Orders are those that stood when the process before us ended. SaveOrders keeps
-	// them: they are on the disk when it returns, which may take that disk's time.
-	Orders     map[string]api.Order
-	SaveOrders func(map[string]api.Order) error
-
-	// Learned is what links were like when the process before us ended. SaveLearned keeps
-	// it, as SaveOrders does orders.
-	Learned     Learned
-	SaveLearned func(Learned) error
-
-	SinceBoot func() time.Duration // with the time the machine was suspended
-	Notify    Notifier
-}
 
 // An Engine owns the state of all uplinks.
 type Engine struct {
@@ -214,6 +167,14 @@ func (e *Engine) Run(ctx context.Context) error {
 			})
 		})
 	}
+	if e.deps.Groups != nil {
+		e.deps.Groups.Set(e.wanted.Groups)
+		group.Go(func() error {
+			return e.deps.Groups.Run(ctx, func(groups map[cgroups.Name]cgroups.Group) {
+				e.Send(uplink.GroupsFound{Groups: groups})
+			})
+		})
+	}
 	err := group.Wait()
 	e.running.Wait()
 	return err
@@ -303,6 +264,9 @@ func (e *Engine) step(ctx context.Context, event uplink.Event) {
 	}
 	if wanted.Ready && (!e.wanted.Ready || !wanted.DNS.Equal(e.wanted.DNS)) {
 		e.resolver.set(wanted.DNS)
+	}
+	if e.deps.Groups != nil && !slices.Equal(wanted.Groups, e.wanted.Groups) {
+		e.deps.Groups.Set(wanted.Groups)
 	}
 	e.wanted = wanted
 	e.syncWorkers(ctx, wanted.Work)

@@ -84,6 +84,12 @@ func Inspect(c configs.Config, owner routes.Owner, have routes.State, host Host)
 		i.add(Warning, "", fmt.Sprintf("policy %s can never match: policy %s before it takes all that it would",
 			pair[0], pair[1]), "put it first, or remove it")
 	}
+	for n := range c.Policies {
+		if why := c.Policies[n].Impossible(); why != "" {
+			i.add(Warning, "", fmt.Sprintf("policy %s can never match: %s", c.Policies[n].Name, why),
+				"correct it, or remove it")
+		}
+	}
 	return i.findings
 }
 
