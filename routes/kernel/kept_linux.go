@@ -11,6 +11,7 @@ import (
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/latest"
 	"uplinkd/internal/nlmsg"
 	"uplinkd/routes/firewall"
 )
@@ -20,8 +21,10 @@ import (
 // tells nobody, and it reads it every keptEvery: so much of that may be lost.
 type keptSets struct {
 	mu    sync.Mutex // guards what follows
-	table string
+	table string // "": none yet
 	sets  map[string]keptSet
+
+	begin latest.Wake // there is a table
 }
 
 // A keptSet is the elements of a set, by their bytes, and when each ends.
@@ -41,7 +44,28 @@ const (
 	keptMost = 4 * firewall.KeptMost
 )
 
-func newKeptSets() *keptSets { return &keptSets{sets: map[string]keptSet{}} }
+func newKeptSets() *keptSets { return &keptSets{sets: map[string]keptSet{}, begin: latest.NewWake()} }
+
+// adopt remembers the sets of the table that a process before us has left, unless there is one of ours.
+func (k *keptSets) adopt(conn *nftables.Conn, table string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.table != "" {
+		return nil
+	}
+	sets, err := conn.GetSets(&nftables.Table{Family: nftables.TableFamilyINet, Name: table})
+	if err != nil {
+		return err
+	}
+	k.table = table
+	for _, s := range sets {
+		if s.Dynamic && s.HasTimeout {
+			k.sets[s.Name] = keptSet{stays: s.Timeout, ends: map[string]time.Time{}}
+		}
+	}
+	k.begin.Set()
+	return nil
+}
 
 // keep remembers the sets of a table, and no others.
 func (k *keptSets) keep(f firewall.Table) {
@@ -79,6 +103,7 @@ func (k *keptSets) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-k.begin: // what is there already
 		case <-time.After(every):
 		}
 		start := time.Now()

@@ -21,6 +21,9 @@ func (k *Kernel) readFirewall(state *routes.State, owner routes.Owner) error {
 	if err != nil || chains == nil {
 		return err
 	}
+	if err := k.kept.adopt(k.nft, owner.Table()); err != nil {
+		return err
+	}
 	state.Firewall = routes.StrangeFirewall
 	for _, c := range chains {
 		if !strings.HasPrefix(c.Name, versionPrefix) {
