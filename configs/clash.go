@@ -131,8 +131,19 @@ func (p *parser) clashes() {
 			p.clash(u, &p.uplinks[j])
 		}
 		p.ownTargets(u)
+		p.overflows(u, i)
 	}
 	p.uplink = ""
+}
+
+// overflows wants to know when an uplink is full that others of its tier come after.
+func (p *parser) overflows(u *rawUplink, i int) {
+	if p.whole.Routes.Balance != BalanceOverflow || u.Bandwidth != 0 {
+		return
+	}
+	if slices.ContainsFunc(p.uplinks[i+1:], func(next rawUplink) bool { return next.Tier == u.Tier }) {
+		p.fail(u.where("bandwidth"), "missing: routes.balance is overflow: say when it is full, such as 100Mbit")
+	}
 }
 
 // ownTargets refuses addresses of this host as targets: it would answer itself.

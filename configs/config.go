@@ -277,12 +277,13 @@ const (
 	BalanceResponseTime                    // probes' round-trip times
 	BalanceLeastTraffic                    // what is free of the bandwidth
 	BalanceLeastConnections                // connections by weight
+	BalanceOverflow                        // the first until its bandwidth is used, then the next
 )
 
 // String returns the word used in the file.
 func (b Balance) String() string { return balanceWords[b] }
 
-var balanceWords = []string{"static", "response-time", "least-traffic", "least-connections"}
+var balanceWords = []string{"static", "response-time", "least-traffic", "least-connections", "overflow"}
 
 // Routes says what is put into the kernel, and how it is marked as ours.
 type Routes struct {

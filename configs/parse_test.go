@@ -261,7 +261,7 @@ func TestBad(t *testing.T) {
 		"budget":             {head + "}\nprobe: {budget: 5kB}", "f.yaml:3:17: probe.budget: \"5kB\": must be bytes a month with their unit, such as 500MB, 100kB at least, or 0"},
 		"hold_down":          {head + "}\nprobe: {hold_down: 10m}", "f.yaml:3:20: probe.hold_down: hold_down must lie below hold_down_max"},
 		"bandwidth":          {head + ", bandwidth: fast}", "f.yaml:2:86: uplink a: bandwidth: \"fast\": must be bits a second with their unit, such as 100Mbit"},
-		"balance":            {head + "}\nroutes: {balance: luck}", "f.yaml:3:19: routes.balance: \"luck\": must be static or response-time or least-traffic or least-connections"},
+		"balance":            {head + "}\nroutes: {balance: luck}", "f.yaml:3:19: routes.balance: \"luck\": must be static or response-time or least-traffic or least-connections or overflow"},
 		"client id":          {"uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease, dhcp: {client_id: 'hex:0g'}}]", "f.yaml:1:87: uplink a: dhcp.client_id: \"hex:0g\": after hex: must stand at least two bytes in hexadecimal digits, the type first"},
 		// Two of them are wrong; it said "of 2 targets".
 		"quorum with bad ones": {head + ", probe: {quorum: 4, targets: [gateway, 192.0.2.9, nonsense, 'tcp://x']}}", `f.yaml:2:124: uplink a: probe.targets[2]: "nonsense": must be gateway, an IP address, tcp://IP:port, http(s)://host/path, dns://IP/name, socks5://host:port/IP:port, agent://host:port or exec:/path

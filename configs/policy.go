@@ -19,7 +19,39 @@ type Policy struct {
 	Sticky   StickyKind
 	For      time.Duration // how long a source sticks
 	WhenDown WhenDown      // none of Via is up
+	SLA      SLA           // of Via only those that keep it
+	Prefer   Prefer        // of these
 }
+
+// An SLA is the service level that an uplink must keep to be of use to a policy. What is zero may be anything.
+type SLA struct {
+	MaxRTT, MaxJitter time.Duration
+	MaxLoss           int // percent
+}
+
+// Asks reports whether anything is asked.
+func (s *SLA) Asks() bool { return *s != SLA{} }
+
+// ReturnRTT, ReturnJitter and ReturnLoss are what an uplink must come back to that has been beyond: in the same
+// proportion as those of probes.
+func (s *SLA) ReturnRTT() time.Duration { return s.MaxRTT * 4 / 5 }
+
+// ReturnJitter is as ReturnRTT.
+func (s *SLA) ReturnJitter() time.Duration { return s.MaxJitter * 4 / 5 }
+
+// ReturnLoss is as ReturnRTT.
+func (s *SLA) ReturnLoss() int { return s.MaxLoss / 3 }
+
+// Prefer says which uplink of a policy's is taken first.
+type Prefer uint8
+
+// The orders.
+const (
+	PreferOrder Prefer = iota // as they are named
+	PreferRTT                 // the shortest round trip
+	PreferJitter
+	PreferLoss
+)
 
 // StickyKind says what keeps connections that go by weight on one uplink.
 type StickyKind uint8
@@ -68,6 +100,8 @@ func (p *parser) readPolicy(v value) {
 		"sticky":     func(v value) { setWord(p, v, &raw.Sticky, "none", "source", "source-destination") },
 		"sticky_for": func(v value) { setDuration(p, v, &raw.For, time.Second, 24*time.Hour) },
 		"when_down":  func(v value) { setWord(p, v, &raw.WhenDown, "next", "prohibit", "balance") },
+		"sla":        func(v value) { p.readSLA(v, &raw.SLA) },
+		"prefer":     func(v value) { setWord(p, v, &raw.Prefer, "order", "rtt", "jitter", "loss") },
 	})
 	for key, read := range keys {
 		keys[key] = func(v value) { raw.at[key] = v; read(v) }
@@ -92,7 +126,20 @@ func (p *parser) checkPolicy(raw *rawPolicy) {
 	if v, ok := raw.at["sticky"]; ok && raw.viaSet && len(raw.Via) > 0 && raw.Sticky != StickyNone {
 		p.fail(v, "only with via: balance: an uplink that is named is kept to anyhow")
 	}
+	for _, key := range []string{"sla", "prefer"} {
+		if v, ok := raw.at[key]; ok && raw.viaSet && len(raw.Via) == 0 {
+			p.fail(v, "not with via: balance: name the uplinks among which is chosen")
+		}
+	}
 	p.checkMatch(&raw.Match, raw.at)
+}
+
+func (p *parser) readSLA(v value, to *SLA) {
+	p.mapping(v, map[string]func(value){
+		"max_rtt":    func(v value) { setDuration(p, v, &to.MaxRTT, time.Millisecond, time.Minute) },
+		"max_jitter": func(v value) { setDuration(p, v, &to.MaxJitter, time.Millisecond, time.Minute) },
+		"max_loss":   func(v value) { setInteger(p, v, &to.MaxLoss, 1, 100) },
+	})
 }
 
 // checkVia wants every uplink that a policy names to be there.

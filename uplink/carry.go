@@ -45,9 +45,23 @@ func (s *State) chooseCarriers(f Family) []int {
 		active = lowestTier(s.Uplinks, f, doubtful)
 	}
 	if len(active) > 0 || !s.hasLastResort(f) {
-		return active
+		return s.overflow(active)
 	}
 	return s.lastResort(f, free)
+}
+
+// overflow leaves the first of a tier that has bandwidth left, where connections are to fill one after the other;
+// when none has any, all share what more there is.
+func (s *State) overflow(active []int) []int {
+	if s.Config.Routes.Balance != configs.BalanceOverflow {
+		return active
+	}
+	for n, i := range active {
+		if !s.Uplinks[i].Load.Full {
+			return active[n : n+1]
+		}
+	}
+	return active
 }
 
 // hasLastResort reports whether something is to carry when nothing is up.

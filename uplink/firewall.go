@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -130,7 +129,7 @@ func (d *desired) policy(f Family, i int, p configs.Policy) firewall.Policy {
 	r.Match.Cgroup, there = d.state.group(p.Match)
 	r.Not.Cgroup, _ = d.state.group(p.Not)
 	r.Skip = set.never || !there || !configs.Holds(p.When, d.state.At)
-	if u := d.state.lead(p, f); u != nil {
+	if u := d.state.lead(i, f); u != nil {
 		r.Mark = u.Config.FwMark
 		return r
 	}
@@ -206,58 +205,4 @@ func protocolsIn(f Family, list []uint8) []uint8 {
 	list = slices.Clone(list)
 	list[slices.Index(list, protocolICMP)] = protocolICMPv6
 	return list
-}
-
-// lead returns the uplink that a policy leads to now in a family, nil when there is none: the first
-// that is up, or else the first that is and whose agent wants no new connections, or else the
-// first that is doubtful.
-func (s *State) lead(p configs.Policy, f Family) *Uplink {
-	var drained, doubtful *Uplink
-	for _, name := range p.Via {
-		u := s.Named(name)
-		if u == nil || u.Load.Capped || !u.Has(f) {
-			continue
-		}
-		path := &u.Paths[f]
-		// At a start nobody has been judged, and what flows is not to be led elsewhere.
-		starting := path.OperState == api.Starting && !s.Settled && u.AdminIn(f).State == api.AdminUp &&
-			u.obstacle(path).reason == ""
-		if path.OperState == api.Up && path.Advice.Drains() {
-			drained = cmp.Or(drained, u)
-			continue
-		}
-		if path.OperState == api.Up || starting {
-			return u
-		}
-		if path.OperState == api.Doubtful && doubtful == nil {
-			doubtful = u
-		}
-	}
-	return cmp.Or(drained, doubtful)
-}
-
-// Where a policy leads when that is no uplink.
-const (
-	LeadsNext    = "the next policy"
-	LeadsNowhere = "nowhere"
-	LeadsBalance = "balance"
-)
-
-// Leads says where a policy leads now, in words.
-func (s *State) Leads(p configs.Policy) string {
-	if _, there := s.group(p.Match); !there || !configs.Holds(p.When, s.At) {
-		return LeadsNext
-	}
-	for f := range families {
-		if u := s.lead(p, f); u != nil {
-			return u.Config.Name
-		}
-	}
-	if len(p.Via) == 0 {
-		return LeadsBalance
-	}
-	return map[configs.WhenDown]string{
-		configs.WhenDownNext: LeadsNext, configs.WhenDownProhibit: LeadsNowhere,
-		configs.WhenDownBalance: LeadsBalance,
-	}[p.WhenDown]
 }

@@ -12,6 +12,7 @@ import (
 // A Sample is what was measured of an uplink.
 type Sample struct {
 	RTT         time.Duration      // of its probes, smoothed; 0: not known
+	Quality     [families]Quality  // of its paths
 	RxBPS       api.Figure[uint64] // bits a second
 	TxBPS       api.Figure[uint64] // bits a second
 	Connections api.Figure[int]    // that have its address, or were translated to it
@@ -21,12 +22,16 @@ type Sample struct {
 // takeSamples takes in what was measured, and caps an uplink that has all the
 // connections it may have, until a tenth of them have ended. While their number is
 // not known it stays as it was.
-func (s *State) takeSamples(samples map[string]Sample) {
+func (s *State) takeSamples(samples map[string]Sample, now time.Time) {
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		l := &u.Load
 		l.Sample = samples[u.Config.Interface]
 		l.Stalled = l.Sample.Stalled && u.In(u.First().Family).Probe.Passive
+		l.noteBandwidth(u.Config.Bandwidth, now)
+		for f := range families {
+			u.Paths[f].Quality = u.Paths[f].Quality.smooth(l.Sample.Quality[f])
+		}
 		most := u.Config.MaxConnections
 		switch n := l.Sample.Connections; {
 		case most == 0:
@@ -40,9 +45,39 @@ func (s *State) takeSamples(samples map[string]Sample) {
 	}
 }
 
+// How much of its bandwidth an uplink must use, and for how long, that new connections overflow to the next; and
+// how little, that they come back.
+const (
+	fullShare  = 0.9
+	fullAfter  = 2 * time.Second
+	emptyShare = 0.7
+)
+
+// noteBandwidth notes whether the bandwidth of an uplink is used up. While its traffic is not known it stays so.
+func (l *Load) noteBandwidth(bandwidth uint64, now time.Time) {
+	rx, tx := l.Sample.RxBPS, l.Sample.TxBPS
+	if bandwidth == 0 {
+		l.Full, l.BusySince = false, time.Time{}
+		return
+	}
+	if !rx.Known || !tx.Known {
+		return
+	}
+	switch used := float64(max(rx.N, tx.N)) / float64(bandwidth); {
+	case used < fullShare:
+		l.BusySince = time.Time{}
+		l.Full = l.Full && used >= emptyShare
+	case l.BusySince.IsZero():
+		l.BusySince = now
+	case now.Sub(l.BusySince) >= fullAfter:
+		l.Full = true
+	}
+}
+
 // A Meter says what is to be measured.
 type Meter struct {
 	Addresses   []Metered
+	Quality     bool   // somebody goes by what probes measure
 	Connections bool   // somebody goes by their number: often, and translated flows too
 	Stalled     bool   // connections without an answer are to be looked for
 	Table       string // our nft table, if its counters are of use; "": they are not
@@ -56,7 +91,7 @@ type Metered struct {
 
 // Equal reports whether two Meters ask for the same.
 func (m *Meter) Equal(other *Meter) bool {
-	return m.Connections == other.Connections && m.Stalled == other.Stalled && m.Table == other.Table &&
+	return m.Connections == other.Connections && m.Quality == other.Quality && m.Stalled == other.Stalled && m.Table == other.Table &&
 		slices.Equal(m.Addresses, other.Addresses)
 }
 
@@ -78,6 +113,9 @@ func (s *State) meter() Meter {
 			}
 		}
 	}
+	m.Quality = slices.ContainsFunc(s.Config.Policies, func(p configs.Policy) bool {
+		return p.SLA.Asks() || p.Prefer != configs.PreferOrder
+	})
 	if len(s.Config.Policies) > 0 {
 		m.Table = Owner(s.Config).Table()
 	}

@@ -54,6 +54,7 @@ type State struct {
 	switches uint64                // how many there have been
 	sets     [families][]policySet // of Config.Policies
 	named    []cgroups.Name        // by Config.Policies
+	leads    [families][]int       // to which uplink each of Config.Policies leads
 }
 
 // An Uplink is one way to the Internet: an interface, what the operator wants of it,
@@ -94,9 +95,11 @@ type Device struct {
 
 // Load is what an uplink carries.
 type Load struct {
-	Sample  Sample
-	Capped  bool // it has all the connections it may have
-	Stalled bool // connections over it get no answer
+	Sample    Sample
+	Capped    bool      // it has all the connections it may have
+	Full      bool      // its bandwidth is used up
+	BusySince time.Time // it has used most of it since then; zero: it does not
+	Stalled   bool      // connections over it get no answer
 }
 
 // A Path is an uplink in one address family: the way from an address of this host to
@@ -118,6 +121,8 @@ type Path struct {
 	OperatorRenews int            // how often the operator has asked for a renewal
 	ProbeReport    probe.Change   // what the prober said last; of Series, or void
 	Adopted        Adopted        // what a process before us left, until we know better
+
+	Quality Quality // as it was measured last
 
 	// What was decided. Each is decided in one place, once a step.
 	Clash           string // why the lease is not used beside other networks
@@ -144,6 +149,8 @@ type Path struct {
 	Series      uint64
 	SeriesStart time.Time
 	subject     subject
+
+	levels []level // how it keeps the service level of each policy; short: as far as is known
 }
 
 // Health is what the probes have shown of a path, and how often it has fallen.

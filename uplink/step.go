@@ -40,7 +40,7 @@ func (s *State) take(e Event, now time.Time) {
 			s.Uplinks[i].Admin = e.Admins[s.Uplinks[i].Config.Name]
 		}
 	case Sampled:
-		s.takeSamples(e.Samples)
+		s.takeSamples(e.Samples, now)
 	case GroupsFound:
 		s.Groups = e.Groups
 	case NeighbourFailed: // is for the probers, which the engine tells
@@ -108,7 +108,9 @@ func (s *State) decide(now time.Time) {
 	for u, p := range s.paths() {
 		u.takeAdvice(p, now, s.Config.Routes.BalanceInterval)
 	}
+	s.decideLevels(now)
 	s.decideCarriers()
+	s.decideLeads()
 	s.balance(now)
 }
 
@@ -127,11 +129,15 @@ func (u *Uplink) everDecided() bool {
 func (s *State) takeConfig(c configs.Config, now time.Time) {
 	old := *s
 	s.Config, s.Uplinks, s.sets, s.named = c, nil, policySets(c), groupNames(c)
+	s.leads = [families][]int{}
 	for _, config := range c.Uplinks {
 		u := newUplink(config, now)
 		if known := old.On(config.Interface); known != nil {
 			u = *known
 			u.Config = config
+			for f := range families {
+				u.Paths[f].levels = nil // of the policies that were
+			}
 			for f := range families {
 				switch p := &u.Paths[f]; {
 				case !known.Has(f) || !u.Has(f):

@@ -46,7 +46,7 @@ func (u *Uplink) share(p *Path, now time.Time) float64 {
 // balance follow what was measured, once each balance_interval; slow starts and
 // the operator's wish count at once.
 func (s *State) balance(now time.Time) {
-	due := s.Config.Routes.Balance != configs.BalanceStatic && now.Sub(s.BalancedAt) >= s.Config.Routes.BalanceInterval
+	due := s.follows() && now.Sub(s.BalancedAt) >= s.Config.Routes.BalanceInterval
 	if due {
 		s.BalancedAt = now
 	}
@@ -55,7 +55,7 @@ func (s *State) balance(now time.Time) {
 		switch {
 		case due:
 			s.follow(f, active)
-		case s.Config.Routes.Balance == configs.BalanceStatic:
+		case !s.follows():
 			for i := range s.Uplinks {
 				s.Uplinks[i].Paths[f].Factor = 1
 			}
@@ -72,6 +72,12 @@ func (s *State) balance(now time.Time) {
 			s.Uplinks[i].Paths[f].Weight = weights[n]
 		}
 	}
+}
+
+// follows reports whether weights follow what is measured.
+func (s *State) follows() bool {
+	b := s.Config.Routes.Balance
+	return b != configs.BalanceStatic && b != configs.BalanceOverflow
 }
 
 // follow moves each factor towards what the load or the times ask for.
@@ -122,7 +128,7 @@ func (u *Uplink) load(b configs.Balance, f Family) float64 {
 			return -1
 		}
 		return float64(sample.Connections.N) / float64(u.weight(f))
-	case configs.BalanceStatic:
+	case configs.BalanceStatic, configs.BalanceOverflow:
 	}
 	return 1
 }
@@ -130,7 +136,7 @@ func (u *Uplink) load(b configs.Balance, f Family) float64 {
 // worthChanging reports whether new weights are worth a change of the route. Under a
 // balance small changes are not.
 func (s *State) worthChanging(f Family, active []int, weights []int, now time.Time) bool {
-	if s.Config.Routes.Balance == configs.BalanceStatic {
+	if !s.follows() {
 		return true
 	}
 	before, after := 0.0, 0.0

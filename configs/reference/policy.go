@@ -106,5 +106,35 @@ func leads() []Key {
 			Other: "prohibit", Wrong: "drop",
 			Means: "None of `via` is up: the next policy is asked, the connection is refused, or it goes by weight.",
 		},
+		{
+			Name: "sla", Type: Mapping, Keys: sla(),
+			Means: "Of `via` only uplinks that keep this service level are used, as the probes measure it, by the best " +
+				"target beyond the gateway. One that was beyond is used again when it has come back to four fifths of " +
+				"the times, and a third of the loss, for 10 s. An uplink that is not good enough still carries all else.",
+		},
+		{
+			Name: "prefer", Type: Word, Words: []string{"order", "rtt", "jitter", "loss"}, Default: "order",
+			Other: "rtt", Wrong: "speed",
+			Means: "Which of these is taken: the first, or the one with the shortest round trip, the least jitter or " +
+				"the least loss. Another takes its place when it is better by a fifth, or by a percent of loss.",
+		},
+	}
+}
+
+// sla are the keys of a service level.
+func sla() []Key {
+	return []Key{
+		{
+			Name: "max_rtt", Type: Duration, Low: "1ms", High: "1m", Other: "80ms", Wrong: "80",
+			Means: "The round trip must be shorter.",
+		},
+		{
+			Name: "max_jitter", Type: Duration, Low: "1ms", High: "1m", Other: "20ms", Wrong: "0s",
+			Means: "The mean deviation of the round trip must be less.",
+		},
+		{
+			Name: "max_loss", Type: Integer, Low: "1", High: "100", Other: "2", Wrong: "0",
+			Means: "Fewer of the last 100 probes must be lost, in percent.",
+		},
 	}
 }

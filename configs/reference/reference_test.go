@@ -88,6 +88,13 @@ func set(values tree) func(root, at tree) {
 
 // What some keys need elsewhere to be right, by their name or their whole path.
 var beside = map[string]func(root, at tree){
+	"policies[].sla":            alone,
+	"policies[].prefer":         alone,
+	"policies[].sla.max_rtt":    alone,
+	"policies[].sla.max_jitter": alone,
+	"policies[].sla.max_loss":   alone,
+	"routes.balance":            func(root, _ tree) { root["uplinks"].([]any)[0].(tree)["bandwidth"] = "1Mbit" },
+
 	"onlink":            set(tree{"gateway": "203.0.113.1"}),
 	"uplinks[].address": set(tree{"gateway": "203.0.113.1", "dhcp": nil}),
 	"return_loss":       set(tree{"max_loss": 100}),
@@ -111,13 +118,17 @@ var beside = map[string]func(root, at tree){
 func prepared(path []string, k *reference.Key) (root, at tree) {
 	root = base()
 	at = below(root, path)
-	for _, key := range []string{k.Name, name(path, k)} {
+	for _, key := range []string{name(path, k), k.Name} { // the whole path says it better
 		if prepare, ok := beside[key]; ok {
 			prepare(root, at)
+			break
 		}
 	}
 	return root, at
 }
+
+// alone has the policy lead to an uplink by its name.
+func alone(root, _ tree) { root["policies"].([]any)[0].(tree)["via"] = "isp1" }
 
 // beyond lists the bounds that may not be tried: other keys forbid them first.
 var beyond = map[string]string{

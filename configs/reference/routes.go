@@ -43,12 +43,13 @@ func routes() []Key {
 		{
 			Name: "balance", Type: Word, Words: []string{
 				"static", "response-time", "least-traffic",
-				"least-connections",
+				"least-connections", "overflow",
 			},
 			Default: "static", Other: "response-time", Wrong: "random",
 			Means: "What the weights inside a tier follow: the configured weight alone, round trips of probes, " +
 				"what is free of the bandwidth, " +
-				"or connections by weight.",
+				"or connections by weight. With overflow the first uplink of the tier takes all until 90 % of its " +
+				"bandwidth has been used for 2 s, then the next, and again from 70 % down.",
 		},
 		{
 			Name: "balance_interval", Type: Duration, Low: "1s", High: "1h", Default: "10s", Other: "30s", Wrong: "10",

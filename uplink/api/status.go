@@ -248,6 +248,9 @@ type Counters struct {
 type Policy struct {
 	Name    string         `json:"name"`
 	Leads   string         `json:"leads"` // an uplink | balance | nowhere | the next policy
+
+	// Passed are the uplinks that do not keep its service level, and why.
+	Passed  map[string]string `json:"passed"`
 	Packets Figure[uint64] `json:"packets"`
 	Bytes   Figure[uint64] `json:"bytes"`
 }

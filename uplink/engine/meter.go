@@ -226,7 +226,7 @@ func (e *Engine) samples() map[string]uplink.Sample {
 			samples[a.Interface] = s
 		}
 	}
-	e.addResponseTimes(samples)
+	e.addQuality(samples)
 	return samples
 }
 

@@ -85,7 +85,7 @@ func (m *meter) failures() []string {
 func policyStatus(v view) []api.Policy {
 	list := make([]api.Policy, len(v.state.Config.Policies))
 	for i, p := range v.state.Config.Policies {
-		list[i] = api.Policy{Name: p.Name, Leads: v.state.Leads(p)}
+		list[i] = api.Policy{Name: p.Name, Leads: v.state.Leads(i), Passed: v.state.Passed(i)}
 		if count, ok := v.counters[firewall.Policy{Name: p.Name}.Counter()]; ok {
 			list[i].Packets, list[i].Bytes = api.Known(count.Packets), api.Known(count.Bytes)
 		}

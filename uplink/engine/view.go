@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"uplinkd/configs"
@@ -60,18 +61,49 @@ func (e *Engine) isUp(at way) bool {
 	return u != nil && u.Paths[at.family].OperState.Works()
 }
 
-// addResponseTimes adds the round trips of the probes where weights follow them.
-func (e *Engine) addResponseTimes(samples map[string]uplink.Sample) {
-	if e.state.Config.Routes.Balance != configs.BalanceResponseTime {
+// addQuality adds what the probes have measured, where somebody goes by it.
+func (e *Engine) addQuality(samples map[string]uplink.Sample) {
+	times := e.state.Config.Routes.Balance == configs.BalanceResponseTime
+	if !times && !e.wanted.Meter.Quality {
 		return
 	}
 	for at, w := range e.workers.active {
 		s := samples[at.iface]
-		if rtt := fastest(w.prober.Status()); rtt > 0 && (s.RTT == 0 || rtt < s.RTT) {
+		status := w.prober.Status()
+		if rtt := fastest(status); times && rtt > 0 && (s.RTT == 0 || rtt < s.RTT) {
 			s.RTT = rtt
 		}
+		gateway := ""
+		if u := e.state.On(at.iface); u != nil {
+			if hop, ok := u.NextHop(&u.Paths[at.family]); ok {
+				gateway = hop.Gateway.String()
+			}
+		}
+		s.Quality[at.family] = qualityOf(status, gateway)
 		samples[at.iface] = s
 	}
+}
+
+// qualityLeast is how many answers must have come in that something is known of their jitter: the first is taken to
+// vary by half (RFC 6298 section 2.2), which ten leave a twentieth of.
+const qualityLeast = 10
+
+// qualityOf returns the best that any target shows that is up: it proves what the link can do. The gateway shows
+// nothing of what is behind it, and counts only where nothing else is probed.
+func qualityOf(list []probe.TargetStatus, gateway string) uplink.Quality {
+	var q uplink.Quality
+	beyond := slices.ContainsFunc(list, func(t probe.TargetStatus) bool { return t.Target != gateway })
+	for _, t := range list {
+		if t.Verdict != probe.Up || t.Received < qualityLeast || beyond && t.Target == gateway {
+			continue
+		}
+		if !q.Known {
+			q = uplink.Quality{Known: true, RTT: t.RTT, Jitter: t.Jitter, Loss: t.Loss}
+			continue
+		}
+		q.RTT, q.Jitter, q.Loss = min(q.RTT, t.RTT), min(q.Jitter, t.Jitter), min(q.Loss, t.Loss)
+	}
+	return q
 }
 
 // fastest returns the shortest round trip of the targets that are up, 0 when none is.

@@ -1,0 +1,118 @@
+package uplink
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"uplinkd/configs"
+)
+
+// Quality is what probes have measured of a path, by the best of its targets.
+type Quality struct {
+	Known  bool
+	RTT    time.Duration // smoothed
+	Jitter time.Duration // mean deviation
+	Loss   float64       // percent, of the last 100 probes
+}
+
+// qualityGain is how much of a new measurement counts beside those before, one a second: a single answer that is
+// late is no jitter.
+const qualityGain = 0.3
+
+// smooth returns the quality with a new measurement taken in.
+func (q Quality) smooth(now Quality) Quality {
+	if !q.Known || !now.Known {
+		return now
+	}
+	towards := func(was, now time.Duration) time.Duration { return was + time.Duration(qualityGain*float64(now-was)) }
+	return Quality{Known: true, RTT: towards(q.RTT, now.RTT), Jitter: towards(q.Jitter, now.Jitter), Loss: now.Loss}
+}
+
+// levelReturn is how long a path must be back within what a service level asks, all the time, before it is of
+// use again: what goes up and down is not.
+const levelReturn = 10 * time.Second
+
+// A level is which bounds of a policy's service level a path is beyond. It is a threshold with hysteresis, as the
+// judge's of probes: reached at the bound, left at what is to come back to.
+type level struct {
+	slow, unsteady, lossy bool
+	beyond                time.Time // when it was last found beyond what it is to come back to; zero: it is of use
+}
+
+func (l level) broken() bool { return !l.beyond.IsZero() }
+
+// next returns the level after a measurement. One that is not known changes nothing.
+func (l level) next(s *configs.SLA, q Quality, now time.Time) level {
+	if !q.Known {
+		return l
+	}
+	beyond := func(was bool, value, most, back float64) bool {
+		if most == 0 {
+			return false
+		}
+		return value >= most || was && value > back
+	}
+	was := l
+	l.slow = beyond(was.slow, q.RTT.Seconds(), s.MaxRTT.Seconds(), s.ReturnRTT().Seconds())
+	l.unsteady = beyond(was.unsteady, q.Jitter.Seconds(), s.MaxJitter.Seconds(), s.ReturnJitter().Seconds())
+	l.lossy = beyond(was.lossy, q.Loss, float64(s.MaxLoss), float64(s.ReturnLoss()))
+	switch {
+	case l.slow || l.unsteady || l.lossy:
+		l.beyond = now
+	case now.Sub(l.beyond) >= levelReturn:
+		l.beyond = time.Time{}
+	}
+	return l
+}
+
+// text says what is beyond.
+func (l level) text(s *configs.SLA, q Quality) string {
+	switch {
+	case l.lossy:
+		return fmt.Sprintf("loss %.0f%%, at most %d%%", q.Loss, s.MaxLoss)
+	case l.slow:
+		return fmt.Sprintf("round trip %s, at most %s", q.RTT.Round(100*time.Microsecond), s.MaxRTT)
+	case l.unsteady:
+		return fmt.Sprintf("jitter %s, at most %s", q.Jitter.Round(100*time.Microsecond), s.MaxJitter)
+	}
+	return "was beyond what it must keep until " + l.beyond.Format(time.TimeOnly)
+}
+
+// decideLevels brings the levels of all paths up to date with what was measured last.
+func (s *State) decideLevels(now time.Time) {
+	if !slices.ContainsFunc(s.Config.Policies, func(p configs.Policy) bool { return p.SLA.Asks() }) {
+		return
+	}
+	for _, p := range s.paths() {
+		p.decideLevels(s.Config.Policies, now)
+	}
+}
+
+func (p *Path) decideLevels(policies []configs.Policy, now time.Time) {
+	own := false
+	for i := range policies {
+		if !policies[i].SLA.Asks() {
+			continue
+		}
+		was := p.level(i)
+		is := was.next(&policies[i].SLA, p.Quality, now)
+		if is == was {
+			continue
+		}
+		if !own { // states share what is there
+			before := p.levels
+			p.levels, own = make([]level, len(policies)), true
+			copy(p.levels, before)
+		}
+		p.levels[i] = is
+	}
+}
+
+// level returns how a path keeps the service level of the i-th policy.
+func (p *Path) level(i int) level {
+	if i < len(p.levels) {
+		return p.levels[i]
+	}
+	return level{}
+}

@@ -1,0 +1,122 @@
+package uplink
+
+import (
+	"testing"
+	"time"
+
+	"uplinkd/configs"
+	"uplinkd/uplink/api"
+)
+
+// A service level is left at its bounds, and kept again when all has been back for a while: what goes up and down
+// is not of use. What is not known changes nothing.
+func TestLevels(t *testing.T) {
+	sla := configs.SLA{MaxRTT: 80 * time.Millisecond, MaxJitter: 20 * time.Millisecond, MaxLoss: 6}
+	good := Quality{Known: true, RTT: 50 * time.Millisecond, Jitter: 5 * time.Millisecond}
+	bad := func(change func(*Quality)) Quality { q := good; change(&q); return q }
+	start := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		seconds []Quality
+		broken  bool
+	}{
+		"good":                {[]Quality{good, good}, false},
+		"not known":           {[]Quality{{}}, false},
+		"far":                 {[]Quality{good, bad(func(q *Quality) { q.RTT = 80 * time.Millisecond })}, true},
+		"jitter":              {[]Quality{bad(func(q *Quality) { q.Jitter = 20 * time.Millisecond })}, true},
+		"loss":                {[]Quality{bad(func(q *Quality) { q.Loss = 6 })}, true},
+		"some loss":           {[]Quality{bad(func(q *Quality) { q.Loss = 5 })}, false},
+		"nearly back":         {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(bad(func(q *Quality) { q.Loss = 3 }), 30)...), true},
+		"back for a moment":   {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(good, 9)...), true},
+		"back for a while":    {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(good, 11)...), false},
+		"unknown for long":    {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(Quality{}, 60)...), true},
+		"loss comes and goes": {append(repeat(good, 3), bad(func(q *Quality) { q.Loss = 7 }), good, good, bad(func(q *Quality) { q.Loss = 7 }), good), true},
+	} {
+		var l level
+		for n, q := range tt.seconds {
+			l = l.next(&sla, q, start.Add(time.Duration(n)*time.Second))
+		}
+		if l.broken() != tt.broken {
+			t.Errorf("%s: broken: %v, want %v", name, l.broken(), tt.broken)
+		}
+	}
+	if q := good.smooth(bad(func(q *Quality) { q.Jitter = 50 * time.Millisecond })); q.Jitter >= sla.MaxJitter {
+		t.Errorf("one late answer makes the jitter %s", q.Jitter)
+	}
+}
+
+func repeat(q Quality, n int) []Quality {
+	list := make([]Quality, n)
+	for i := range list {
+		list[i] = q
+	}
+	return list
+}
+
+// Who is preferred, and that nobody changes places for a little.
+func TestPrefer(t *testing.T) {
+	quality := func(rtt, jitter int, loss float64) Quality {
+		return Quality{Known: true, RTT: time.Duration(rtt) * time.Millisecond, Jitter: time.Duration(jitter) * time.Millisecond, Loss: loss}
+	}
+	for name, tt := range map[string]struct {
+		prefer configs.Prefer
+		now    int
+		of     [2]Quality
+		want   int
+	}{
+		"in order":                 {configs.PreferOrder, noLead, [2]Quality{quality(50, 9, 9), quality(10, 1, 0)}, 0},
+		"near":                     {configs.PreferRTT, noLead, [2]Quality{quality(50, 1, 0), quality(49, 9, 9)}, 1},
+		"a little nearer":          {configs.PreferRTT, 0, [2]Quality{quality(50, 1, 0), quality(42, 9, 9)}, 0},
+		"much nearer":              {configs.PreferRTT, 0, [2]Quality{quality(50, 1, 0), quality(38, 9, 9)}, 1},
+		"still a little nearer":    {configs.PreferRTT, 1, [2]Quality{quality(42, 1, 0), quality(50, 9, 9)}, 1},
+		"no longer":                {configs.PreferRTT, 1, [2]Quality{quality(38, 1, 0), quality(50, 9, 9)}, 0},
+		"steady":                   {configs.PreferJitter, noLead, [2]Quality{quality(10, 9, 0), quality(50, 3, 9)}, 1},
+		"whole":                    {configs.PreferLoss, 0, [2]Quality{quality(10, 1, 3), quality(50, 9, 1)}, 1},
+		"a little less loss":       {configs.PreferLoss, 0, [2]Quality{quality(10, 1, 2), quality(50, 9, 1)}, 0},
+		"nothing known of the one": {configs.PreferRTT, noLead, [2]Quality{{}, quality(1, 1, 0)}, 0},
+	} {
+		s := State{Config: configs.Config{Policies: []configs.Policy{{Name: "p", Via: []string{"a", "b"}, Prefer: tt.prefer}}}}
+		for n, q := range tt.of {
+			u := Uplink{Config: configs.Uplink{Name: string(rune('a' + n))}}
+			u.Config.Path.Address = configs.AddressExternal
+			u.Paths[IPv4] = Path{OperState: api.Up, Quality: q}
+			s.Uplinks = append(s.Uplinks, u)
+		}
+		if tt.now != noLead {
+			s.leads[IPv4] = []int{tt.now}
+		}
+		if got := s.chooseLead(0, IPv4); got != tt.want {
+			t.Errorf("%s: uplink %d, want %d", name, got, tt.want)
+		}
+	}
+}
+
+// An uplink is full after two seconds of nine tenths of its bandwidth, and free again below seven tenths.
+func TestFullBandwidth(t *testing.T) {
+	start := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		used []int // percent of the bandwidth, each second; -1: not known
+		full bool
+	}{
+		"idle":          {[]int{0, 0, 0}, false},
+		"a peak":        {[]int{95, 95, 10}, false},
+		"full":          {[]int{95, 95, 95}, true},
+		"a second":      {[]int{95, 95}, false},
+		"eight tenths":  {[]int{95, 95, 95, 80, 80, 80}, true},
+		"free again":    {[]int{95, 95, 95, 80, 69}, false},
+		"never that":    {[]int{89, 89, 89, 89}, false},
+		"not known":     {[]int{95, 95, 95, -1, -1}, true},
+		"full, a pause": {[]int{95, 80, 95, 95}, false},
+	} {
+		var l Load
+		for n, percent := range tt.used {
+			l.Sample.RxBPS, l.Sample.TxBPS = api.Known(uint64(max(percent, 0))), api.Known[uint64](0)
+			if percent < 0 {
+				l.Sample.RxBPS = api.Figure[uint64]{}
+			}
+			l.noteBandwidth(100, start.Add(time.Duration(n)*time.Second))
+		}
+		if l.Full != tt.full {
+			t.Errorf("%s: full: %v, want %v", name, l.Full, tt.full)
+		}
+	}
+}
