@@ -117,6 +117,7 @@ type Uplink struct {
 
 	Masquerade     bool          // forwarded traffic gets the uplink's address
 	MaxConnections int           // with so many it gets no new ones, until 90 % of it; 0: no limit
+	Quota          Quota
 	Bandwidth      uint64        // bits a second, for Balance; 0: not told
 	AutoDisable    bool          // once down it stays out until `uplinkd enable`
 	SlowStart      time.Duration // after a fall the weight rises to its full over this time

@@ -34,7 +34,7 @@ type Hook struct {
 }
 
 // HookEvents are what hooks may be run on.
-var HookEvents = []string{"lease", "address", "up", "down", "doubtful", "switch", "dns", "prefix"}
+var HookEvents = []string{"lease", "address", "up", "down", "doubtful", "switch", "dns", "prefix", "quota"}
 
 const (
 	hookMost           = 20

@@ -3,7 +3,6 @@ package configs
 import (
 	"regexp"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -114,14 +113,9 @@ func (p *parser) readBytes(v value, to *uint64) {
 	if s == "0" {
 		return
 	}
-	parts := bytesText.FindStringSubmatch(s)
-	if parts != nil {
-		n, err := strconv.ParseUint(parts[1], 10, 40)
-		unit := map[string]uint64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[parts[2]]
-		if err == nil && n > 0 && n <= 1e15/unit && n*unit >= budgetLeast {
-			*to = n * unit
-			return
-		}
+	if n, ok := ParseBytes(s); ok && n >= budgetLeast {
+		*to = n
+		return
 	}
 	p.fail(v, "%q: must be bytes a month with their unit, such as 500MB, 100kB at least, or 0", s)
 }

@@ -78,6 +78,7 @@ func (p *parser) readUplink(v value) {
 
 		"masquerade":      func(v value) { setFlag(p, v, &u.Masquerade) },
 		"max_connections": func(v value) { setInteger(p, v, &u.MaxConnections, 0, 100_000_000) },
+		"quota":           func(v value) { p.readQuota(v, &u.Quota) },
 		"bandwidth":       func(v value) { p.readBandwidth(v, &u.Bandwidth) },
 		"auto_disable":    func(v value) { setFlag(p, v, &u.AutoDisable) },
 		"slow_start":      func(v value) { setDuration(p, v, &u.SlowStart, 0, time.Hour) },

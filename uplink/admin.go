@@ -47,14 +47,14 @@ func applyCommand(before Admin, c api.Command, now time.Time) Admin {
 		after.State, after.Until = api.AdminDrained, until
 	case api.Enable:
 		after.State, after.Until = api.AdminUp, time.Time{}
-	case api.Renew, api.Drill:
+	case api.Renew, api.Drill, api.SetQuota:
 	}
 	after.By, after.Since = c.By, now
 	return after.tidy()
 }
 
 // standing reports whether an action is an order that stands until it is taken back.
-func standing(a api.Action) bool { return a != api.Renew && a != api.Drill }
+func standing(a api.Action) bool { return a != api.Renew && a != api.Drill && a != api.SetQuota }
 
 // takesBack reports whether a command takes an order back.
 func takesBack(c api.Command) bool {
@@ -107,7 +107,7 @@ func (a Admin) same(c api.Command) bool {
 		return a.State == api.AdminDrained
 	case api.Weight:
 		return a.Weight == c.Weight
-	case api.Enable, api.Renew, api.Drill:
+	case api.Enable, api.Renew, api.Drill, api.SetQuota:
 	}
 	return false
 }
@@ -209,6 +209,8 @@ func (s *State) Refuse(c Commanded) error {
 	switch {
 	case u == nil:
 		return fmt.Errorf("%w: %q: see uplinkd status", ErrNoUplink, c.Uplink)
+	case c.Action == api.SetQuota && u.Config.Quota.Bytes == 0:
+		return fmt.Errorf("uplink %s has no quota: give it one in the configuration", c.Uplink)
 	case c.Family != "" && !u.hasFamily(c.Family):
 		return fmt.Errorf("uplink %s has no %s", c.Uplink, c.Family)
 	case u.Admin.clashes(u.scoped(c.Command)):

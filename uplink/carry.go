@@ -28,7 +28,7 @@ func (s *State) decideCarriers() {
 // operator has taken out stays out.
 func (s *State) chooseCarriers(f Family) []int {
 	free := func(u *Uplink) bool {
-		return u.Has(f) && u.AdminIn(f).State == api.AdminUp && u.deprecated(&u.Paths[f]) == ""
+		return u.Has(f) && u.AdminIn(f).State == api.AdminUp && !u.spent(configs.ThenOut) && u.deprecated(&u.Paths[f]) == ""
 	}
 	up := func(u *Uplink) bool {
 		p := &u.Paths[f]
@@ -93,7 +93,7 @@ func (s *State) lastResort(f Family, free func(*Uplink) bool) []int {
 
 func lowestTier(uplinks []Uplink, f Family, fit func(*Uplink) bool) []int {
 	var list []int
-	tierOf := func(i int) int { return uplinks[i].In(f).Tier }
+	tierOf := func(i int) int { return uplinks[i].tier(f) }
 	for i := range uplinks {
 		if !fit(&uplinks[i]) {
 			continue

@@ -30,6 +30,7 @@ func Changes(before, after State, now time.Time) []api.Event {
 	}
 	list = append(list, conflictChanges(before.told, after.told, now)...)
 	list = append(list, fightChanges(before.Fights, after.Fights, now)...)
+	list = append(list, usageChanges(&before, &after, now)...)
 	list = append(list, dnsChanges(&before, &after, now)...)
 	list = append(list, removals(&before, &after, now)...)
 	// What was told before this process is not known: the first is told when all are judged.

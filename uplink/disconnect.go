@@ -110,10 +110,10 @@ func failbackDisconnects(before, after *State) []Disconnect {
 		if len(active) == 0 {
 			continue
 		}
-		best := after.Uplinks[active[0]].In(f).Tier
+		best := after.Uplinks[active[0]].tier(f)
 		for _, i := range before.carriers(f) {
 			u := after.at(i, before.Uplinks[i].Config.Interface)
-			if u == nil || u.Paths[f].OperState != api.Up || u.In(f).Tier <= best {
+			if u == nil || u.Paths[f].OperState != api.Up || u.tier(f) <= best {
 				continue
 			}
 			if d := after.disconnect(before, u.Config.Interface, f); d != nil {
@@ -140,7 +140,8 @@ func configDisconnects(before, after *State) []Disconnect {
 
 func takenDisconnects(before, after *State) []Disconnect {
 	return slices.Concat(
-		failbackDisconnects(before, after), removedDisconnects(before, after), addressDisconnects(before, after))
+		failbackDisconnects(before, after), removedDisconnects(before, after), addressDisconnects(before, after),
+		spentDisconnects(before, after))
 }
 
 // hold notes what a configuration on trial holds. Were it ended, the flows would be noted anew by the uplink

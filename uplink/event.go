@@ -42,8 +42,11 @@ type (
 		api.Command
 	}
 	// Restored is what the operator wanted when the process before us ended, by
-	// uplink.
-	Restored struct{ Admins map[string]Admin }
+	// uplink, and what they had used of their quotas.
+	Restored struct {
+		Admins map[string]Admin
+		Usage  map[string]Usage
+	}
 	// Sampled is what was measured, by interface. It comes each second, and so is also
 	// what lets time pass.
 	Sampled struct{ Samples map[string]Sample }

@@ -90,8 +90,13 @@ func (d *desired) firewall() {
 			d.firewallUplink(f, &d.state.Uplinks[i], p)
 		}
 	}
+	for i := range d.state.Uplinks {
+		if c := &d.state.Uplinks[i].Config; c.Quota.Bytes > 0 {
+			f.Counted = append(f.Counted, firewall.Counted{Name: c.Name, Interface: c.Interface})
+		}
+	}
 	translates := func(u firewall.Uplink) bool { return u.Masquerade || len(u.Translate) > 0 }
-	if !c.Marks && !slices.ContainsFunc(f.Uplinks, translates) && !slices.ContainsFunc(f.Uplinks6, translates) {
+	if !c.Marks && len(f.Counted) == 0 && !slices.ContainsFunc(f.Uplinks, translates) && !slices.ContainsFunc(f.Uplinks6, translates) {
 		return
 	}
 	for i, p := range c.Policies {

@@ -52,7 +52,7 @@ func (s *State) chooseLead(i int, f Family) int {
 		}
 		u := &s.Uplinks[n]
 		path := &u.Paths[f]
-		if u.Load.Capped || !u.Has(f) || path.level(i).broken() {
+		if u.Load.Capped || u.spent(configs.ThenOut) || !u.Has(f) || path.level(i).broken() {
 			continue
 		}
 		// At a start nobody has been judged, and what flows is not to be led elsewhere.

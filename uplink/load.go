@@ -13,6 +13,7 @@ import (
 type Sample struct {
 	RTT         time.Duration      // of its probes, smoothed; 0: not known
 	Quality     [families]Quality  // of its paths
+	Octets      Octets             // by its interface, as the counters of its quota have it
 	RxBPS       api.Figure[uint64] // bits a second
 	TxBPS       api.Figure[uint64] // bits a second
 	Connections api.Figure[int]    // that have its address, or were translated to it
@@ -29,6 +30,9 @@ func (s *State) takeSamples(samples map[string]Sample, now time.Time) {
 		l.Sample = samples[u.Config.Interface]
 		l.Stalled = l.Sample.Stalled && u.In(u.First().Family).Probe.Passive
 		l.noteBandwidth(u.Config.Bandwidth, now)
+		if u.Config.Quota.Bytes > 0 {
+			u.Usage.count(&u.Config.Quota, l.Sample.Octets)
+		}
 		for f := range families {
 			u.Paths[f].Quality = u.Paths[f].Quality.smooth(l.Sample.Quality[f])
 		}
@@ -116,7 +120,8 @@ func (s *State) meter() Meter {
 	m.Quality = slices.ContainsFunc(s.Config.Policies, func(p configs.Policy) bool {
 		return p.SLA.Asks() || p.Prefer != configs.PreferOrder
 	})
-	if len(s.Config.Policies) > 0 {
+	quota := func(u Uplink) bool { return u.Config.Quota.Bytes > 0 }
+	if len(s.Config.Policies) > 0 || slices.ContainsFunc(s.Uplinks, quota) {
 		m.Table = Owner(s.Config).Table()
 	}
 	return m

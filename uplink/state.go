@@ -28,6 +28,7 @@ type State struct {
 	LAN          []routes.Address // what this host has on interfaces that are no uplinks
 	LANNets      []LANNet         // what we have put there
 	At           time.Time        // of the last step
+	ClockSince   time.Time        // since when the clock has not been set
 	Site         []netip.Prefix   // what this host routes to its site, not to an uplink
 	NoMainRule   [families]bool   // the kernel's own rule that leads to main is gone
 	OthersLead   [families]bool   // main has a default route of others, not by an uplink
@@ -64,6 +65,7 @@ type Uplink struct {
 	Device Device
 	Admin  Admin
 	Load   Load
+	Usage  Usage // of its quota
 	Paths  [families]Path
 }
 

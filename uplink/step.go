@@ -38,6 +38,7 @@ func (s *State) take(e Event, now time.Time) {
 	case Restored:
 		for i := range s.Uplinks {
 			s.Uplinks[i].Admin = e.Admins[s.Uplinks[i].Config.Name]
+			s.Uplinks[i].Usage = e.Usage[s.Uplinks[i].Config.Name]
 		}
 	case Sampled:
 		s.takeSamples(e.Samples, now)
@@ -77,6 +78,7 @@ func (s *State) takeOfPath(e Event) {
 // is decided of one path rests on what was decided of all before, whatever their
 // order in the file.
 func (s *State) decide(now time.Time) {
+	s.decideUsage(now)
 	s.At = now
 	for i := range s.Uplinks {
 		s.Uplinks[i].Admin.expire(now)
@@ -150,9 +152,9 @@ func (s *State) takeConfig(c configs.Config, now time.Time) {
 				}
 			}
 		}
-		u.Admin = Admin{}
+		u.Admin, u.Usage = Admin{}, Usage{}
 		if named := old.Named(config.Name); named != nil {
-			u.Admin = named.Admin
+			u.Admin, u.Usage = named.Admin, named.Usage
 		}
 		s.Uplinks = append(s.Uplinks, u)
 	}
@@ -185,8 +187,11 @@ func (u *Uplink) takeCommand(c api.Command, now time.Time) {
 			p.OperatorRenews++
 		case api.Enable:
 			p.Health.Hold = Hold{} // a person knows better
-		case api.Disable, api.Drain, api.Weight, api.Drill:
+		case api.Disable, api.Drain, api.Weight, api.Drill, api.SetQuota:
 		}
+	}
+	if c.Action == api.SetQuota {
+		u.Usage.Used = c.Bytes
 	}
 	if standing(c.Action) {
 		u.Admin = applyCommand(u.Admin, u.scoped(c), now)

@@ -73,7 +73,7 @@ func newRoot(io stdio) *cobra.Command {
 		initCommand(c), runCommand(c), checkCommand(c), planCommand(c), applyCommand(c), confirmCommand(c),
 		reloadCommand(c),
 		statusCommand(c), cleanupCommand(c), hooksCommand(c),
-		enableCommand(c), disableCommand(c), drainCommand(c), weightCommand(c), renewCommand(c), eventsCommand(c),
+		enableCommand(c), disableCommand(c), drainCommand(c), weightCommand(c), renewCommand(c), quotaCommand(c), eventsCommand(c),
 		explainCommand(c), pingCommand(c), probeCommand(c), drillCommand(c), doctorCommand(c), watchCommand(c),
 		replayCommand(c),
 		importCommand(c), demoCommand(c),

@@ -36,7 +36,7 @@ func base() tree {
 	return tree{
 		"uplinks": []any{tree{
 			"name": "isp1", "interface": "eth1", "address": "dhcp", "gateway": "lease", "ipv6": tree{}, "dhcp": tree{},
-			"options": tree{}, "probe": tree{"expect": tree{}},
+			"options": tree{}, "probe": tree{"expect": tree{}}, "quota": tree{"bytes": "1GB"},
 		}},
 		"routes": tree{"options": tree{}}, "probe": tree{"expect": tree{}}, "control": tree{}, "on_down": tree{},
 		"ipv6":     tree{},

@@ -28,6 +28,11 @@ func uplink() []Key {
 			Means: "With so many it gets no new ones, until 90 % of it; 0: no limit.",
 		},
 		{
+			Name: "quota", Type: Mapping, Keys: quota(),
+			Means: "How much the uplink may carry in a period, and what it is when that is used up. The kernel counts in " +
+				"our nft table, of both families and with the headers of IP.",
+		},
+		{
 			Name: "bandwidth", Type: Text, Form: "bits a second, such as 100Mbit", Pattern: "^[0-9]{1,6}[kMG]bit$",
 			Other: "100Mbit", Wrong: "100",
 			Means: "For routes.balance: least-traffic.",
@@ -190,6 +195,39 @@ func ipv6() []Key {
 		{
 			Name: "probe", Type: Mapping, Keys: probe(),
 			Means: "How its verdict is reached in IPv6, where that differs from IPv4.",
+		},
+	}
+}
+
+// quota are the keys of what an uplink may carry.
+func quota() []Key {
+	return []Key{
+		{
+			Name: "bytes", Type: Text, Required: true, Form: "bytes with their unit, 1MB to 1000TB; units are powers of ten",
+			Pattern: "^[0-9]+(|k|M|G|T)B$", Other: "100GB", Wrong: "100",
+			Means: "So much.",
+		},
+		{
+			Name: "every", Type: Word, Words: []string{"month", "week", "day"}, Default: "month", Other: "day", Wrong: "year",
+			Means: "The period. It begins at midnight by the clock on the wall. Clocks that go back or are set begin none.",
+		},
+		{
+			Name: "on", Type: Text, Form: "the day of the month, 1 to 31, or of the week, such as Mon", Default: "1",
+			Other: "15", Wrong: "32",
+			Means: "The day that a period begins on; Mon where it is a week. A month that is too short begins on its last.",
+		},
+		{
+			Name: "direction", Type: Word, Words: []string{"both", "rx", "tx"}, Default: "both", Other: "rx", Wrong: "in",
+			Means: "What counts: what comes in, what goes out, or both.",
+		},
+		{
+			Name: "then", Type: Word, Words: []string{"spare", "out"}, Default: "spare", Other: "out", Wrong: "stop",
+			Means: "What the uplink is when all is used: of use when no other is up, as behind the last tier; or of none: " +
+				"only probes go by it, no policy leads there, and what ran over it ends as `on_down` says, once others carry.",
+		},
+		{
+			Name: "warn", Type: Integer, Low: "1", High: "99", Many: true, Default: "[80, 95]", Other: "50",
+			Wrong: "100", Means: "Percentages that are told, as an event and to hooks.",
 		},
 	}
 }

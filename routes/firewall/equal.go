@@ -8,6 +8,7 @@ func Equal(a, b *Table) bool {
 		return a == b
 	}
 	return a.Name == b.Name && a.Mask == b.Mask && a.Marks == b.Marks && a.LeaveMarked == b.LeaveMarked &&
+		slices.Equal(a.Counted, b.Counted) &&
 		slices.EqualFunc(a.Uplinks, b.Uplinks, equalUplinks) &&
 		slices.EqualFunc(a.Uplinks6, b.Uplinks6, equalUplinks) &&
 		slices.EqualFunc(a.Policies, b.Policies, equalPolicies) &&

@@ -69,6 +69,9 @@ func (t Table) Counters() []string {
 			list = append(list, name)
 		}
 	}
+	for _, c := range t.Counted {
+		list = append(list, c.Rx(), c.Tx())
+	}
 	return list
 }
 

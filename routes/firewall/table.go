@@ -25,6 +25,7 @@ type Table struct {
 	Uplinks6  []Uplink
 	Policies6 []Policy
 
+	Counted []Counted // interfaces whose traffic is counted
 	// LeaveMarked leaves alone what a program of this host has marked, with whatever bits: rules
 	// of others look at the whole mark.
 	LeaveMarked bool
@@ -148,6 +149,7 @@ func (t Table) Chains() []Chain {
 			chains = append(chains, s.chains()...)
 		}
 	}
+	chains = append(chains, t.counting()...)
 	if nat := t.nat(); len(nat.Rules) > 0 {
 		chains = append(chains, nat)
 	}

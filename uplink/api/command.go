@@ -9,6 +9,7 @@ import (
 type Command struct {
 	Action Action
 	Weight int           // of weight: 1..256; 0: the configured one
+	Bytes  uint64        // of quota
 	For    time.Duration // it ends by itself; 0: it does not
 	Family string        // ipv4 | ipv6: for that alone; "": for both
 	By     string        // who gives it, as the server knows the client

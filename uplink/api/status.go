@@ -104,7 +104,19 @@ type Uplink struct {
 	AgentPercent    Figure[int] `json:"agent_percent"`     // of its weight that agents want; null: none says
 	MPTCP           string      `json:"mptcp,omitempty"`   // its endpoint in the kernel: subflow | backup
 
+	Quota *Quota `json:"quota"` // null: none
+
 	IPv6 *IPv6 `json:"ipv6"` // null: none
+}
+
+// Quota is how much of what an uplink may carry it has carried.
+type Quota struct {
+	Bytes uint64    `json:"bytes"`
+	Used  uint64    `json:"used"`
+	Since time.Time `json:"since"` // when the period began
+	Until time.Time `json:"until"` // when the next begins
+	Then  string    `json:"then"`  // spare | out: what it is when all is used
+	Spent bool      `json:"spent"` // all is used
 }
 
 // IPv6 is an uplink in IPv6.
@@ -246,13 +258,13 @@ type Counters struct {
 // Policy is one policy: where it leads now, and what it has counted. Only the first
 // packet of a connection is asked about.
 type Policy struct {
-	Name    string         `json:"name"`
-	Leads   string         `json:"leads"` // an uplink | balance | nowhere | the next policy
+	Name  string `json:"name"`
+	Leads string `json:"leads"` // an uplink | balance | nowhere | the next policy
 
 	// Passed are the uplinks that do not keep its service level, and why.
 	Passed  map[string]string `json:"passed"`
-	Packets Figure[uint64] `json:"packets"`
-	Bytes   Figure[uint64] `json:"bytes"`
+	Packets Figure[uint64]    `json:"packets"`
+	Bytes   Figure[uint64]    `json:"bytes"`
 }
 
 // Kernel is how the kernel stands to what is wanted.

@@ -31,12 +31,13 @@ type Action string
 
 // The actions.
 const (
-	Enable  Action = "enable"
-	Disable Action = "disable"
-	Drain   Action = "drain"
-	Weight  Action = "weight"
-	Renew   Action = "renew"
-	Drill   Action = "drill" // it is about to be silent on purpose, for a time
+	Enable   Action = "enable"
+	Disable  Action = "disable"
+	Drain    Action = "drain"
+	Weight   Action = "weight"
+	Renew    Action = "renew"
+	SetQuota Action = "quota" // so much of its quota is used
+	Drill    Action = "drill" // it is about to be silent on purpose, for a time
 )
 
 // Clock is how a moment stands in text beside others of its day: in evidence and in the log.
@@ -54,6 +55,8 @@ const (
 	EventAddress EventKind = "address" // the addresses on its interface
 	EventDNS     EventKind = "dns"     // the DNS servers that the host is to ask
 	EventOrder   EventKind = "order"   // what the operator wants of it
+
+	EventQuota EventKind = "quota" // how much of its quota an uplink has used
 
 	EventFight    EventKind = "fight"    // another program undoes again and again what is ours
 	EventConflict EventKind = "conflict" // a foreign object where one of ours belongs, or before it

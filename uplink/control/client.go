@@ -76,6 +76,9 @@ func (c *Client) Command(ctx context.Context, name string, o api.Command) error 
 	if o.Action == api.Weight {
 		query.Set("weight", strconv.Itoa(o.Weight))
 	}
+	if o.Action == api.SetQuota {
+		query.Set("bytes", strconv.FormatUint(o.Bytes, 10))
+	}
 	if o.For > 0 {
 		query.Set("for", o.For.String())
 	}

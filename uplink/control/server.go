@@ -273,8 +273,14 @@ func commandOf(r *http.Request) (api.Command, error) {
 				r.URL.Query().Get("weight"))
 		}
 		o.Weight = n
+	case api.SetQuota:
+		n, err := strconv.ParseUint(r.URL.Query().Get("bytes"), 10, 64)
+		if err != nil || n > bytesMost {
+			return o, fmt.Errorf("bytes %q: must be a number, %d at most", r.URL.Query().Get("bytes"), uint64(bytesMost))
+		}
+		o.Bytes = n
 	default:
-		return o, fmt.Errorf("unknown action %q: enable, disable, drain, weight, renew or drill", o.Action)
+		return o, fmt.Errorf("unknown action %q: enable, disable, drain, weight, renew, quota or drill", o.Action)
 	}
 	if text := r.URL.Query().Get("for"); text != "" {
 		d, err := time.ParseDuration(text)
@@ -297,6 +303,9 @@ func checkCommand(o api.Command) error {
 	}
 	return nil
 }
+
+// bytesMost bounds what an uplink may have used.
+const bytesMost = 1e15
 
 // drillMost bounds for how long a silence says nothing of the link.
 const drillMost = time.Hour

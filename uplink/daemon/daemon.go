@@ -95,6 +95,10 @@ func New(path, version string, loaded Loaded, manager Manager, deps engine.Deps)
 	}
 	deps.Learned = learned
 	deps.SaveLearned = func(all engine.Learned) error { return saveLearned(c.StateDir, all) }
+	if deps.Usage, err = loadUsage(c.StateDir); err != nil {
+		d.log.Error("what uplinks have used of their quotas is not known: it is counted from now on", "err", err)
+	}
+	deps.SaveUsage = func(all map[string]uplink.Usage) error { return saveUsage(c.StateDir, all) }
 	deps.Notify, deps.Orders = manager, stood
 	deps.SaveOrders = func(book map[string]api.Order) error { return orders.Save(c.StateDir, book) }
 	switch {

@@ -59,6 +59,11 @@ type Deps struct {
 	Learned     Learned
 	SaveLearned func(Learned) error
 
+	// Usage is what uplinks had used of their quotas when the process before us ended. SaveUsage keeps it, as SaveOrders
+	// does orders.
+	Usage     map[string]uplink.Usage
+	SaveUsage func(map[string]uplink.Usage) error
+
 	SinceBoot func() time.Duration // with the time the machine was suspended
 	Notify    Notifier
 }

@@ -46,6 +46,7 @@ type Engine struct {
 	wake         latest.Wake
 	lag, steps   histogram.Durations
 	running      sync.WaitGroup // of workers
+	usageSet     latest.Wake    // somebody has said what an uplink has used
 
 	mu    sync.Mutex // guards what follows
 	inbox []message
@@ -82,9 +83,9 @@ func New(c configs.Config, deps Deps) *Engine {
 	now := time.Now()
 	e := &Engine{
 		deps: deps, started: now, wake: latest.NewWake(), eventLog: newEventLog(),
-		state: uplink.New(c, now), pending: newPending(), drained: map[string]*drainCount{},
+		state: uplink.New(c, now), pending: newPending(), usageSet: latest.NewWake(), drained: map[string]*drainCount{},
 	}
-	e.state = uplink.Step(e.state, uplink.Restored{Admins: adminsOf(deps.Orders)}, now)
+	e.state = uplink.Step(e.state, uplink.Restored{Admins: adminsOf(deps.Orders), Usage: deps.Usage}, now)
 	e.learned = deps.Learned
 	e.keeper = newKeeper(deps.SaveOrders, deps.Log, deps.Orders)
 	e.meter = newMeter(deps.Meters, deps.Log)
@@ -156,6 +157,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	group.Go(func() error { return e.loop(ctx) })
 	group.Go(func() error { return e.keeper.run(ctx) })
 	group.Go(func() error { return e.keepLearned(ctx) })
+	group.Go(func() error { return e.keepUsage(ctx) })
 	group.Go(func() error { return e.disconnector.run(ctx) })
 	group.Go(func() error { return e.meter.run(ctx) })
 	group.Go(func() error { return e.listener.run(ctx) })
@@ -231,6 +233,9 @@ func (e *Engine) handle(ctx context.Context, m message) {
 		}
 	}
 	e.step(ctx, m.event)
+	if isCommand && command.Action == api.SetQuota {
+		e.usageSet.Set()
+	}
 	if isCommand && command.Action == api.Drill {
 		e.excuse(command)
 	}
@@ -280,6 +285,9 @@ func (e *Engine) step(ctx context.Context, event uplink.Event) {
 	logMeddling(e.deps.Log, changes)
 	observed, isObserved := event.(uplink.Observed)
 	e.publish(observed, isObserved)
+	if begunCounting(&before, &e.state) {
+		e.usageSet.Set()
+	}
 	if isObserved {
 		e.finishTransitions(observed.Applied)
 		e.forgetUntranslated(observed.Applied)

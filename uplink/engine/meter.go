@@ -227,6 +227,7 @@ func (e *Engine) samples() map[string]uplink.Sample {
 		}
 	}
 	e.addQuality(samples)
+	e.addOctets(samples)
 	return samples
 }
 

@@ -109,6 +109,7 @@ func uplinkStatus(u *uplink.Uplink, v view) api.Uplink {
 		FwMark: u.Config.FwMark, Address: strings.Join(prefixes, " "),
 		Addresses: append([]netip.Prefix{}, addresses...),
 		Gateway:   hop.Gateway, Probes: []api.Probe{},
+		Quota:           quotaStatus(u),
 		EffectiveWeight: p.Weight, MaxConnections: u.Config.MaxConnections, Capped: u.Load.Capped,
 		Hold: api.Hold{Falls: p.Health.Hold.Falls, Until: api.When{Time: p.Health.Hold.Until}},
 	}
@@ -135,6 +136,8 @@ func reasonOf(u *uplink.Uplink, p *uplink.Path) string {
 		return p.Reason + "; kept as a last resort"
 	case p.Advice.Given && p.OperState == api.Up:
 		return p.Reason + "; its agent wants " + p.Advice.String()
+	case u.Config.Quota.Bytes > 0 && u.Usage.Used >= u.Config.Quota.Bytes:
+		return p.Reason + fmt.Sprintf("; its quota of %s is used up", configs.BytesText(u.Config.Quota.Bytes))
 	case u.Load.Capped:
 		return p.Reason + fmt.Sprintf("; at its limit of %d connections", u.Config.MaxConnections)
 	}

@@ -105,7 +105,7 @@ func eventNames(e api.Event) []string {
 		if from == api.Up || from == api.Drained || to == api.Down {
 			return []string{"down"}
 		}
-	case api.EventLease, api.EventAddress, api.EventDNS, api.EventPrefix:
+	case api.EventLease, api.EventAddress, api.EventDNS, api.EventPrefix, api.EventQuota:
 		return []string{string(e.Kind)}
 	case api.EventRoute:
 		return []string{"switch"}

@@ -61,6 +61,8 @@ var (
 	stretched = desc("uplink_probe_stretched", "1 while the budget makes that pace slower.", "uplink", "family")
 	budget    = desc("uplink_probe_budget_bytes", "What probes may use in a month.", "uplink", "family")
 	dhcpState = desc("dhcp_state", "1 for the state of an uplink's DHCP client.", "uplink", "family", "state")
+	quota     = desc("uplink_quota_bytes", "How much an uplink may carry in its period.", "uplink")
+	quotaUsed = desc("uplink_quota_used_bytes", "How much of that it has carried.", "uplink")
 	expiry    = desc("dhcp_lease_expiry_timestamp_seconds", "When an uplink's lease ends.", "uplink", "family")
 )
 
@@ -84,7 +86,7 @@ var states = []api.OperState{api.Starting, api.Up, api.Doubtful, api.Down, api.D
 func (*Collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		build, started, step, trial, badConfig, inSync, conflicts, fights, refused, unknown,
-		state, since, active, weight, falls, receive, transmit, conns, dhcpState, expiry,
+		state, since, active, weight, falls, quota, quotaUsed, receive, transmit, conns, dhcpState, expiry,
 		share, connShare, interval, stretched, budget,
 		rtt, jitter, loss, sent, received, bytes, late, dead, trips, silences,
 	} {
@@ -188,6 +190,10 @@ const unknownName = "unknown"
 func (w writer) uplink(u *api.Uplink, began time.Time) {
 	for _, p := range u.Paths() {
 		w.path(u.Name, &p, began)
+	}
+	if u.Quota != nil {
+		w.gauge(quota, float64(u.Quota.Bytes), u.Name)
+		w.gauge(quotaUsed, float64(u.Quota.Used), u.Name)
 	}
 	if n := u.Counters.RxBytes; n.Known {
 		w.counter(receive, n.N, u.Name)
