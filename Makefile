@@ -31,7 +31,7 @@ PACKAGES = gcc libc6-dev git curl iproute2 nftables conntrack iperf3 dnsmasq-bas
 # systemd-resolved is unpacked here and not installed: that would change whom this machine asks.
 RESOLVED = $(CURDIR)/bin/resolved
 LAB      = ./cmd/uplinkd
-LANES    = lab-0 lab-1 lab-2 lab-3 lab-4 lab-5
+LANES    = lab-0 lab-1 lab-2 lab-3 lab-4 lab-5 policies
 MACHINE  = ./internal/lab/machine
 SUITES   = trixie
 KERNELS  = bullseye bookworm trixie
@@ -93,6 +93,9 @@ demo: build
 # processors busy, run alone.
 ALONE = ^Test(Faults|IPv6Troubles|Failover|TimeTo.*|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany)$$
 
+# Policies have a lane of their own.
+POLICIES = ^TestPolicy
+
 # What needs no lab: docs, and what init says. It is in no lane.
 PAGES = ^Test(Docs(Configurations|Commands|Links|Paths)|Init.*|PicturesAreOfTheirText|Site)$$
 
@@ -111,10 +114,13 @@ test: deps bare
 	@if [ -s $(SKIPPED) ]; then echo "skipped on this machine:"; sort -u $(SKIPPED) | sed 's/^/  /'; \
 		else echo "nothing was skipped"; fi
 
-# Every sixth test of the lab: where one takes long, others are taken meanwhile.
-$(LANES):
+policies:
+	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 12m -count=1 -run '$(POLICIES)' $(LAB)
+
+# Every sixth of the other tests of the lab: where one takes long, others are taken meanwhile.
+$(filter lab-%,$(LANES)):
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 12m -count=1 -skip '$(ALONE)' -run "^($$(grep -ho '^func Test[A-Z][A-Za-z0-9]*' \
-		$(LAB)/*_test.go | cut -c6- | sort -u | grep -vE '$(PAGES)' | awk 'NR % 6 == $(@:lab-%=%)' | paste -sd'|'))$$" $(LAB)
+		$(LAB)/*_test.go | cut -c6- | sort -u | grep -vE '$(PAGES)|$(POLICIES)' | awk 'NR % 6 == $(@:lab-%=%)' | paste -sd'|'))$$" $(LAB)
 
 # A real systemd on a bare Debian, in the lab's network: it waits for the most part, too, and stands back where dpkg
 # would take the processors from the lanes beside it.

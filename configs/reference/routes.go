@@ -41,10 +41,7 @@ func routes() []Key {
 			Means: "What carries when no uplink is up: those whose link and address still stand, or none.",
 		},
 		{
-			Name: "balance", Type: Word, Words: []string{
-				"static", "response-time", "least-traffic",
-				"least-connections", "overflow",
-			},
+			Name: "balance", Type: Word, Words: balances,
 			Default: "static", Other: "response-time", Wrong: "random",
 			Means: "What the weights inside a tier follow: the configured weight alone, round trips of probes, " +
 				"what is free of the bandwidth, " +
@@ -115,3 +112,5 @@ func globalIPv6() []Key {
 			"uplinks with ipv6 in their order.",
 	}}
 }
+
+var balances = []string{"static", "response-time", "least-traffic", "least-connections", "overflow"}

@@ -27,11 +27,7 @@ func uplink() []Key {
 			Wrong: "many",
 			Means: "With so many it gets no new ones, until 90 % of it; 0: no limit.",
 		},
-		{
-			Name: "quota", Type: Mapping, Keys: quota(),
-			Means: "How much the uplink may carry in a period, and what it is when that is used up. The kernel counts in " +
-				"our nft table, of both families and with the headers of IP.",
-		},
+		quotaKey(),
 		{
 			Name: "bandwidth", Type: Text, Form: "bits a second, such as 100Mbit", Pattern: "^[0-9]{1,6}[kMG]bit$",
 			Other: "100Mbit", Wrong: "100",
@@ -196,6 +192,14 @@ func ipv6() []Key {
 			Name: "probe", Type: Mapping, Keys: probe(),
 			Means: "How its verdict is reached in IPv6, where that differs from IPv4.",
 		},
+	}
+}
+
+func quotaKey() Key {
+	return Key{
+		Name: "quota", Type: Mapping, Keys: quota(),
+		Means: "How much the uplink may carry in a period, and what it is when that is used up. The kernel counts in " +
+			"our nft table, of both families and with the headers of IP.",
 	}
 }
 
