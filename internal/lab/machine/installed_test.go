@@ -221,6 +221,7 @@ func install(t *testing.T, suite, tree string) {
 	h.Logf("from the package to a guarded host that has lived through an outage: %s",
 		(time.Since(began) - h.aside).Round(time.Second))
 	h.befalls()
+	h.services()
 	h.reboots()
 	h.purges(kernel, files)
 }
