@@ -91,7 +91,7 @@ demo: build
 # The lab runs for itself: it measures times. Most of its tests wait, and so three sixths of them run at
 # once, which keep one processor busy; those that measure what the daemon costs, or keep the
 # processors busy, run alone.
-ALONE = ^Test(Faults|IPv6Troubles|Failover|TimeTo.*|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany)$$
+ALONE = ^Test(Faults|IPv6Troubles|Failover|TimeTo.*|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany|PolicyCost)$$
 
 # Policies have a lane of their own.
 POLICIES = ^TestPolicy
@@ -115,7 +115,7 @@ test: deps bare
 		else echo "nothing was skipped"; fi
 
 policies:
-	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 12m -count=1 -run '$(POLICIES)' $(LAB)
+	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 12m -count=1 -skip '$(ALONE)' -run '$(POLICIES)' $(LAB)
 
 # Every sixth of the other tests of the lab: where one takes long, others are taken meanwhile.
 $(filter lab-%,$(LANES)):

@@ -115,8 +115,8 @@ type Uplink struct {
 	Nameservers   []netip.Addr // DNS servers of this ISP, instead of those of the lease; none: those
 	Options       RouteOptions
 
-	Masquerade     bool          // forwarded traffic gets the uplink's address
-	MaxConnections int           // with so many it gets no new ones, until 90 % of it; 0: no limit
+	Masquerade     bool // forwarded traffic gets the uplink's address
+	MaxConnections int  // with so many it gets no new ones, until 90 % of it; 0: no limit
 	Quota          Quota
 	Bandwidth      uint64        // bits a second, for Balance; 0: not told
 	AutoDisable    bool          // once down it stays out until `uplinkd enable`

@@ -29,7 +29,7 @@ func Meant(policies []Policy, c Connection, lists map[string][]netip.Prefix, at 
 	var list []*Policy
 	for i := range policies {
 		p := &policies[i]
-		if Holds(p.When, at) && p.Match.holds(&c, lists) && !p.denies(&c, lists) {
+		if Holds(p.When, at) && p.holds(&c, lists) && !p.denies(&c, lists) {
 			list = append(list, p)
 		}
 	}
@@ -46,20 +46,27 @@ func (p *Policy) denies(c *Connection, lists map[string][]netip.Prefix) bool {
 
 // holds reports whether all of a match does.
 func (m *Match) holds(c *Connection, lists map[string][]netip.Prefix) bool {
-	protocol := m.Protocol
-	if len(protocol) == 0 && len(m.SPort)+len(m.DPort) > 0 {
-		protocol = []uint8{6, 17} // what has ports
+	return m.From.hold(c.From, nil, lists) && m.To.hold(c.To, c.Names, lists) && m.holdsProtocol(c.Protocol) &&
+		holdPort(m.SPort, c.SPort) && holdPort(m.DPort, c.DPort) && coversValue(m.DSCP, c.DSCP) &&
+		m.holdsSender(c) && m.holdsGroup(c)
+}
+
+// holdsSender goes by who sends it.
+func (m *Match) holdsSender(c *Connection) bool {
+	byName := func(in string) bool { return c.In != "" && coversName(in, c.In) }
+	byMAC := func(a net.HardwareAddr) bool { return bytes.Equal(a, c.MAC) }
+	return (len(m.In) == 0 || slices.ContainsFunc(m.In, byName)) &&
+		(len(m.MAC) == 0 || slices.ContainsFunc(m.MAC, byMAC)) && coversValue(m.User, c.User)
+}
+
+// holdsProtocol takes ICMP for that of either family, and ports without a protocol for those of TCP and UDP.
+func (m *Match) holdsProtocol(protocol uint8) bool {
+	list := m.Protocol
+	if len(list) == 0 && len(m.SPort)+len(m.DPort) > 0 {
+		list = []uint8{6, 17}
 	}
 	const icmp, icmpv6 = 1, 58
-	if c.Protocol == icmpv6 && slices.Contains(protocol, icmp) {
-		protocol = append(slices.Clone(protocol), icmpv6)
-	}
-	return m.From.hold(c.From, nil, lists) && m.To.hold(c.To, c.Names, lists) &&
-		(len(m.In) == 0 || slices.ContainsFunc(m.In, func(in string) bool { return c.In != "" && coversName(in, c.In) })) &&
-		(len(m.MAC) == 0 || slices.ContainsFunc(m.MAC, func(a net.HardwareAddr) bool { return bytes.Equal(a, c.MAC) })) &&
-		(len(protocol) == 0 || slices.Contains(protocol, c.Protocol)) &&
-		holdPort(m.SPort, c.SPort) && holdPort(m.DPort, c.DPort) &&
-		coversValue(m.User, c.User) && coversValue(m.DSCP, c.DSCP) && m.holdsGroup(c)
+	return len(list) == 0 || slices.Contains(list, protocol) || protocol == icmpv6 && slices.Contains(list, icmp)
 }
 
 // holdsGroup goes by the names in the path of the control group; a unit's is one of them.

@@ -188,7 +188,8 @@ func (p *parser) readAddresses(v value, to *Addresses, names bool) {
 		}
 		prefix, err := parsePrefix(s)
 		if err != nil {
-			p.fail(v, "%q: must be an IP address, a prefix, file:/path, bgp:name%s", s, map[bool]string{true: " or dns:name"}[names])
+			p.fail(v, "%q: must be an IP address, a prefix, file:/path, bgp:name%s", s,
+				map[bool]string{true: " or dns:name"}[names])
 			return
 		}
 		to.Prefixes = append(to.Prefixes, prefix)

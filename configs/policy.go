@@ -32,8 +32,8 @@ type SLA struct {
 // Asks reports whether anything is asked.
 func (s *SLA) Asks() bool { return *s != SLA{} }
 
-// ReturnRTT, ReturnJitter and ReturnLoss are what an uplink must come back to that has been beyond: in the same
-// proportion as those of probes.
+// ReturnRTT is what the round trip must come back to of an uplink that has been beyond: in the same proportion as that
+// of probes.
 func (s *SLA) ReturnRTT() time.Duration { return s.MaxRTT * 4 / 5 }
 
 // ReturnJitter is as ReturnRTT.

@@ -127,16 +127,18 @@ func (m *Match) only(key string) Match {
 
 // covers reports whether m matches all that theirs does.
 func (m Match) covers(theirs *Match) bool {
-	same := func(mine, theirs string) bool { return mine == "" || mine == theirs }
-	within := func(mine, theirs string) bool {
-		return mine == "" || mine == theirs || strings.HasPrefix(theirs, mine+"/")
-	}
-	return covers(m.From, theirs.From) && covers(m.To, theirs.To) && coversAll(m.In, theirs.In, coversName) &&
-		coversAll(m.MAC, theirs.MAC, func(a, b net.HardwareAddr) bool { return bytes.Equal(a, b) }) &&
+	return covers(m.From, theirs.From) && covers(m.To, theirs.To) && m.coversSender(theirs) &&
 		coversAll(m.Protocol, theirs.Protocol, func(a, b uint8) bool { return a == b }) &&
 		coversAll(m.SPort, theirs.SPort, coversPorts) && coversAll(m.DPort, theirs.DPort, coversPorts) &&
-		(len(m.SPort)+len(m.DPort) == 0 || theirs.onlyPorts()) && same(m.Unit, theirs.Unit) &&
-		within(m.Cgroup, theirs.Cgroup) && coversValue(m.User, theirs.User) && coversValue(m.DSCP, theirs.DSCP)
+		(len(m.SPort)+len(m.DPort) == 0 || theirs.onlyPorts()) && coversValue(m.DSCP, theirs.DSCP)
+}
+
+// coversSender is covers of who sends it.
+func (m *Match) coversSender(theirs *Match) bool {
+	return coversAll(m.In, theirs.In, coversName) &&
+		coversAll(m.MAC, theirs.MAC, func(a, b net.HardwareAddr) bool { return bytes.Equal(a, b) }) &&
+		coversValue(m.User, theirs.User) && (m.Unit == "" || m.Unit == theirs.Unit) &&
+		(m.Cgroup == "" || m.Cgroup == theirs.Cgroup || strings.HasPrefix(theirs.Cgroup, m.Cgroup+"/"))
 }
 
 // onlyPorts reports whether m matches nothing but TCP and UDP, as one with

@@ -28,7 +28,8 @@ func (s *State) decideCarriers() {
 // operator has taken out stays out.
 func (s *State) chooseCarriers(f Family) []int {
 	free := func(u *Uplink) bool {
-		return u.Has(f) && u.AdminIn(f).State == api.AdminUp && !u.spent(configs.ThenOut) && u.deprecated(&u.Paths[f]) == ""
+		return u.Has(f) && u.AdminIn(f).State == api.AdminUp && !u.spent(configs.ThenOut) &&
+			u.deprecated(&u.Paths[f]) == ""
 	}
 	up := func(u *Uplink) bool {
 		p := &u.Paths[f]

@@ -96,7 +96,8 @@ func (d *desired) firewall() {
 		}
 	}
 	translates := func(u firewall.Uplink) bool { return u.Masquerade || len(u.Translate) > 0 }
-	if !c.Marks && len(f.Counted) == 0 && !slices.ContainsFunc(f.Uplinks, translates) && !slices.ContainsFunc(f.Uplinks6, translates) {
+	if !c.Marks && len(f.Counted) == 0 && !slices.ContainsFunc(f.Uplinks, translates) &&
+		!slices.ContainsFunc(f.Uplinks6, translates) {
 		return
 	}
 	for i, p := range c.Policies {

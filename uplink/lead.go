@@ -55,13 +55,10 @@ func (s *State) chooseLead(i int, f Family) int {
 		if u.Load.Capped || u.spent(configs.ThenOut) || !u.Has(f) || path.level(i).broken() {
 			continue
 		}
-		// At a start nobody has been judged, and what flows is not to be led elsewhere.
-		starting := path.OperState == api.Starting && !s.Settled && u.AdminIn(f).State == api.AdminUp &&
-			u.obstacle(path).reason == ""
 		switch {
 		case path.OperState == api.Up && path.Advice.Drains():
 			drained = or(drained, n)
-		case path.OperState == api.Up, starting:
+		case path.OperState == api.Up, s.startsAs(u, path):
 			if best == noLead || s.better(p.Prefer, f, n, best, i) {
 				best = n
 			}
@@ -70,6 +67,13 @@ func (s *State) chooseLead(i int, f Family) int {
 		}
 	}
 	return or(or(best, drained), doubtful)
+}
+
+// startsAs reports whether a path is taken for one that is up: at a start nobody has been judged, and what flows is
+// not to be led elsewhere.
+func (s *State) startsAs(u *Uplink, p *Path) bool {
+	return p.OperState == api.Starting && !s.Settled && u.AdminIn(p.Family).State == api.AdminUp &&
+		u.obstacle(p).reason == ""
 }
 
 func or(first, second int) int {

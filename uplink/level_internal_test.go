@@ -19,17 +19,22 @@ func TestLevels(t *testing.T) {
 		seconds []Quality
 		broken  bool
 	}{
-		"good":                {[]Quality{good, good}, false},
-		"not known":           {[]Quality{{}}, false},
-		"far":                 {[]Quality{good, bad(func(q *Quality) { q.RTT = 80 * time.Millisecond })}, true},
-		"jitter":              {[]Quality{bad(func(q *Quality) { q.Jitter = 20 * time.Millisecond })}, true},
-		"loss":                {[]Quality{bad(func(q *Quality) { q.Loss = 6 })}, true},
-		"some loss":           {[]Quality{bad(func(q *Quality) { q.Loss = 5 })}, false},
-		"nearly back":         {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(bad(func(q *Quality) { q.Loss = 3 }), 30)...), true},
-		"back for a moment":   {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(good, 9)...), true},
-		"back for a while":    {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(good, 11)...), false},
-		"unknown for long":    {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(Quality{}, 60)...), true},
-		"loss comes and goes": {append(repeat(good, 3), bad(func(q *Quality) { q.Loss = 7 }), good, good, bad(func(q *Quality) { q.Loss = 7 }), good), true},
+		"good":      {[]Quality{good, good}, false},
+		"not known": {[]Quality{{}}, false},
+		"far":       {[]Quality{good, bad(func(q *Quality) { q.RTT = 80 * time.Millisecond })}, true},
+		"jitter":    {[]Quality{bad(func(q *Quality) { q.Jitter = 20 * time.Millisecond })}, true},
+		"loss":      {[]Quality{bad(func(q *Quality) { q.Loss = 6 })}, true},
+		"some loss": {[]Quality{bad(func(q *Quality) { q.Loss = 5 })}, false},
+		"nearly back": {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })},
+			repeat(bad(func(q *Quality) { q.Loss = 3 }), 30)...), true},
+		"back for a moment": {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(good, 9)...), true},
+		"back for a while":  {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(good, 11)...), false},
+		"unknown for long": {
+			append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(Quality{}, 60)...),
+			true,
+		},
+		"loss comes and goes": {append(repeat(good, 3), bad(func(q *Quality) { q.Loss = 7 }), good, good,
+			bad(func(q *Quality) { q.Loss = 7 }), good), true},
 	} {
 		var l level
 		for n, q := range tt.seconds {
@@ -55,7 +60,10 @@ func repeat(q Quality, n int) []Quality {
 // Who is preferred, and that nobody changes places for a little.
 func TestPrefer(t *testing.T) {
 	quality := func(rtt, jitter int, loss float64) Quality {
-		return Quality{Known: true, RTT: time.Duration(rtt) * time.Millisecond, Jitter: time.Duration(jitter) * time.Millisecond, Loss: loss}
+		return Quality{
+			Known: true, RTT: time.Duration(rtt) * time.Millisecond,
+			Jitter: time.Duration(jitter) * time.Millisecond, Loss: loss,
+		}
 	}
 	for name, tt := range map[string]struct {
 		prefer configs.Prefer
@@ -74,10 +82,13 @@ func TestPrefer(t *testing.T) {
 		"a little less loss":       {configs.PreferLoss, 0, [2]Quality{quality(10, 1, 2), quality(50, 9, 1)}, 0},
 		"nothing known of the one": {configs.PreferRTT, noLead, [2]Quality{{}, quality(1, 1, 0)}, 0},
 	} {
-		s := State{Config: configs.Config{Policies: []configs.Policy{{Name: "p", Via: []string{"a", "b"}, Prefer: tt.prefer}}}}
+		s := State{Config: configs.Config{Policies: []configs.Policy{{
+			Name: "p", Via: []string{"a", "b"},
+			Prefer: tt.prefer,
+		}}}}
 		for n, q := range tt.of {
 			u := Uplink{Config: configs.Uplink{Name: string(rune('a' + n))}}
-			u.Config.Path.Address = configs.AddressExternal
+			u.Config.Address = configs.AddressExternal
 			u.Paths[IPv4] = Path{OperState: api.Up, Quality: q}
 			s.Uplinks = append(s.Uplinks, u)
 		}

@@ -95,7 +95,8 @@ type Metered struct {
 
 // Equal reports whether two Meters ask for the same.
 func (m *Meter) Equal(other *Meter) bool {
-	return m.Connections == other.Connections && m.Quality == other.Quality && m.Stalled == other.Stalled && m.Table == other.Table &&
+	return m.Connections == other.Connections && m.Quality == other.Quality && m.Stalled == other.Stalled &&
+		m.Table == other.Table &&
 		slices.Equal(m.Addresses, other.Addresses)
 }
 

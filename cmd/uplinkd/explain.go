@@ -86,7 +86,7 @@ func (c *common) explain(ctx context.Context, q *question) error {
 	p := q.packet
 	refused := false
 	if p.Mark == 0 {
-		if err := q.lookUpNames(ctx, config); err != nil {
+		if err = q.lookUpNames(ctx, config); err != nil {
 			return err
 		}
 		e.Policy, e.Leads, refused = q.policy(config, status, statusErr == nil)

@@ -243,7 +243,8 @@ func TestFlows(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("after the verdict: flows forgotten within %v, SOCKS connections ended within %v, %d of %d after more than 200ms",
+	t.Logf("after the verdict: flows forgotten within %v, SOCKS connections ended within %v, %d of %d after more "+
+		"than 200ms",
 		gone.Sub(verdict), worst, late, of)
 	if worst > 200*time.Millisecond*patience {
 		t.Errorf("a SOCKS connection ended %v after the verdict, want 200ms at most", worst)

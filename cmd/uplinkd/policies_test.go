@@ -290,7 +290,8 @@ func TestForeignMarksAndFlush(t *testing.T) {
 }`
 	put := func() {
 		cmd := exec.Command("nft", "-f", "-")
-		cmd.Stdin = strings.NewReader(strings.Replace(foreign, "chain pre", "counter bad { }\n counter sum { }\n chain pre", 1))
+		cmd.Stdin = strings.NewReader(strings.Replace(foreign, "chain pre",
+			"counter bad { }\n counter sum { }\n chain pre", 1))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

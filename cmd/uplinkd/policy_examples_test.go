@@ -43,7 +43,10 @@ func (b *bench) leavesBy(j journey, count int) map[int]int {
 		for range count {
 			dialer := net.Dialer{Timeout: time.Second, Control: func(_, _ string, c syscall.RawConn) (err error) {
 				if j.dscp != 0 {
-					_ = c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TOS, j.dscp<<2) })
+					_ = c.Control(func(fd uintptr) {
+						err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP,
+							unix.IP_TOS, j.dscp<<2)
+					})
 				}
 				return err
 			}}
@@ -87,7 +90,7 @@ func (b *bench) spread(what string, j journey) {
 
 // example prepares the lab for one of the examples of docs/policies.md: servers at addresses of documentation, and on
 // the ports that policies name.
-func example(t *testing.T, text string, more string) *bench {
+func example(t *testing.T, text string) *bench {
 	t.Helper()
 	b := newBench(t, max(2, strings.Count(text, "interface: eth")))
 	for _, isp := range b.world.ISPs {
@@ -106,8 +109,8 @@ func example(t *testing.T, text string, more string) *bench {
 	}))
 	b.ok(b.world.Host().Sysctl("net/ipv4/ip_forward", "1"))
 	t.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv4/ip_forward", "0") })
-	text += fmt.Sprintf("control: {socket: %s}\nstate_dir: %s\nprobe: {hold_down: 0s}\n%s",
-		filepath.Join(b.dir, "sock"), filepath.Join(b.dir, "state"), more)
+	text += fmt.Sprintf("control: {socket: %s}\nstate_dir: %s\nprobe: {hold_down: 0s}\n",
+		filepath.Join(b.dir, "sock"), filepath.Join(b.dir, "state"))
 	b.ok(os.WriteFile(b.config, []byte(text), 0o600))
 	b.start()
 	b.until("all are up", 15*time.Second, func() bool {
@@ -175,7 +178,8 @@ var examples = map[string]func(t *testing.T, text string){
 }
 
 func exampleHousehold(t *testing.T, text string) {
-	b := example(t, text, "")
+	t.Helper()
+	b := example(t, text)
 	client := journey{from: b.world.Client, to: other}
 	b.spread("another device", client)
 	b.ok(b.world.Client.Do(func() error {
@@ -191,7 +195,8 @@ func exampleHousehold(t *testing.T, text string) {
 }
 
 func exampleSchool(t *testing.T, text string) {
-	b := example(t, text, "")
+	t.Helper()
+	b := example(t, text)
 	pupil := b.wlan()
 	staff := b.world.Client
 	b.all("staff", journey{from: staff, to: other}, 1)
@@ -208,13 +213,17 @@ func exampleSchool(t *testing.T, text string) {
 		b.spread("a pupil at home time", journey{from: pupil, to: other})
 	}
 	b.ok(b.world.ISPs[0].Silence(true))
-	b.until("the office is down", 3*time.Second, func() bool { return b.status().Uplinks[0].State == "down" && b.status().Kernel.InSync })
+	b.until("the office is down", 3*time.Second, func() bool {
+		return b.status().Uplinks[0].State == "down" &&
+			b.status().Kernel.InSync
+	})
 	b.all("mail, the office dead", journey{from: staff, to: "203.0.113.9:587"}, 0)
 	b.all("staff, the office dead", journey{from: staff, to: other}, 2)
 }
 
 func exampleOffice(t *testing.T, text string) {
-	b := example(t, text, "")
+	t.Helper()
+	b := example(t, text)
 	guest := b.wlan()
 	b.all("guests", journey{from: guest, to: other}, 3)
 	b.all("voice", journey{from: b.world.Client, to: site, dscp: 46}, 1)
@@ -230,6 +239,7 @@ func exampleOffice(t *testing.T, text string) {
 }
 
 func exampleSeedbox(t *testing.T, text string) {
+	t.Helper()
 	labtest.NeedRoot(t)
 	group := filepath.Join(cgroups.Root(), "system.slice", "transmission-daemon.service")
 	_ = os.Mkdir(filepath.Dir(group), 0o755) // perhaps it is there
@@ -237,9 +247,12 @@ func exampleSeedbox(t *testing.T, text string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.Remove(group) })
-	b := example(t, text, "")
+	b := example(t, text)
 	leads := func() string { return b.status().Policies[0].Leads }
-	b.until("the service is found", 3*time.Second, func() bool { return leads() == "unmetered" && b.status().Kernel.InSync })
+	b.until("the service is found", 3*time.Second, func() bool {
+		return leads() == "unmetered" &&
+			b.status().Kernel.InSync
+	})
 	for n := range 4 {
 		if isp, err := b.inCgroup(group, at256(3)+n); isp != 2 || err != nil {
 			t.Errorf("the service: ISP %d, %v; want 2", isp, err)
@@ -254,8 +267,9 @@ func exampleSeedbox(t *testing.T, text string) {
 }
 
 func exampleDante(t *testing.T, text string) {
+	t.Helper()
 	labtest.NeedRoot(t, "danted", "setpriv")
-	b := example(t, text, "")
+	b := example(t, text)
 	customers := []struct{ user, port, isp int }{{2001, 1081, 1}, {2002, 1082, 2}}
 	for _, c := range customers {
 		config := filepath.Join(b.dir, fmt.Sprint("danted-", c.port))
@@ -270,12 +284,14 @@ client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
 socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
 `, c.port)), 0o644))
 		b.ok(os.Chmod(b.dir, 0o755))
-		b.in(b.world.Host(), "setpriv", fmt.Sprint("--reuid=", c.user), fmt.Sprint("--regid=", c.user), "--clear-groups",
+		b.in(b.world.Host(), "setpriv", fmt.Sprint("--reuid=", c.user), fmt.Sprint("--regid=", c.user),
+			"--clear-groups",
 			"danted", "-f", config, "-p", fmt.Sprintf("/tmp/danted-%d.pid", c.port), "-N", "1")
 	}
 	socks := func(port, n int) (isp int) {
 		b.inLAN(func() error {
-			dialer, err := proxy.SOCKS5("tcp4", fmt.Sprintf("192.168.77.1:%d", port), nil, &net.Dialer{Timeout: time.Second})
+			dialer, err := proxy.SOCKS5("tcp4", fmt.Sprintf("192.168.77.1:%d", port), nil,
+				&net.Dialer{Timeout: time.Second})
 			if err != nil {
 				return err
 			}
@@ -296,7 +312,8 @@ socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
 		}
 	}
 	b.ok(b.world.ISPs[0].Silence(true))
-	b.until("his provider is down", 3*time.Second, func() bool { return b.status().Policies[0].Leads == "nowhere" && b.status().Kernel.InSync })
+	b.until("his provider is down", 3*time.Second,
+		func() bool { return b.status().Policies[0].Leads == "nowhere" && b.status().Kernel.InSync })
 	if isp := socks(1081, 9); isp != 0 {
 		t.Errorf("the first customer, his provider dead, left by ISP %d", isp)
 	}
@@ -306,7 +323,8 @@ socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
 }
 
 func exampleOverflow(t *testing.T, text string) {
-	b := example(t, text, "")
+	t.Helper()
+	b := example(t, text)
 	client := journey{from: b.world.Client, to: other}
 	b.all("the line is free", client, 1)
 	// Fifteen of its sixteen megabits a second, which build no queue: late answers would be doubt, and another reason.
@@ -349,15 +367,22 @@ func exampleOverflow(t *testing.T, text string) {
 	if out, err := b.run("quota", "lte", "10GB", "--socket", filepath.Join(b.dir, "sock")); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	b.until("the quota is used up", 2*time.Second, func() bool { return b.status().Uplinks[1].Quota.Spent && b.status().Kernel.InSync })
+	b.until("the quota is used up", 2*time.Second, func() bool {
+		return b.status().Uplinks[1].Quota.Spent &&
+			b.status().Kernel.InSync
+	})
 	b.all("the line is free, LTE spent", client, 1)
 	b.ok(b.world.ISPs[0].Silence(true))
-	b.until("the line is down", 3*time.Second, func() bool { return b.status().Uplinks[0].State == "down" && b.status().Kernel.InSync })
+	b.until("the line is down", 3*time.Second, func() bool {
+		return b.status().Uplinks[0].State == "down" &&
+			b.status().Kernel.InSync
+	})
 	b.all("the line is down", client, 2)
 }
 
 func exampleName(t *testing.T, text string) {
-	b := example(t, text, "")
+	t.Helper()
+	b := example(t, text)
 	b.nameServers("--host-record=www.video.example,203.0.113.9", "--host-record=www.example,203.0.113.10")
 	b.spread("not looked up yet", journey{from: b.world.Client, to: site})
 	b.lookUp("www.video.example", "ip4")
@@ -367,7 +392,8 @@ func exampleName(t *testing.T, text string) {
 }
 
 func exampleBank(t *testing.T, text string) {
-	b := example(t, text, "")
+	t.Helper()
+	b := example(t, text)
 	client := journey{from: b.world.Client, to: site}
 	if got := b.leavesBy(client, 12); len(got) != 1 || got[0] > 0 {
 		t.Errorf("the bank: %v, want all by one", got)
@@ -376,8 +402,9 @@ func exampleBank(t *testing.T, text string) {
 }
 
 func exampleBackups(t *testing.T, text string) {
+	t.Helper()
 	labtest.NeedRoot(t)
-	b := example(t, text, "")
+	b := example(t, text)
 	want := 1
 	if hour := time.Now().Hour(); hour >= 22 || hour < 6 {
 		want = 2
@@ -391,16 +418,20 @@ func exampleBackups(t *testing.T, text string) {
 }
 
 func exampleBranch(t *testing.T, text string) {
+	t.Helper()
 	dir := t.TempDir()
 	list := filepath.Join(dir, "office.prefixes")
 	if err := os.WriteFile(list, []byte("203.0.113.0/24 # the data centre\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b := example(t, strings.Replace(text, "/etc/uplinkd/office.prefixes", list, 1), "")
+	b := example(t, strings.Replace(text, "/etc/uplinkd/office.prefixes", list, 1))
 	b.all("the head office", journey{from: b.world.Client, to: site}, 1)
 	b.all("its DNS", journey{from: b.world.Client, to: "203.0.113.9:53"}, 2)
 	b.all("all else", journey{from: b.world.Client, to: other}, 2)
 	b.ok(b.world.ISPs[0].Silence(true))
-	b.until("the leased line is down", 3*time.Second, func() bool { return b.status().Uplinks[0].State == "down" && b.status().Kernel.InSync })
+	b.until("the leased line is down", 3*time.Second, func() bool {
+		return b.status().Uplinks[0].State == "down" &&
+			b.status().Kernel.InSync
+	})
 	b.all("the head office, the leased line dead", journey{from: b.world.Client, to: site}, 2)
 }

@@ -43,7 +43,8 @@ func (b *bench) nameServers(records ...string) {
 		"--keep-in-foreground", "--conf-file=/dev/null", "--pid-file", "--no-hosts", "--no-resolv", "--log-facility=-",
 		"--user=root", "--bind-interfaces",
 	}
-	b.in(b.world.Internet, "dnsmasq", append(append(args, "--listen-address="+lab.Somewhere(53).String()), records...)...)
+	b.in(b.world.Internet, "dnsmasq", append(append(args, "--listen-address="+lab.Somewhere(53).String()),
+		records...)...)
 	b.in(b.world.Host(), "dnsmasq", append(args, "--listen-address="+lab.LANHost.Addr().String(),
 		"--server="+lab.Somewhere(53).String(),
 		"--nftset=/video.example/4#inet#uplinkd#video,6#inet#uplinkd#video6")...)
@@ -51,7 +52,8 @@ func (b *bench) nameServers(records ...string) {
 		var err error
 		b.inLAN(func() error {
 			var conn net.Conn
-			if conn, err = net.DialTimeout("tcp", net.JoinHostPort(lab.LANHost.Addr().String(), "53"), time.Second); err == nil {
+			if conn, err = net.DialTimeout("tcp", net.JoinHostPort(lab.LANHost.Addr().String(), "53"),
+				time.Second); err == nil {
 				_ = conn.Close()
 			}
 			return nil
@@ -124,7 +126,8 @@ policies:
 	stays := func(when string) {
 		t.Helper()
 		for name, got := range map[string]map[int]int{
-			"a.video.example": left(at256(1)), "b.video.example": left(at256(1) + 1), "a.video.example in IPv6": left6(at6),
+			"a.video.example": left(at256(1)), "b.video.example": left(at256(1) + 1),
+			"a.video.example in IPv6": left6(at6),
 		} {
 			if got[2] != 24 {
 				t.Errorf("%s: %s: %v, want all by ISP 2", when, name, got)
@@ -145,7 +148,10 @@ policies:
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	b.until("the policy is there", 2*time.Second, func() bool { return len(b.status().Policies) == 2 && b.status().Kernel.InSync })
+	b.until("the policy is there", 2*time.Second, func() bool {
+		return len(b.status().Policies) == 2 &&
+			b.status().Kernel.InSync
+	})
 	stays("after a reload with other weights and one policy more")
 
 	b.kill(syscall.SIGKILL)

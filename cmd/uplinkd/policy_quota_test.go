@@ -67,32 +67,42 @@ policies:
 	if more := b.quota("isp1").Used - before; more > 2<<20+2<<20/10 {
 		t.Errorf("2 MiB of payload count as %d bytes", more)
 	}
-	b.until("half of it is told", 2*time.Second, func() bool { text, _ := os.ReadFile(told); return strings.Contains(string(text), "isp1 0% 50%") })
+	b.until("half of it is told", 2*time.Second, func() bool {
+		text,
+			_ := os.ReadFile(told)
+		return strings.Contains(string(text), "isp1 0% 50%")
+	})
 
 	// A crash loses nothing: the kernel counts on.
 	known := b.quota("isp1").Used
 	b.kill(syscall.SIGKILL)
-	used := b.counted("isp1")
+	used := b.counted()
 	b.echo(at256(9), 256<<10)
-	more := b.counted("isp1") - used
+	more := b.counted() - used
 	b.start()
 	b.untilStates(5*time.Second, "up", "up", "up")
-	b.until("what the kernel counted meanwhile is counted", 3*time.Second, func() bool { return b.quota("isp1").Used >= known+more })
-	t.Logf("%d bytes went while nobody looked; used now %d, the kernel's counters show %d", more, b.quota("isp1").Used, b.counted("isp1"))
+	b.until("what the kernel counted meanwhile is counted", 3*time.Second,
+		func() bool { return b.quota("isp1").Used >= known+more })
+	t.Logf("%d bytes went while nobody looked; used now %d, the kernel's counters show %d", more,
+		b.quota("isp1").Used, b.counted())
 
 	// A flush takes the counters away, and with them what came since the last look.
 	was := b.quota("isp1").Used
 	if out, err := exec.Command("nft", "flush", "ruleset").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	b.until("the table is back", 2*time.Second, func() bool { return b.counted("isp1") > 0 && b.status().Kernel.InSync })
+	b.until("the table is back", 2*time.Second, func() bool { return b.counted() > 0 && b.status().Kernel.InSync })
 	b.until("it is counted on", 3*time.Second, func() bool { return b.quota("isp1").Used >= was })
 
 	// All of it is used: the uplink is spare, and no longer when somebody says otherwise.
 	b.echo(at256(9), 1200<<10)
 	b.until("it is used up", 3*time.Second, func() bool { return b.quota("isp1").Spent && b.status().Kernel.InSync })
 	b.only("the next tier", at256(9), 6, 2)
-	b.until("all of it is told", 2*time.Second, func() bool { text, _ := os.ReadFile(told); return strings.Contains(string(text), "% 100%") })
+	b.until("all of it is told", 2*time.Second, func() bool {
+		text,
+			_ := os.ReadFile(told)
+		return strings.Contains(string(text), "% 100%")
+	})
 	if reason := b.status().Uplinks[0].Reason; !strings.Contains(reason, "its quota of 4MB is used up") {
 		t.Errorf("the reason says %q", reason)
 	}
@@ -111,7 +121,10 @@ policies:
 
 	// Out: nothing more goes by it, neither by a policy nor by what runs.
 	b.only("by its policy", at256(1), 2, 3)
-	b.open(1, at256(1), func(n int) (*flow, error) { return b.dialTCP(n, (&net.Dialer{Timeout: 2 * time.Second}).Dial) })
+	b.open(1, at256(1), func(n int) (*flow, error) {
+		return b.dialTCP(n,
+			(&net.Dialer{Timeout: 2 * time.Second}).Dial)
+	})
 	if out, err := b.run("quota", "isp3", "4MB", "--socket", filepath.Join(b.dir, "sock")); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -141,11 +154,11 @@ policies:
 	}
 }
 
-// counted is what the kernel's counters of an uplink's quota show, both directions.
-func (b *bench) counted(name string) uint64 {
+// counted is what the kernel's counters of the first uplink's quota show, both directions.
+func (b *bench) counted() uint64 {
 	sum := uint64(0)
 	for _, direction := range []string{"rx", "tx"} {
-		out, _ := exec.Command("nft", "list", "counter", "inet", "uplinkd", direction+"_"+name).Output()
+		out, _ := exec.Command("nft", "list", "counter", "inet", "uplinkd", direction+"_isp1").Output()
 		var bytes uint64
 		if _, after, ok := strings.Cut(string(out), " bytes "); ok {
 			_, _ = fmt.Sscan(after, &bytes)

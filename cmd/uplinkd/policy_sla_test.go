@@ -16,7 +16,6 @@ import (
 type voiceCall struct {
 	sent, lost int
 	isps       map[int]bool
-	worst      time.Duration // of its round trips
 }
 
 // callOnce makes a call from the LAN to a port's address for a time.
@@ -40,7 +39,8 @@ func (b *bench) callOnce(to netip.Addr, d time.Duration) voiceCall {
 				}
 				mu.Lock()
 				got = append(got, time.Now())
-				if a, err := netip.ParseAddrPort(strings.TrimSpace(string(buffer[:n]))); err == nil && b.world.ISPOf(a.Addr()) != nil {
+				if a, err := netip.ParseAddrPort(strings.TrimSpace(string(buffer[:n]))); err == nil &&
+					b.world.ISPOf(a.Addr()) != nil {
 					c.isps[b.world.ISPOf(a.Addr()).Number] = true
 				}
 				mu.Unlock()
@@ -157,8 +157,10 @@ policies:
 	time.Sleep(time.Until(began.Add(15 * time.Second)))
 	ended()
 	share := func(c voiceCall) float64 { return 100 * float64(c.lost) / float64(c.sent) }
-	t.Logf("over %v with up to 120 ms of jitter and 3%% loss: new calls went elsewhere after %v; of calls with a service level %d of %d packets "+
-		"were lost (%.2f%%), of those without %d of %d (%.2f%%)", time.Since(began).Round(time.Second), moved.Round(time.Millisecond),
+	t.Logf("over %v with up to 120 ms of jitter and 3%% loss: new calls went elsewhere after %v; of calls with a "+
+		"service level %d of %d packets "+
+		"were lost (%.2f%%), of those without %d of %d (%.2f%%)", time.Since(began).Round(time.Second),
+		moved.Round(time.Millisecond),
 		sums[0].lost, sums[0].sent, share(sums[0]), sums[1].lost, sums[1].sent, share(sums[1]))
 	if sums[1].lost < 5 || share(sums[0]) > share(sums[1])/2 {
 		t.Error("with a service level it is no better")

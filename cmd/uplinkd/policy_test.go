@@ -91,7 +91,8 @@ policies:
 	b.explains("phone", "isp2", "198.18.1.9", "--in", "lan0", "--from", "192.168.77.2", "--mac", b.clientMAC())
 	b.explains("anyone", "isp3", "198.18.2.9", "--in", "lan0", "--from", "192.168.77.2", "--mac", b.clientMAC())
 	b.explains("wlans", "isp2", "198.18.3.9", "--in", "lan0", "--from", "192.168.77.2")
-	b.explains("most", "isp2", "198.18.5.9", "--in", "lan0", "--from", "192.168.77.2", "--proto", "tcp", "--dport", "443")
+	b.explains("most", "isp2", "198.18.5.9", "--in", "lan0", "--from", "192.168.77.2", "--proto", "tcp", "--dport",
+		"443")
 	b.explains("few", "isp3", "198.18.5.9", "--in", "lan0", "--from", "192.168.77.2", "--proto", "tcp", "--dport", "25")
 	b.explains("now", "isp1", "198.18.7.9", "--in", "lan0", "--from", "192.168.77.2")
 	b.explains("until", "isp3", "198.18.8.9", "--in", "lan0", "--from", "192.168.77.2")
@@ -135,7 +136,10 @@ policies:
 	}
 	for n := range 3 { // each time it is another group of that name
 		one, two := enter("one.service"), enter("two.service")
-		b.until("the groups are found", time.Second, func() bool { return leads("seedbox") == "isp2" && leads("backup") == "isp3" })
+		b.until("the groups are found", time.Second, func() bool {
+			return leads("seedbox") == "isp2" &&
+				leads("backup") == "isp3"
+		})
 		b.until("they are in force", time.Second, func() bool { return b.status().Kernel.InSync })
 		for i := range 5 {
 			for dir, want := range map[string]int{one: 2, two: 3} {

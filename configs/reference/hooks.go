@@ -20,7 +20,8 @@ func HookEvents() []Term {
 			"judged."},
 		{"dns", "Other DNS servers are to be asked."},
 		{"prefix", "An uplink has another prefix of IPv6 for the LAN, or none any more."},
-		{"quota", "An uplink has used a part of its quota that is warned of, or all of it; or a period has begun. UPLINKD_TO is the part."},
+		{"quota", "An uplink has used a part of its quota that is warned of, or all of it; or a period has " +
+			"begun. UPLINKD_TO is the part."},
 	}
 }
 

@@ -12,7 +12,8 @@ func policy() []Key {
 			Means: "What it must not be: each key by itself is denied.",
 		},
 		{
-			Name: "when", Type: Text, Many: true, Form: `days and times of this host's zone, such as "Mon-Fri 08:00-18:00"`,
+			Name: "when", Type: Text, Many: true,
+			Form:  `days and times of this host's zone, such as "Mon-Fri 08:00-18:00"`,
 			Other: `"Sat,Sun"`, Wrong: "always",
 			Means: "The times at which the policy is in force, by the clock on the wall; a period may go over " +
 				"midnight, and belongs to the day that it begins on.",
@@ -68,7 +69,8 @@ func matches() []Key {
 			Means: "Whose program opens it, on this host.",
 		},
 		{
-			Name: "unit", Type: Text, Form: "a unit of systemd", Other: "transmission-daemon.service", Wrong: "transmission",
+			Name: "unit", Type: Text, Form: "a unit of systemd", Other: "transmission-daemon.service",
+			Wrong: "transmission",
 			Means: "The service, scope or slice whose program opens it, on this host; it may come and go.",
 		},
 		{
@@ -108,9 +110,12 @@ func leads() []Key {
 		},
 		{
 			Name: "sla", Type: Mapping, Keys: sla(),
-			Means: "Of `via` only uplinks that keep this service level are used, as the probes measure it, by the best " +
-				"target beyond the gateway. One that was beyond is used again when it has come back to four fifths of " +
-				"the times, and a third of the loss, for 10 s. An uplink that is not good enough still carries all else.",
+			Means: "Of `via` only uplinks that keep this service level are used, as the probes measure it, by " +
+				"the best " +
+				"target beyond the gateway. One that was beyond is used again when it has come back to four " +
+				"fifths of " +
+				"the times, and a third of the loss, for 10 s. An uplink that is not good enough still carries " +
+				"all else.",
 		},
 		{
 			Name: "prefer", Type: Word, Words: []string{"order", "rtt", "jitter", "loss"}, Default: "order",

@@ -142,7 +142,8 @@ func hook() []Key {
 		},
 		{
 			Name: "on", Type: Word, Required: true, Many: true,
-			Words: []string{"lease", "address", "up", "down", "doubtful", "switch", "dns", "prefix", "quota"}, Other: "up",
+			Words: []string{"lease", "address", "up", "down", "doubtful", "switch", "dns", "prefix", "quota"},
+			Other: "up",
 			Wrong: "everything",
 			Means: "The events that it is run on.",
 		},

@@ -207,27 +207,34 @@ func quotaKey() Key {
 func quota() []Key {
 	return []Key{
 		{
-			Name: "bytes", Type: Text, Required: true, Form: "bytes with their unit, 1MB to 1000TB; units are powers of ten",
+			Name: "bytes", Type: Text, Required: true,
+			Form:    "bytes with their unit, 1MB to 1000TB; units are powers of ten",
 			Pattern: "^[0-9]+(|k|M|G|T)B$", Other: "100GB", Wrong: "100",
 			Means: "So much.",
 		},
 		{
-			Name: "every", Type: Word, Words: []string{"month", "week", "day"}, Default: "month", Other: "day", Wrong: "year",
-			Means: "The period. It begins at midnight by the clock on the wall. Clocks that go back or are set begin none.",
+			Name: "every", Type: Word, Words: []string{"month", "week", "day"}, Default: "month", Other: "day",
+			Wrong: "year",
+			Means: "The period. It begins at midnight by the clock on the wall. Clocks that go back or are set " +
+				"begin none.",
 		},
 		{
 			Name: "on", Type: Text, Form: "the day of the month, 1 to 31, or of the week, such as Mon", Default: "1",
 			Other: "15", Wrong: "32",
-			Means: "The day that a period begins on; Mon where it is a week. A month that is too short begins on its last.",
+			Means: "The day that a period begins on; Mon where it is a week. A month that is too short begins on " +
+				"its last.",
 		},
 		{
-			Name: "direction", Type: Word, Words: []string{"both", "rx", "tx"}, Default: "both", Other: "rx", Wrong: "in",
+			Name: "direction", Type: Word, Words: []string{"both", "rx", "tx"}, Default: "both", Other: "rx",
+			Wrong: "in",
 			Means: "What counts: what comes in, what goes out, or both.",
 		},
 		{
 			Name: "then", Type: Word, Words: []string{"spare", "out"}, Default: "spare", Other: "out", Wrong: "stop",
-			Means: "What the uplink is when all is used: of use when no other is up, as behind the last tier; or of none: " +
-				"only probes go by it, no policy leads there, and what ran over it ends as `on_down` says, once others carry.",
+			Means: "What the uplink is when all is used: of use when no other is up, as behind the last tier; or " +
+				"of none: " +
+				"only probes go by it, no policy leads there, and what ran over it ends as `on_down` says, once " +
+				"others carry.",
 		},
 		{
 			Name: "warn", Type: Integer, Low: "1", High: "99", Many: true, Default: "[80, 95]", Other: "50",

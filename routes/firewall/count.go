@@ -9,8 +9,8 @@ func (c Counted) Rx() string { return "rx_" + c.Name }
 // Tx is as Rx.
 func (c Counted) Tx() string { return "tx_" + c.Name }
 
-// Priorities before and behind all that others do to packets (linux/netfilter_ipv4.h): what was received counts whatever
-// becomes of it, and what is sent counts when nobody has dropped it.
+// Priorities before and behind all that others do to packets (linux/netfilter_ipv4.h): what was received counts
+// whatever becomes of it, and what is sent counts when nobody has dropped it.
 const (
 	priorityFirst  = -400
 	priorityBehind = 400

@@ -55,5 +55,6 @@ func (s KeptSet) String() string {
 	if s.Pair {
 		kind += " . " + kind
 	}
-	return fmt.Sprintf("%s { type %s; size %d; flags dynamic,timeout; timeout %ds; }", s.Name, kind, KeptMost, s.Seconds)
+	return fmt.Sprintf("%s { type %s; size %d; flags dynamic,timeout; timeout %ds; }", s.Name, kind, KeptMost,
+		s.Seconds)
 }

@@ -21,7 +21,7 @@ import (
 // tells nobody, and it reads it every keptEvery: so much of that may be lost.
 type keptSets struct {
 	mu    sync.Mutex // guards what follows
-	table string // "": none yet
+	table string     // "": none yet
 	sets  map[string]keptSet
 
 	begin latest.Wake // there is a table
@@ -165,7 +165,8 @@ func InSet(ctx context.Context, table, set string, a netip.Addr) (bool, error) {
 
 // setBody begins a request about the elements of a set.
 func setBody(table, set string) []byte {
-	body := nlmsg.AppendAttr([]byte{unix.NFPROTO_INET, 0, 0, 0}, unix.NFTA_SET_ELEM_LIST_TABLE, append([]byte(table), 0))
+	body := nlmsg.AppendAttr([]byte{unix.NFPROTO_INET, 0, 0, 0}, unix.NFTA_SET_ELEM_LIST_TABLE,
+		append([]byte(table), 0))
 	return nlmsg.AppendAttr(body, unix.NFTA_SET_ELEM_LIST_SET, append([]byte(set), 0))
 }
 

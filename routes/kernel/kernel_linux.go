@@ -68,7 +68,8 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		log:     log,
 		tags:    keepsAddressTags(),
 
-		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), beside: map[uint32]bool{}, kept: newKeptSets(),
+		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), beside: map[uint32]bool{},
+		kept: newKeptSets(),
 	}
 	if k.dumps, err = nlmsg.Dial(unix.NETLINK_ROUTE, true); err != nil {
 		k.Close()

@@ -21,7 +21,8 @@ func (w *nftWriter) membership(s firewall.Statement) ([]expr.Any, error) {
 	case firewall.MatchNamed:
 		return []expr.Any{loadAddress(s.V6, false, 1), lookup(w.sets[s.Set], 1)}, nil
 	case firewall.MatchInAny:
-		set, err := w.anonymous(&nftables.Set{KeyType: nftables.TypeIFName, Interval: true}, interfaceElements(s.Interfaces))
+		set, err := w.anonymous(&nftables.Set{KeyType: nftables.TypeIFName, Interval: true},
+			interfaceElements(s.Interfaces))
 		return []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, lookup(set, 1)}, err
 	case firewall.MatchMAC:
 		return w.mac(s)

@@ -100,22 +100,12 @@ func (w *nftWriter) action(s firewall.Statement) ([]expr.Any, error) {
 	case firewall.Stick:
 		exprs, register := loadSticky(s.V6, s.Destination)
 		return append(exprs, w.update(s.Set, register, s.Seconds)), nil
-	case firewall.Goto:
-		kind := expr.VerdictGoto
-		if s.Jump {
-			kind = expr.VerdictJump
-		}
-		return []expr.Any{&expr.Verdict{Kind: kind, Chain: s.Chain}}, nil
-	case firewall.Return:
-		return []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}}, nil
-	case firewall.Accept:
-		return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}, nil
+	case firewall.Goto, firewall.Return, firewall.Accept, firewall.Drop:
+		return []expr.Any{verdict(s)}, nil
 	case firewall.Reject:
 		return []expr.Any{&expr.Reject{
 			Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED,
 		}}, nil
-	case firewall.Drop:
-		return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}, nil
 	case firewall.Masquerade:
 		return []expr.Any{&expr.Masq{}}, nil
 	case firewall.TranslatePrefix:
@@ -138,6 +128,20 @@ func (w *nftWriter) update(set string, register, seconds uint32) expr.Any {
 		SrcRegKey: register, SetName: set, SetID: w.sets[set].ID,
 		Operation: uint32(unix.NFT_DYNSET_OP_UPDATE), Timeout: time.Duration(seconds) * time.Second,
 	}
+}
+
+// verdict says where a packet goes on.
+func verdict(s firewall.Statement) expr.Any {
+	if g, ok := s.(firewall.Goto); ok {
+		kind := expr.VerdictGoto
+		if g.Jump {
+			kind = expr.VerdictJump
+		}
+		return &expr.Verdict{Kind: kind, Chain: g.Chain}
+	}
+	return &expr.Verdict{Kind: map[firewall.Statement]expr.VerdictKind{
+		firewall.Return{}: expr.VerdictReturn, firewall.Accept{}: expr.VerdictAccept, firewall.Drop{}: expr.VerdictDrop,
+	}[s]}
 }
 
 // follow goes by the connection's mark. nft refuses to copy bits from one mark to

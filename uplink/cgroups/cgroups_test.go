@@ -36,7 +36,8 @@ func TestFollower(t *testing.T) {
 			return nil
 		}
 	}
-	unit, path, guessed := cgroups.Name{Unit: "a.service"}, cgroups.Name{Path: "user.slice/one"}, cgroups.Name{Unit: "b@1.service"}
+	unit, path, guessed := cgroups.Name{Unit: "a.service"}, cgroups.Name{Path: "user.slice/one"},
+		cgroups.Name{Unit: "b@1.service"}
 	f.Set([]cgroups.Name{unit, path, guessed})
 	make1 := func(dir string) {
 		t.Helper()

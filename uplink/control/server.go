@@ -276,7 +276,8 @@ func commandOf(r *http.Request) (api.Command, error) {
 	case api.SetQuota:
 		n, err := strconv.ParseUint(r.URL.Query().Get("bytes"), 10, 64)
 		if err != nil || n > bytesMost {
-			return o, fmt.Errorf("bytes %q: must be a number, %d at most", r.URL.Query().Get("bytes"), uint64(bytesMost))
+			return o, fmt.Errorf("bytes %q: must be a number, %d at most", r.URL.Query().Get("bytes"),
+				uint64(bytesMost))
 		}
 		o.Bytes = n
 	default:

@@ -59,8 +59,8 @@ type Deps struct {
 	Learned     Learned
 	SaveLearned func(Learned) error
 
-	// Usage is what uplinks had used of their quotas when the process before us ended. SaveUsage keeps it, as SaveOrders
-	// does orders.
+	// Usage is what uplinks had used of their quotas when the process before us ended. SaveUsage keeps it, as
+	// SaveOrders does orders.
 	Usage     map[string]uplink.Usage
 	SaveUsage func(map[string]uplink.Usage) error
 

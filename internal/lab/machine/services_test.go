@@ -8,7 +8,8 @@ import (
 
 // A service that connects again and again, and notes from which address it was seen.
 const caller = `[Service]
-ExecStart=/bin/bash -c 'while :; do exec 3<>/dev/tcp/198.18.0.77/7000 && read -t 1 -u 3 line; echo "$line"; exec 3>&-; sleep 0.02; done'
+ExecStart=/bin/bash -c 'while :; do exec 3<>/dev/tcp/198.18.0.77/7000 &&
+	read -t 1 -u 3 line; echo "$line"; exec 3>&-; sleep 0.02; done'
 StandardOutput=append:/root/%s.calls
 `
 
@@ -23,8 +24,12 @@ func (h *host) services() {
 	}
 	h.quietly("cp -p /etc/uplinkd/uplinkd.yaml /root/good && printf '%s\\n' 'policies:' " +
 		"'  - {name: alpha, unit: alpha.service, via: isp2}' '  - {name: beta, unit: beta.service, via: isp3}' " +
-		">>/etc/uplinkd/uplinkd.yaml && systemctl daemon-reload && systemctl reload uplinkd && systemctl start alpha beta")
-	h.until("both services are found", 5*time.Second, func() bool { return h.leads("alpha") == "isp2" && h.leads("beta") == "isp3" })
+		">>/etc/uplinkd/uplinkd.yaml && systemctl daemon-reload && systemctl reload uplinkd && systemctl start " +
+		"alpha beta")
+	h.until("both services are found", 5*time.Second, func() bool {
+		return h.leads("alpha") == "isp2" &&
+			h.leads("beta") == "isp3"
+	})
 	time.Sleep(200 * time.Millisecond) // what is decided is in force
 	h.leave("started")
 	for n := range 3 {
@@ -46,7 +51,8 @@ func (h *host) services() {
 	}
 	h.quietly("systemctl stop alpha beta")
 	h.until("they have gone", 3*time.Second, func() bool { return h.leads("alpha") == "the next policy" })
-	h.quietly("rm /etc/systemd/system/alpha.service /etc/systemd/system/beta.service /root/*.calls && systemctl daemon-reload && " +
+	h.quietly("rm /etc/systemd/system/alpha.service /etc/systemd/system/beta.service /root/*.calls && systemctl " +
+		"daemon-reload && " +
 		"cat /root/good >/etc/uplinkd/uplinkd.yaml && systemctl reload uplinkd")
 }
 

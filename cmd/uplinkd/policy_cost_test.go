@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"uplinkd/internal/lab"
+	"uplinkd/internal/lab/labtest"
+)
+
+// costly writes a configuration with so many policies that none of the traffic matches: a file of 100,000 prefixes, a
+// set of 10,000 names, and the rest by ports, interfaces, devices and what they are not.
+func (b *bench) costly(base, list string, n int) {
+	b.Helper()
+	text := base
+	for i := range n {
+		if i == 0 {
+			text += "policies:\n"
+		}
+		line := fmt.Sprintf("name: p%d, dport: [%d, %d-%d], via: isp1", i, 10000+i, 20000+10*i, 20005+10*i)
+		switch {
+		case i == 0:
+			line = fmt.Sprintf("name: many, to: \"file:%s\", via: isp1", list)
+		case i == 1:
+			line = "name: names, to: \"dns:names\", via: isp1"
+		case i%5 == 2:
+			line = fmt.Sprintf("name: p%d, to: 203.0.113.%d, not: {dport: 25}, via: isp1", i, i)
+		case i%5 == 3:
+			line = fmt.Sprintf("name: p%d, in: [wlan%d, \"tun%d*\"], via: isp1", i, i, i)
+		case i%5 == 4:
+			line = fmt.Sprintf("name: p%d, mac: \"02:00:5e:00:01:%02x\", via: isp1", i, i)
+		}
+		text += "  - {" + line + "}\n"
+	}
+	b.ok(os.WriteFile(b.config, []byte(text), 0o600))
+	b.ok(b.cmd.Process.Signal(syscall.SIGHUP))
+	b.until("the policies are in force", 10*time.Second, func() bool {
+		s := b.status()
+		return len(s.Policies) == n && s.Kernel.InSync
+	})
+	if n > 1 {
+		var elements strings.Builder
+		for i := range 10_000 {
+			fmt.Fprintf(&elements, "add element inet uplinkd names { 10.%d.%d.%d }\n", i>>16, i>>8&255, i&255)
+		}
+		file := filepath.Join(b.dir, "names.nft")
+		b.ok(os.WriteFile(file, []byte(elements.String()), 0o600))
+		if out, err := exec.Command("nft", "-f", file).CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, out)
+		}
+	}
+}
+
+// flood sends small packets from the LAN as fast as it can, of a few flows or each of another, and returns how many a
+// second came through the gateway.
+func (b *bench) flood(d time.Duration, fresh bool) float64 {
+	b.Helper()
+	through := func() (n float64) {
+		b.ok(b.world.Internet.Do(func() error {
+			out, err := exec.Command("nft", "list", "counter", "inet", "sink", "through").Output()
+			_, after, _ := strings.Cut(string(out), "packets ")
+			_, _ = fmt.Sscan(after, &n)
+			return err
+		}))
+		return n
+	}
+	b.kernel("conntrack -F 2>/dev/null")
+	before := through()
+	began := time.Now()
+	b.inLAN(func() error {
+		flows := 8
+		if fresh {
+			flows = 1
+		}
+		var conns []net.Conn
+		for n := range flows {
+			conn, err := net.Dial("udp4", fmt.Sprintf("198.18.200.%d:9", n+1))
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			conns = append(conns, conn)
+		}
+		packet := make([]byte, 32)
+		raw, err := conns[0].(*net.UDPConn).SyscallConn()
+		if err != nil {
+			return err
+		}
+		for n := 0; time.Since(began) < d; n++ {
+			if !fresh {
+				_, _ = conns[n%flows].Write(packet)
+				continue
+			}
+			// Another destination each time is another flow; after each round of them another source.
+			if n > 0 && n%15_000 == 0 {
+				conn, err := net.Dial("udp4", "198.18.200.1:9")
+				if err != nil {
+					return err
+				}
+				defer conn.Close()
+				if raw, err = conn.(*net.UDPConn).SyscallConn(); err != nil {
+					return err
+				}
+			}
+			to := &syscall.SockaddrInet4{Port: 9, Addr: lab.Somewhere(50_000 + n%15_000).As4()}
+			_ = raw.Control(func(fd uintptr) { _ = syscall.Sendto(int(fd), packet, 0, to) })
+		}
+		return nil
+	})
+	took := time.Since(began)
+	return (through() - before) / took.Seconds()
+}
+
+// What policies cost: packets a second of flows that are known, through 1, 100 and 200 policies with 100,000 prefixes
+// and
+// 10,000 names, against none, in turns. First packets, which alone are asked, are told beside them.
+func TestPolicyCost(t *testing.T) {
+	labtest.NeedRoot(t, "nft", "conntrack")
+	rounds, d, most := 2, 300*time.Millisecond, 0.30
+	if os.Getenv("UPLINKD_RUNS") != "" {
+		rounds, d, most = 9, time.Second, 0.05
+	}
+	b := newBench(t, 2)
+	b.gateway([]int{1, 1}, nil, normalProbe)
+	b.ok(b.world.Internet.Do(func() error {
+		return exec.Command("sh", "-ec", `nft add table inet sink; nft add counter inet sink through
+			nft add chain inet sink prerouting '{ type filter hook prerouting priority -500; }'
+			nft add rule inet sink prerouting udp dport 9 counter name through drop`).Run()
+	}))
+	list := filepath.Join(b.dir, "list")
+	var prefixes strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&prefixes, "%d.%d.%d.0/24\n", 20+i>>15, i>>7&255, i<<1&255)
+	}
+	b.ok(os.WriteFile(list, []byte(prefixes.String()), 0o600))
+	b.start()
+	b.untilStates(5*time.Second, "up", "up")
+	base, err := os.ReadFile(b.config)
+	b.ok(err)
+	for _, n := range []int{1, 100, 200} {
+		var known, first []float64 // what is left of the packets a second
+		speed := func(policies int) [2]float64 {
+			b.costly(string(base), list, policies)
+			_ = b.flood(d/4, false) // the flows are known, and caches warm
+			return [2]float64{b.flood(d, false), b.flood(d, true)}
+		}
+		before := speed(0)
+		var rates [2]float64
+		for range rounds {
+			with := speed(n)
+			after := speed(0)
+			known = append(known, 2*with[0]/(before[0]+after[0]))
+			first = append(first, 2*with[1]/(before[1]+after[1]))
+			before, rates = after, with
+		}
+		slices.Sort(known)
+		slices.Sort(first)
+		cost := 1 - known[rounds/2]
+		t.Logf("%d policies: %.0f packets a second of known flows, %.1f%% fewer (%.1f to %.1f); %.0f first "+
+			"packets a second, %.1f%% fewer (%.1f to %.1f)",
+			n, rates[0], 100*cost, 100*(1-known[rounds-1]), 100*(1-known[0]),
+			rates[1], 100*(1-first[rounds/2]), 100*(1-first[rounds-1]), 100*(1-first[0]))
+		if cost > most {
+			t.Errorf("%d policies: %.1f%% fewer packets, want %.0f%% at most", n, 100*cost, 100*most)
+		}
+	}
+}
