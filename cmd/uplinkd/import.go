@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -13,6 +14,7 @@ import (
 
 	"uplinkd/configs"
 	"uplinkd/configs/imports"
+	"uplinkd/internal/statefile"
 	"uplinkd/uplink/control"
 )
 
@@ -25,16 +27,17 @@ var importers = map[string]func(root fs.FS, name string) (*imports.Result, error
 }
 
 func importCommand(c *common) *cobra.Command {
-	kinds := slices.Sorted(maps.Keys(importers))
+	kinds := append(slices.Sorted(maps.Keys(importers)), kindIPSet)
 	return &cobra.Command{
 		Use: "import KIND FILE", Short: "Print a configuration made of another program's", ValidArgs: kinds,
 		Long: "Print a configuration made of another program's, with a comment for each line that has\n" +
 			"no counterpart. KIND is " + strings.Join(kinds, ", ") + "; FILE is the script, mwan3's file\n" +
 			"(the file network is looked for beside it), or a directory. A script is read and not run,\n" +
 			"and /etc/network/interfaces and dhclient.conf with it. Nothing is written: put what is\n" +
-			"printed in a file, look at it, and have `uplinkd check` look at it.",
+			"printed in a file, look at it, and have `uplinkd check` look at it.\n" +
+			"Of what `ipset save` has written, KIND ipset makes a file of prefixes for policies.",
 		Args: cobra.MatchAll(cobra.ExactArgs(2), func(_ *cobra.Command, args []string) error {
-			if importers[args[0]] == nil {
+			if importers[args[0]] == nil && args[0] != kindIPSet {
 				return usageError{fmt.Errorf("%q: must be one of %s", args[0], strings.Join(kinds, ", "))}
 			}
 			return nil
@@ -43,7 +46,25 @@ func importCommand(c *common) *cobra.Command {
 	}
 }
 
+// kindIPSet is a list, and no configuration.
+const kindIPSet = "ipset"
+
+func (c *common) importIPSet(path string) error {
+	f, err := statefile.Open(path)
+	if err != nil {
+		return err
+	}
+	count, err := imports.IPSet(c.out, f)
+	if err = errors.Join(err, f.Close()); err == nil && count == 0 {
+		err = fmt.Errorf("%s: no line adds a prefix: give what `ipset save` has written", path)
+	}
+	return err
+}
+
 func (c *common) importFrom(kind, path string) error {
+	if kind == kindIPSet {
+		return c.importIPSet(path)
+	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
