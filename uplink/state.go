@@ -36,8 +36,9 @@ type State struct {
 	OthersMarks  uint32           // bits of marks that rules of others look at before ours
 	Conflicts    []routes.Conflict
 	Fights       []routes.Fight
-	SuspendedFor time.Duration // in all
-	BalancedAt   time.Time     // when the factors were last brought up to date
+	SuspendedFor time.Duration       // in all
+	WeighedAt    [families]time.Time // when a weight last changed by the balance
+	BalancedAt   time.Time           // when the factors were last brought up to date
 
 	// FoundFirewall is whether our nft table was there at the start. It stands until it is known what
 	// the LAN has.

@@ -12,7 +12,12 @@ const (
 	factorLeast = 0.25
 	factorMost  = 4
 	smoothing   = 0.3 // of what is new
-	noticeable  = 0.1 // a smaller change of any share is not worth a replace
+	noticeable  = 0.1 // a smaller change of any share is not worth a replace at once
+
+	// What stays that far off for that many intervals is: without it shares stood still a tenth beside what is
+	// right for ever, on links that had just become alike.
+	slight      = 0.02
+	slightAfter = 5
 )
 
 // weightMost is the largest weight of a nexthop.
@@ -69,7 +74,9 @@ func (s *State) balance(now time.Time) {
 			continue
 		}
 		for n, i := range active {
-			s.Uplinks[i].Paths[f].Weight = weights[n]
+			if p := &s.Uplinks[i].Paths[f]; p.Weight != weights[n] {
+				p.Weight, s.WeighedAt[f] = weights[n], now
+			}
 		}
 	}
 }
@@ -139,6 +146,10 @@ func (s *State) worthChanging(f Family, active []int, weights []int, now time.Ti
 	if !s.follows() {
 		return true
 	}
+	least := noticeable
+	if now.Sub(s.WeighedAt[f]) >= slightAfter*s.Config.Routes.BalanceInterval {
+		least = slight
+	}
 	before, after := 0.0, 0.0
 	for n, i := range active {
 		before += float64(s.Uplinks[i].Paths[f].Weight)
@@ -153,7 +164,7 @@ func (s *State) worthChanging(f Family, active []int, weights []int, now time.Ti
 			return true
 		}
 		old, fresh := float64(p.Weight)/before, float64(weights[n])/after
-		if math.Abs(fresh-old) > noticeable*old {
+		if math.Abs(fresh-old) > least*old {
 			return true
 		}
 	}

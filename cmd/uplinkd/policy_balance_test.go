@@ -24,7 +24,7 @@ type shareSample struct {
 const (
 	alike  = 20 * time.Second
 	loaded = 50 * time.Second
-	again  = 30 * time.Second
+	again  = 50 * time.Second
 )
 
 // sharesOver opens connections from the LAN for all phases, and returns how they were shared.
@@ -129,7 +129,7 @@ func TestPolicyBalances(t *testing.T) {
 			})
 			before, _ := settled(list, 6*time.Second, alike)
 			during, swing := settled(list, alike+loaded/2, alike+loaded)
-			after, _ := settled(list, alike+loaded+again/2, alike+loaded+again)
+			after, _ := settled(list, alike+loaded+again-15*time.Second, alike+loaded+again)
 			t.Logf("%s: %.1f%% by the first, loaded %.1f%% (of %.0f%%; samples within %.1f of it), then %.1f%%; within ten points after %v, and back after %v",
 				tt.balance, before, during, tt.want, swing, after,
 				reached(list, alike, tt.want).Round(time.Second), reached(list, alike+loaded, 50).Round(time.Second))
@@ -177,7 +177,7 @@ func (b *bench) load(rate int) (end func()) {
 // plotShares draws the shares over time.
 func plotShares(plots map[string][]shareSample) string {
 	var s strings.Builder
-	x := func(d time.Duration) float64 { return 40 + d.Seconds()*7.2 }
+	x := func(d time.Duration) float64 { return 40 + d.Seconds()*6 }
 	y := func(percent float64) float64 { return 210 - 2*percent }
 	s.WriteString(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 780 250" font-family="sans-serif" font-size="11">` +
 		`<rect width="780" height="250" fill="white"/>`)
@@ -193,9 +193,9 @@ func plotShares(plots map[string][]shareSample) string {
 			points = append(points, fmt.Sprintf("%.1f,%.1f", x(p.at), y(p.first)))
 		}
 		fmt.Fprintf(&s, `<polyline fill="none" stroke="%s" stroke-width="2" points="%s"/><text x="%d" y="240" fill="%s">%s</text>`,
-			colour, strings.Join(points, " "), 400+130*n, colour, balance)
+			colour, strings.Join(points, " "), 520+120*n, colour, balance)
 	}
-	s.WriteString(`<text x="40" y="228">0 s</text><text x="740" y="228">100 s</text>` +
+	s.WriteString(`<text x="40" y="228">0 s</text><text x="735" y="228">120 s</text>` +
 		`<text x="40" y="240">part of new connections by the first uplink; grey: it is loaded, or slow</text></svg>` + "\n")
 	return s.String()
 }
