@@ -148,6 +148,7 @@ bench: deps
 	UPLINKD_ROUTES=1000000 go test -timeout 5m -count=1 -v -run ManyForeignRoutes $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=10 go test -timeout 15m -count=1 -v -run 'TwoGateways|TwoHosts|OutliveTheir' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=100 go test -timeout 5m -count=1 -v -run 'MPTCP|DantedPair' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
+	UPLINKD_RUNS=9 go test -timeout 10m -count=1 -v -run 'PolicyCost|PolicyBalances' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=9 go test -timeout 5m -count=1 -v -run 'MarksCost|Flows|SwitchOf' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	go test -timeout 5m -count=1 -v -run 'BusyLink|ManyTargets|TimeToDown|ManyPrefixes' ./dhcp ./probe ./routes/kernel \
 		| grep -E '^(---|ok|FAIL)|_test.go'
