@@ -47,7 +47,7 @@ const (
 
 // The forms of what a Match names.
 var (
-	inName = regexp.MustCompile(`^[^/:*\s\x00-\x20\x7f]{1,15}$|^[^/:*\s\x00-\x20\x7f]{0,14}\*$`)
+	inName = regexp.MustCompile(`^[^/:*\s\x00-\x20\x7f]{1,15}$|^[^/:*\s\x00-\x20\x7f]{1,14}\*$`)
 	// An underscore would make it one of our own sets, and nft has no name that begins otherwise.
 	nameSet  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,30}$`)
 	unitName = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,200}\.(service|scope|slice|socket|mount|swap)$`)
@@ -89,12 +89,12 @@ func (p *parser) readNot(v value, to *Match) {
 	if place, ok := at["protocol"]; ok && len(to.SPort)+len(to.DPort) > 0 {
 		p.fail(place, "not beside a port: each is denied by itself, and a port is one of TCP and UDP")
 	}
-	delete(at, "protocol")
-	p.checkMatch(to, at)
+	p.checkPorts(to, at)
 }
 
 // checkMatch looks for what can never hold together.
 func (p *parser) checkMatch(m *Match, at map[string]value) {
+	p.checkPorts(m, at)
 	for _, key := range []string{"user", "unit", "cgroup"} {
 		if v, ok := at[key]; ok && len(m.In)+len(m.MAC) > 0 {
 			p.fail(v, "not with in or mac: what a program of this host sends came in by no interface")
@@ -103,6 +103,10 @@ func (p *parser) checkMatch(m *Match, at map[string]value) {
 	if v, ok := at["cgroup"]; ok && m.Unit != "" {
 		p.fail(v, "not with unit: a unit is a cgroup, keep one of them")
 	}
+}
+
+// checkPorts wants protocols that have ports beside one.
+func (p *parser) checkPorts(m *Match, at map[string]value) {
 	for _, key := range []string{"sport", "dport"} {
 		if v, ok := at[key]; ok && slices.ContainsFunc(m.Protocol, func(n uint8) bool { return !hasPorts(n) }) {
 			p.fail(v, "only with protocols that have ports: tcp, udp, sctp, dccp, udplite")
@@ -157,6 +161,8 @@ func (p *parser) readNameSet(v value, name string, to *Addresses) {
 		p.fail(v, "%q: must be dns: and a letter, then letters, digits or '-', 31 at most", "dns:"+name)
 	case nftWords[name] || nftWords[name+"6"]:
 		p.fail(v, "%q: nft has that word for something else: add another, such as my-%s", "dns:"+name, name)
+	case strings.HasSuffix(name, "6"):
+		p.fail(v, "%q: a 6 at its end is for the set of IPv6: leave it out", "dns:"+name)
 	case len(to.Names) == nameMost:
 		p.fail(v, "at most %d names", nameMost)
 	case !slices.Contains(to.Names, name):

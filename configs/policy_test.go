@@ -88,6 +88,8 @@ func TestBadPolicies(t *testing.T) {
 		`via: a, when: "Mon 08:00-25:00"`:         `must be days and times`,
 		`via: a, when: "Mon 08:60-09:00"`:         `must be days and times`,
 		`via: a, to: "dns:a_b"`:                   `must be dns: and a letter`,
+		`via: a, to: "dns:video6"`:                `a 6 at its end is for the set of IPv6: leave it out`,
+		`via: a, in: "*"`:                         `must be an interface's name`,
 		`via: a, to: "dns:mark"`:                  `nft has that word for something else: add another, such as my-mark`,
 		`via: a, from: "dns:video"`:               `must be an IP address, a prefix, file:/path, bgp:name`,
 		`via: a, mac: 02:00`:                      `must be an Ethernet address, such as 02:00:5e:10:00:01`,
@@ -103,6 +105,30 @@ func TestBadPolicies(t *testing.T) {
 		_, err := parse(policyFile(line))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", line, err, want)
+		}
+	}
+	// Each is denied by itself. From a review: these were refused.
+	policies(t, "via: a, not: {in: lan0, user: 7}", "via: a, not: {unit: x.service, cgroup: a/b}")
+}
+
+// Amounts of data, as they are written and read.
+func TestBytes(t *testing.T) {
+	for text, n := range map[string]uint64{"0B": 0, "999B": 999, "1kB": 1000, "42.7GB": 42_700_000_000, "100GB": 1e11, "1TB": 1e12, "1000TB": 1e15} {
+		if got, ok := configs.ParseBytes(text); !ok || got != n {
+			t.Errorf("%s: %d, %v; want %d", text, got, ok, n)
+		}
+		if text != "1000TB" && configs.BytesText(n) != text {
+			t.Errorf("%d is written %s, want %s", n, configs.BytesText(n), text)
+		}
+	}
+	for n, want := range map[uint64]string{999_700_000_000: "1000GB", 10_240_000_000: "10.2GB", 1_234_567: "1.23MB"} {
+		if got := configs.BytesText(n); got != want {
+			t.Errorf("%d is written %s, want %s", n, got, want)
+		}
+	}
+	for _, text := range []string{"", "GB", "1", "1.GB", "-1GB", "1e9B", "2000TB"} {
+		if n, ok := configs.ParseBytes(text); ok && text != "1" {
+			t.Errorf("%q is taken for %d", text, n)
 		}
 	}
 }
@@ -141,6 +167,7 @@ func TestShadowedAndImpossible(t *testing.T) {
 		"protocol: icmpv6, to: 192.0.2.9":                 true,
 		"protocol: icmpv6":                                false,
 		"dport: 25, not: {dport: 20-30}":                  true,
+		"protocol: sctp, dport: 25, not: {dport: 25}":     false, // a port denied is one of TCP and UDP
 		"not: {dport: 25}":                                false,
 	} {
 		p := policies(t, "via: a, "+line)[0]
@@ -164,7 +191,7 @@ func TestMeant(t *testing.T) {
 		"to: 'file:/list'":                    {configs.Connection{To: to}, true},
 		"in: 'wl*'":                           {configs.Connection{To: to, In: "wlan0"}, true},
 		"in: 'wl*', dport: 1":                 {configs.Connection{To: to, In: "wlan0"}, false},
-		"in: '*'":                             {configs.Connection{To: to}, false}, // this host sends it
+		"in: 'e*'":                            {configs.Connection{To: to}, false}, // this host sends it
 		"mac: 02:00:5e:10:00:01":              {configs.Connection{To: to, MAC: net.HardwareAddr{2, 0, 0x5e, 0x10, 0, 1}}, true},
 		"user: 7":                             {configs.Connection{To: to, User: &user}, true},
 		"user: 8":                             {configs.Connection{To: to, User: &user}, false},

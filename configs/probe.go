@@ -101,7 +101,7 @@ func (p *parser) readExpect(v value, to *Expect) {
 // bodyMost bounds the text that an answer must have, in bytes.
 const bodyMost = 1000
 
-var bytesText = regexp.MustCompile(`^([0-9]+)(|k|M|G|T)B$`)
+var bytesText = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)(|k|M|G|T)B$`)
 
 // readBytes reads an amount of data: 500MB, 2GB; units are powers of ten.
 func (p *parser) readBytes(v value, to *uint64) {

@@ -1,9 +1,10 @@
 package configs
 
 import (
-	"fmt"
+	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -152,28 +153,37 @@ func (p *parser) readQuotaBytes(v value, to *uint64) {
 	*to = n
 }
 
-// ParseBytes reads an amount of data: 500MB, 2GB; units are powers of ten.
+// ParseBytes reads an amount of data: 500MB, 2.5GB; units are powers of ten.
 func ParseBytes(s string) (uint64, bool) {
 	parts := bytesText.FindStringSubmatch(s)
 	if parts == nil {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(parts[1], 10, 40)
-	unit := map[string]uint64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[parts[2]]
-	return n * unit, err == nil && n <= 1e15/unit
+	n, err := strconv.ParseFloat(parts[1], 64)
+	n *= map[string]float64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[parts[2]]
+	return uint64(n), err == nil && n <= 1e15
 }
 
 // BytesText puts an amount of data as ParseBytes reads it, to three digits.
 func BytesText(n uint64) string {
-	for _, unit := range []struct {
+	unit, name := 1.0, "B"
+	for _, larger := range []struct {
 		size float64
 		name string
-	}{{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}} {
-		if float64(n) >= unit.size {
-			return strconv.FormatFloat(float64(n)/unit.size, 'g', 3, 64) + unit.name
+	}{{1e3, "kB"}, {1e6, "MB"}, {1e9, "GB"}, {1e12, "TB"}} {
+		if float64(n) >= larger.size {
+			unit, name = larger.size, larger.name
 		}
 	}
-	return fmt.Sprintf("%dB", n)
+	amount := float64(n) / unit
+	digits := 2
+	for ; digits > 0 && amount >= math.Pow10(3-digits); digits-- {
+	}
+	text := strconv.FormatFloat(amount, 'f', digits, 64)
+	if strings.Contains(text, ".") {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return text + name
 }
 
 func (p *parser) readWarn(v value, to *[]int) {

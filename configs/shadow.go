@@ -38,6 +38,12 @@ func (p *Policy) Impossible() string {
 		}
 	}
 	for _, key := range p.Not.given() {
+		if strings.HasSuffix(key, "port") && slices.ContainsFunc(p.Protocol, func(n uint8) bool {
+			return n != 6 &&
+				n != 17
+		}) {
+			continue // a port that is denied is one of TCP and UDP
+		}
 		theirs := p.only(key)
 		if p.Not.only(key).covers(&theirs) && !reflect.DeepEqual(theirs, Match{}) {
 			return "not: " + key + " denies all that its " + key + " names"

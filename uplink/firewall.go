@@ -77,7 +77,7 @@ func prefixSet(c configs.Config, a configs.Addresses, f Family) (set *firewall.P
 // firewall adds our nft table, if there is anything to stand in it.
 func (d *desired) firewall() {
 	c := &d.state.Config
-	if len(c.LAN) > 0 && d.state.FoundFirewall && !d.state.Settled {
+	if d.state.firewallStands() {
 		return
 	}
 	f := &firewall.Table{
@@ -107,6 +107,13 @@ func (d *desired) firewall() {
 		}
 	}
 	d.set.Firewall = f
+}
+
+// firewallStands reports whether our nft table is left as a process before us has made it: what stands is right as
+// far as is known, until it is known what the LAN has, and which services run.
+func (s *State) firewallStands() bool {
+	unknown := len(s.Config.LAN) > 0 || len(s.named) > 0 && s.Groups == nil
+	return unknown && s.FoundFirewall && !s.Settled
 }
 
 // firewallUplink adds one path of an uplink to our nft table.
@@ -190,11 +197,23 @@ func (s *State) sticky(p configs.Policy, f Family) *firewall.Sticky {
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
 		state := u.Paths[f].OperState
-		if u.Has(f) && !u.Paths[f].Carries && state != api.Down && state != api.Disabled {
+		switch {
+		case !u.Has(f) || u.Paths[f].Carries || state == api.Down || state == api.Disabled || u.spent(configs.ThenOut):
+		case s.overflows(u, f):
+			k.Full = append(k.Full, u.Config.FwMark)
+		default:
 			k.Away = append(k.Away, u.Config.FwMark)
 		}
 	}
 	return k
+}
+
+// overflows reports whether an uplink takes no new connections only because others of its tier are to fill first, or
+// after it: whose it is may go on there.
+func (s *State) overflows(u *Uplink, f Family) bool {
+	active := s.carriers(f)
+	return s.Config.Routes.Balance == configs.BalanceOverflow && u.Paths[f].OperState == api.Up && !u.Load.Capped &&
+		!u.Paths[f].Advice.Drains() && len(active) > 0 && u.tier(f) == s.Uplinks[active[0]].tier(f)
 }
 
 // Numbers of protocols (IANA).

@@ -34,6 +34,7 @@ func Forecast(c configs.Config, have routes.State) routes.Set {
 	}
 	s.Settled = !slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return u.OperState() == api.Starting })
 	s.decideCarriers()
+	s.decideLeads()
 	return Desired(&s)
 }
 

@@ -31,9 +31,27 @@ func (s *State) decideLeads() {
 	}
 }
 
+// carryLeads keeps where policies lead under a new configuration, by their names and the interfaces: what is as good as
+// another is not left for it.
+func (s *State) carryLeads(old *State) {
+	s.leads = [families][]int{}
+	for f := range families {
+		s.leads[f] = slices.Repeat([]int{noLead}, len(s.Config.Policies))
+		for i := range s.Config.Policies {
+			same := func(p configs.Policy) bool { return p.Name == s.Config.Policies[i].Name }
+			was := old.lead(slices.IndexFunc(old.Config.Policies, same), f)
+			if was == nil {
+				continue
+			}
+			here := func(u Uplink) bool { return u.Config.Interface == was.Config.Interface }
+			s.leads[f][i] = slices.IndexFunc(s.Uplinks, here)
+		}
+	}
+}
+
 // lead returns the uplink that the i-th policy leads to in a family, nil when there is none.
 func (s *State) lead(i int, f Family) *Uplink {
-	if i >= len(s.leads[f]) || s.leads[f][i] == noLead || s.leads[f][i] >= len(s.Uplinks) {
+	if i < 0 || i >= len(s.leads[f]) || s.leads[f][i] == noLead || s.leads[f][i] >= len(s.Uplinks) {
 		return nil
 	}
 	return &s.Uplinks[s.leads[f][i]]
@@ -128,16 +146,14 @@ const (
 	LeadsBalance = "balance"
 )
 
-// Leads says where the i-th policy leads now, in words.
-func (s *State) Leads(i int) string {
+// Leads says where the i-th policy leads now in a family, in words.
+func (s *State) Leads(i int, f Family) string {
 	p := &s.Config.Policies[i]
-	if _, there := s.group(p.Match); !there || !configs.Holds(p.When, s.At) {
+	if _, there := s.group(p.Match); !there || !configs.Holds(p.When, s.At) || s.sets[f][i].never {
 		return LeadsNext
 	}
-	for f := range families {
-		if u := s.lead(i, f); u != nil {
-			return u.Config.Name
-		}
+	if u := s.lead(i, f); u != nil {
+		return u.Config.Name
 	}
 	if len(p.Via) == 0 {
 		return LeadsBalance

@@ -37,14 +37,16 @@ const levelReturn = 10 * time.Second
 // judge's of probes: reached at the bound, left at what is to come back to.
 type level struct {
 	slow, unsteady, lossy bool
-	beyond                time.Time // when it was last found beyond what it is to come back to; zero: it is of use
+	passed                bool      // it is of no use
+	goodSince             time.Time // it has been found within what it is to come back to all the time since then
 }
 
-func (l level) broken() bool { return !l.beyond.IsZero() }
+func (l level) broken() bool { return l.passed }
 
-// next returns the level after a measurement. One that is not known changes nothing.
+// next returns the level after a measurement. One that is not known is not good.
 func (l level) next(s *configs.SLA, q Quality, now time.Time) level {
 	if !q.Known {
+		l.goodSince = time.Time{}
 		return l
 	}
 	beyond := func(was bool, value, most, back float64) bool {
@@ -59,9 +61,11 @@ func (l level) next(s *configs.SLA, q Quality, now time.Time) level {
 	l.lossy = beyond(was.lossy, q.Loss, float64(s.MaxLoss), float64(s.ReturnLoss()))
 	switch {
 	case l.slow || l.unsteady || l.lossy:
-		l.beyond = now
-	case now.Sub(l.beyond) >= levelReturn:
-		l.beyond = time.Time{}
+		l.passed, l.goodSince = true, time.Time{}
+	case l.passed && l.goodSince.IsZero():
+		l.goodSince = now
+	case l.passed && now.Sub(l.goodSince) >= levelReturn:
+		l.passed, l.goodSince = false, time.Time{}
 	}
 	return l
 }
@@ -76,7 +80,10 @@ func (l level) text(s *configs.SLA, q Quality) string {
 	case l.unsteady:
 		return fmt.Sprintf("jitter %s, at most %s", q.Jitter.Round(100*time.Microsecond), s.MaxJitter)
 	}
-	return "was beyond what it must keep until " + l.beyond.Format(time.TimeOnly)
+	if l.goodSince.IsZero() {
+		return "was beyond what it must keep, and is not measured now"
+	}
+	return "was beyond what it must keep until " + l.goodSince.Format(time.TimeOnly)
 }
 
 // decideLevels brings the levels of all paths up to date with what was measured last.
@@ -106,6 +113,25 @@ func (p *Path) decideLevels(policies []configs.Policy, now time.Time) {
 			copy(p.levels, before)
 		}
 		p.levels[i] = is
+	}
+}
+
+// carryLevels keeps what is known of the paths under new policies: of those that ask the same as before under their
+// name.
+func (u *Uplink) carryLevels(before, after []configs.Policy) {
+	for f := range families {
+		p := &u.Paths[f]
+		if len(p.levels) == 0 {
+			continue
+		}
+		levels := make([]level, len(after))
+		for i := range after {
+			same := func(old configs.Policy) bool { return old.Name == after[i].Name && old.SLA == after[i].SLA }
+			if n := slices.IndexFunc(before, same); n >= 0 {
+				levels[i] = p.level(n)
+			}
+		}
+		p.levels = levels
 	}
 }
 

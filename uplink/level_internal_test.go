@@ -30,7 +30,7 @@ func TestLevels(t *testing.T) {
 		"back for a moment": {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(good, 9)...), true},
 		"back for a while":  {append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(good, 11)...), false},
 		"unknown for long": {
-			append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(Quality{}, 60)...),
+			append(append([]Quality{bad(func(q *Quality) { q.Loss = 6 })}, repeat(Quality{}, 60)...), good),
 			true,
 		},
 		"loss comes and goes": {append(repeat(good, 3), bad(func(q *Quality) { q.Loss = 7 }), good, good,
@@ -129,5 +129,81 @@ func TestFullBandwidth(t *testing.T) {
 		if l.Full != tt.full {
 			t.Errorf("%s: full: %v, want %v", name, l.Full, tt.full)
 		}
+	}
+}
+
+// A configuration that is read anew, as for a list of prefixes that has changed, forgets neither which levels are broken
+// nor where policies lead. From a review.
+func TestLevelsOverAReload(t *testing.T) {
+	s := shared(2)
+	for i, name := range []string{"a", "b"} {
+		s.Uplinks[i].Config.Name, s.Uplinks[i].Config.Interface = name, "eth"+name
+	}
+	policy := configs.Policy{Name: "voice", Via: []string{s.Uplinks[0].Config.Name, s.Uplinks[1].Config.Name}, SLA: configs.SLA{MaxRTT: 100 * time.Millisecond}}
+	s.Config.Policies = []configs.Policy{policy}
+	s.sets = policySets(s.Config)
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		u.Device.Read = true
+		u.Config.Address = configs.AddressExternal
+		u.Paths[IPv4].OperState = api.Up
+	}
+	now := time.Unix(1_700_000_000, 0)
+	decide := func(rtt time.Duration) string {
+		s.Uplinks[0].Paths[IPv4].Quality = Quality{Known: true, RTT: rtt}
+		s.decideLevels(now)
+		s.decideLeads()
+		return s.Leads(0, IPv4)
+	}
+	if got := decide(150 * time.Millisecond); got != s.Uplinks[1].Config.Name {
+		t.Fatalf("beyond its bound, it leads to %s", got)
+	}
+	again := s.Config
+	again.Uplinks = []configs.Uplink{s.Uplinks[0].Config, s.Uplinks[1].Config}
+	again.Policies = []configs.Policy{{Name: "new", Via: policy.Via}, policy}
+	s.takeConfig(again, now)
+	s.decideLevels(now)
+	s.decideLeads()
+	if got := s.Leads(1, IPv4); got != s.Uplinks[1].Config.Name {
+		t.Errorf("after a reload it leads to %s, though nothing is better", got)
+	}
+	if got := s.Leads(0, IPv4); got != s.Uplinks[0].Config.Name {
+		t.Errorf("a policy that asks nothing leads to %s", got)
+	}
+}
+
+// What runs over an uplink whose quota is used up ends once others carry, also when that is later; and not while a
+// configuration is on trial. From a review.
+func TestOusted(t *testing.T) {
+	s := shared(2)
+	s.Uplinks[0].Config.Interface, s.Uplinks[1].Config.Interface = "etha", "ethb"
+	s.Config.OnDown, s.Config.Marks, s.Config.Routes.FwMarkMask = configs.OnDown{Conntrack: true}, true, 0xff
+	for i := range s.Uplinks {
+		u := &s.Uplinks[i]
+		u.Config.Address, u.Config.FwMark, u.Config.Tier = configs.AddressExternal, uint32(i+1), 1
+	}
+	s.Uplinks[0].Config.Quota = configs.Quota{Bytes: 100, Then: configs.ThenOut}
+	s.Uplinks[0].Usage.Used = 100
+	step := func(carries, trial bool) []Disconnect {
+		before := s
+		before.Uplinks = append([]Uplink{}, s.Uplinks...)
+		s.Uplinks[1].Paths[IPv4].Carries, s.OnTrial = carries, trial
+		s.decideOusted()
+		return spentDisconnects(&before, &s)
+	}
+	if list := step(false, false); len(list) > 0 {
+		t.Errorf("nobody else carries, and %v ends", list)
+	}
+	if list := step(true, true); len(list) > 0 {
+		t.Errorf("on trial, and %v ends", list)
+	}
+	if list := step(true, false); len(list) != 1 || list[0].Mark != 1 {
+		t.Errorf("another carries, and %v ends, want what runs over the first", list)
+	}
+	if list := step(true, false); len(list) > 0 {
+		t.Errorf("it ends again: %v", list)
+	}
+	if list := step(false, false); len(list) > 0 {
+		t.Errorf("when nobody carries again %v ends", list)
 	}
 }

@@ -44,7 +44,7 @@ type State struct {
 	// the LAN has.
 	FoundFirewall bool
 
-	Groups map[cgroups.Name]cgroups.Group // that there are, of those that policies name
+	Groups map[cgroups.Name]cgroups.Group // that there are, of those that policies name; nil: nobody has looked yet
 
 	// OnTrial is whether the configuration goes back unless it is confirmed.
 	OnTrial bool
@@ -141,6 +141,7 @@ type Path struct {
 	EverDecided     bool         // it has been something else than starting
 	Carries         bool         // it is in the shared default route
 	Weight          int          // there
+	Ousted          bool         // nothing goes by it, for its quota
 	Factor          float64      // of the configured weight, by the balance
 	Advice          probe.Advice // of agents: the least that any wants
 	AdvisedAt       time.Time    // when Advice last changed

@@ -112,6 +112,7 @@ func (s *State) decide(now time.Time) {
 	}
 	s.decideLevels(now)
 	s.decideCarriers()
+	s.decideOusted()
 	s.decideLeads()
 	s.balance(now)
 }
@@ -131,15 +132,12 @@ func (u *Uplink) everDecided() bool {
 func (s *State) takeConfig(c configs.Config, now time.Time) {
 	old := *s
 	s.Config, s.Uplinks, s.sets, s.named = c, nil, policySets(c), groupNames(c)
-	s.leads = [families][]int{}
 	for _, config := range c.Uplinks {
 		u := newUplink(config, now)
 		if known := old.On(config.Interface); known != nil {
 			u = *known
 			u.Config = config
-			for f := range families {
-				u.Paths[f].levels = nil // of the policies that were
-			}
+			u.carryLevels(old.Config.Policies, c.Policies)
 			for f := range families {
 				switch p := &u.Paths[f]; {
 				case !known.Has(f) || !u.Has(f):
@@ -152,13 +150,17 @@ func (s *State) takeConfig(c configs.Config, now time.Time) {
 				}
 			}
 		}
-		u.Admin, u.Usage = Admin{}, Usage{}
+		u.Admin = Admin{}
 		if named := old.Named(config.Name); named != nil {
-			u.Admin, u.Usage = named.Admin, named.Usage
+			u.Admin = named.Admin
+			if old.On(config.Interface) == nil {
+				u.Usage = named.Usage // the line has moved to another interface
+			}
 		}
 		s.Uplinks = append(s.Uplinks, u)
 	}
 	s.renameOwners(&old)
+	s.carryLeads(&old)
 }
 
 // renameOwners has the LAN's networks be of the uplinks that they are of, also of those that are called

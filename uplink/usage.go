@@ -28,6 +28,9 @@ type Octets struct {
 // battery wakes up in another year.
 const steadyFor = 5 * time.Minute
 
+// rightFor is how long the clock must go without being set that it is believed to have been ahead before.
+const rightFor = 24 * time.Hour
+
 // clockStep is how far the clock may be from where time alone has brought it.
 const clockStep = 5 * time.Second
 
@@ -63,16 +66,17 @@ func (u *Usage) count(q *configs.Quota, now Octets) {
 	u.Counted, u.Based = now, true
 }
 
-// turn begins a new period when one has begun. A clock that goes back, by an hour or by years, begins none; one that
-// was found in the future and is right again goes on with what was counted.
+// turn begins a new period when one has begun. A clock that goes back, by an hour or by years, begins none, and nor
+// does one that comes back from there; another zone of time moves midnight, and begins none either. What a clock in
+// the future has begun is taken for of now when the clock has been right for a day.
 func (u *Usage) turn(q *configs.Quota, now, clockSince time.Time) {
-	start := q.Start(now)
-	switch steady := now.Sub(clockSince) >= steadyFor; {
+	start, steady := q.Start(now), now.Sub(clockSince)
+	switch half := q.Next(u.Since).Sub(u.Since) / 2; {
 	case u.Since.IsZero():
 		u.Since = start
-	case start.After(u.Since) && steady:
+	case start.Sub(u.Since) >= half && steady >= steadyFor:
 		u.Used, u.Since = 0, start
-	case u.Since.After(now) && steady:
+	case u.Since.After(now) && steady >= rightFor:
 		u.Since = start
 	}
 }
@@ -150,18 +154,26 @@ func (u *Uplink) stage(q *configs.Quota) int {
 	return stage
 }
 
-// spentDisconnects returns the disconnects of uplinks that have just used up their quota and carry nothing more,
-// once others carry.
+// decideOusted decides of which paths nothing goes by them any more: those of uplinks that have used up their quota and
+// are to carry nothing, once others carry, and not while a configuration is on trial.
+func (s *State) decideOusted() {
+	for f := range families {
+		others := len(s.carriers(f)) > 0 && !s.OnTrial
+		for i := range s.Uplinks {
+			p := &s.Uplinks[i].Paths[f]
+			p.Ousted = s.Uplinks[i].spent(configs.ThenOut) && (p.Ousted || others)
+		}
+	}
+}
+
+// spentDisconnects returns the disconnects of uplinks that carry nothing more for their quota.
 func spentDisconnects(before, after *State) []Disconnect {
 	var list []Disconnect
 	for i := range after.Uplinks {
 		u := &after.Uplinks[i]
 		old := before.at(i, u.Config.Interface)
-		if old == nil || old.spent(configs.ThenOut) || !u.spent(configs.ThenOut) {
-			continue
-		}
 		for p := range u.Present() {
-			if len(after.carriers(p.Family)) == 0 {
+			if old == nil || old.Paths[p.Family].Ousted || !p.Ousted {
 				continue
 			}
 			if d := after.disconnect(before, u.Config.Interface, p.Family); d != nil {

@@ -80,7 +80,22 @@ func TestUsage(t *testing.T) {
 			{at("2027-03-20 11:00:00"), 0, 10, 0, 10},
 			{at("2026-11-20 11:00:01"), time.Second, 20, 0, 20},
 			{at("2026-11-20 11:10:00"), 0, 30, 0, 30},
+			{at("2026-11-21 12:00:00"), 0, 30, 0, 30},
 			{at("2026-12-15 00:00:00"), 0, 30, 0, 0}, // and periods go on from there
+		}},
+		// From a review: it began anew when the clock was right again.
+		"the clock is years behind for a while": {monthly, []look{
+			{at("2026-11-20 10:00:00"), 0, 0, 0, 0},
+			{at("2026-11-20 10:10:00"), 0, 10, 0, 10},
+			{at("2020-01-01 00:00:00"), time.Second, 20, 0, 20},
+			{at("2020-01-01 00:10:00"), 0, 30, 0, 30},
+			{at("2026-11-20 10:20:00"), time.Second, 40, 0, 40},
+			{at("2026-11-20 10:40:00"), 0, 50, 0, 50},
+		}},
+		"another zone, in which midnight is later": {monthly, []look{
+			{at("2026-11-20 10:00:00"), 0, 0, 0, 0},
+			{at("2026-11-20 10:10:00"), 0, 10, 0, 10},
+			{at("2026-11-20 10:20:00").In(time.FixedZone("west", -8*3600)), 0, 20, 0, 20},
 		}},
 		"a machine that wakes up in 1970": {monthly, []look{
 			{at("1970-01-01 00:00:10"), 0, 0, 0, 0},

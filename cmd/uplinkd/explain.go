@@ -95,13 +95,18 @@ func (c *common) explain(ctx context.Context, q *question) error {
 	way, err := k.Explain(ctx, p)
 	switch {
 	case refused:
-		e.Why = fmt.Sprintf("none of the uplinks of policy %s is up, and it says when_down: prohibit", e.Policy)
+		e.Why = fmt.Sprintf("no uplink of policy %s can be used, and it says when_down: prohibit", e.Policy)
 	case err != nil:
 		e.Why = fmt.Sprintf("the kernel has no way for it: %v", err)
 	default:
 		policy, leads := e.Policy, e.Leads
 		e = explained(config, have, p, way)
 		e.Policy, e.Leads = policy, leads
+		if leads == uplink.LeadsBalance && q.sticky(config, policy) {
+			e.Why = "policy " + policy +
+				" keeps each source to one uplink, or spreads a new one by weight: which one only " +
+				"the kernel knows"
+		}
 		if policy != "" && p.Mark != 0 {
 			e.Why = fmt.Sprintf("policy %s leads new connections to %s", policy, leads)
 		}

@@ -199,4 +199,3 @@ func plotShares(plots map[string][]shareSample) string {
 		`<text x="40" y="240">part of new connections by the first uplink; grey: it is loaded, or slow</text></svg>` + "\n")
 	return s.String()
 }
-

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os/user"
+	"slices"
 	"strconv"
 	"time"
 
@@ -120,12 +121,18 @@ func (q *question) lookUpNames(ctx context.Context, c configs.Config) error {
 // policy returns the policy that counts, where it leads now, and whether it refuses. Without a daemon
 // nobody knows where.
 func (q *question) policy(c configs.Config, status api.Snapshot, running bool) (name, leads string, refused bool) {
+	in := func(u configs.Uplink) bool { return u.Interface == q.packet.In }
+	if slices.ContainsFunc(c.Uplinks, in) {
+		return "", "", false // what comes in by an uplink is that uplink's
+	}
 	for _, p := range configs.Meant(c.Policies, q.first, c.Lists, time.Now()) {
 		if !running {
 			return p.Name, "", false
 		}
 		for _, now := range status.Policies {
-			if now.Name == p.Name {
+			if now.Name == p.Name && q.packet.To.Is6() {
+				leads = now.LeadsIPv6
+			} else if now.Name == p.Name {
 				leads = now.Leads
 			}
 		}
@@ -138,6 +145,13 @@ func (q *question) policy(c configs.Config, status api.Snapshot, running bool) (
 		return p.Name, leads, false
 	}
 	return "", "", false
+}
+
+// sticky reports whether a policy keeps sources to one uplink.
+func (q *question) sticky(c configs.Config, policy string) bool {
+	return slices.ContainsFunc(c.Policies, func(p configs.Policy) bool {
+		return p.Name == policy && p.Sticky != configs.StickyNone
+	})
 }
 
 // markOf returns the mark of an uplink, 0 when there is none of that name.

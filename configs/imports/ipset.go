@@ -36,7 +36,8 @@ func IPSet(w io.Writer, r io.Reader) (int, error) {
 	return count, out.Flush()
 }
 
-// entry returns the prefix of a line "add NAME PREFIX", with any options but nomatch, which takes it out of a larger one.
+// entry returns the prefix of a line "add NAME PREFIX", with any options but nomatch, which takes it out of a larger
+// one.
 func entry(fields []string) (string, bool) {
 	if len(fields) < 3 || fields[0] != "add" {
 		return "", false

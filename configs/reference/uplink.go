@@ -209,7 +209,7 @@ func quota() []Key {
 		{
 			Name: "bytes", Type: Text, Required: true,
 			Form:    "bytes with their unit, 1MB to 1000TB; units are powers of ten",
-			Pattern: "^[0-9]+(|k|M|G|T)B$", Other: "100GB", Wrong: "100",
+			Pattern: `^[0-9]+(\.[0-9]+)?(|k|M|G|T)B$`, Other: "100GB", Wrong: "100",
 			Means: "So much.",
 		},
 		{

@@ -13,6 +13,8 @@ type Sticky struct {
 	// Away are the marks of uplinks that take no new connections for now. Whose they are goes
 	// elsewhere meanwhile, and back when that is over.
 	Away []uint32
+	// Full are the marks of uplinks that take nobody new, and keep whose they are.
+	Full []uint32
 }
 
 // A StickyWay is an uplink that carries, and its weight.
@@ -61,56 +63,81 @@ func (k sticker) stick(where string, mark uint32) Stick {
 }
 
 // chains returns the chains that keep a source where it was, or else spread it by weight and
-// remember where.
+// remember where. It is asked in this order: who is at home with an uplink that takes
+// connections; who is with one that does not, and goes elsewhere; who went elsewhere while
+// his own, which is gone by now, took none: he is at home there.
 func (k sticker) chains() []Chain {
-	list, ask := k.spread(home)
+	ask := Chain{Name: k.chain(home)}
+	list, spread := k.ways(home, k.sticky.Ways)
+	full := make([]StickyWay, len(k.sticky.Full))
+	for i, mark := range k.sticky.Full {
+		full[i].Mark = mark
+	}
+	more, _ := k.ways(home, full)
+	list = append(list, more...)
+	for _, way := range append(slices.Clone(k.sticky.Ways), full...) {
+		ask.Rules = append(ask.Rules, k.known(home, home, way.Mark))
+	}
 	if len(k.sticky.Away) > 0 {
-		more, elsewhere := k.spread(away)
-		list = append(append(list, more...), elsewhere)
-		last := len(ask.Rules) - 1 // the one that spreads
+		elsewhere := Chain{Name: k.chain(away)}
+		ways, anew := k.ways(away, k.sticky.Ways)
+		for _, way := range k.sticky.Ways {
+			elsewhere.Rules = append(elsewhere.Rules, k.known(away, away, way.Mark))
+		}
+		elsewhere.Rules = append(elsewhere.Rules, Rule{anew})
+		list = append(append(list, ways...), elsewhere)
 		for _, mark := range k.sticky.Away {
-			ask.Rules = slices.Insert(ask.Rules, last, Rule{
-				k.stuck(home, mark), k.stick(home, mark), Goto{Chain: elsewhere.Name},
-			})
+			ask.Rules = append(ask.Rules, Rule{k.stuck(home, mark), k.stick(home, mark), Goto{Chain: elsewhere.Name}})
 		}
 	}
+	for _, way := range k.sticky.Ways {
+		ask.Rules = append(ask.Rules, k.known(away, home, way.Mark))
+	}
+	ask.Rules = append(ask.Rules, Rule{spread})
 	return append(list, ask)
 }
 
-// spread returns the chain that leads a known source to its uplink and any other to one by
-// weight, and the chains for each uplink.
-func (k sticker) spread(where string) (ways []Chain, ask Chain) {
-	ask.Name = k.chain(where)
-	var spread Spread
-	for _, way := range k.sticky.Ways {
-		name := fmt.Sprintf("%s.%x", ask.Name, way.Mark)
-		ask.Rules = append(ask.Rules, Rule{k.stuck(where, way.Mark), Goto{Chain: name}})
+// known leads who is in one of the sets of an uplink to its chain.
+func (k sticker) known(in, to string, mark uint32) Rule {
+	return Rule{k.stuck(in, mark), Goto{Chain: k.way(to, mark)}}
+}
+
+// way returns the name of the chain that leads to an uplink, and remembers it.
+func (k sticker) way(where string, mark uint32) string {
+	return fmt.Sprintf("%s.%x", k.chain(where), mark)
+}
+
+// ways returns the chains that lead to uplinks, and the statement that spreads over them.
+func (k sticker) ways(where string, to []StickyWay) (list []Chain, spread Spread) {
+	for _, way := range to {
+		name := k.way(where, way.Mark)
 		spread.To = append(spread.To, SpreadWay{name, way.Weight})
-		ways = append(ways, Chain{Name: name, Rules: []Rule{
+		list = append(list, Chain{Name: name, Rules: []Rule{
 			{k.stick(where, way.Mark)}, {Goto{Chain: Uplink{Mark: way.Mark}.Chain()}},
 		}})
 	}
-	ask.Rules = append(ask.Rules, Rule{spread})
-	return ways, ask
+	return list, spread
 }
 
 // sets returns the sets that the chains need.
 func (k sticker) sets() []KeptSet {
 	var list []KeptSet
-	add := func(where string, mark uint32) {
-		list = append(list, KeptSet{
-			Name: k.set(where, mark), V6: k.side.v6, Pair: k.sticky.Destination, Seconds: k.sticky.Seconds,
-		})
+	add := func(where string, marks ...uint32) {
+		for _, mark := range marks {
+			list = append(list, KeptSet{
+				Name: k.set(where, mark), V6: k.side.v6, Pair: k.sticky.Destination, Seconds: k.sticky.Seconds,
+			})
+		}
 	}
 	for _, way := range k.sticky.Ways {
 		add(home, way.Mark)
-		if len(k.sticky.Away) > 0 {
-			add(away, way.Mark)
-		}
+		add(away, way.Mark)
 	}
-	for _, mark := range k.sticky.Away {
-		add(home, mark)
-	}
+	add(home, k.sticky.Away...)
+	add(home, k.sticky.Full...)
+	// Who is away there, and his own comes to nothing meanwhile, is found again when it takes connections.
+	add(away, k.sticky.Away...)
+	add(away, k.sticky.Full...)
 	return list
 }
 
@@ -119,5 +146,5 @@ func equalSticky(a, b *Sticky) bool {
 		return a == b
 	}
 	return a.Destination == b.Destination && a.Seconds == b.Seconds && slices.Equal(a.Ways, b.Ways) &&
-		slices.Equal(a.Away, b.Away)
+		slices.Equal(a.Away, b.Away) && slices.Equal(a.Full, b.Full)
 }

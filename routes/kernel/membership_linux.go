@@ -78,7 +78,7 @@ func interfaceElements(names []string) []nftables.SetElement {
 		from, until := interfaceName(begins), interfaceName(begins)
 		last := unix.IFNAMSIZ - 1
 		if all {
-			last = len(begins) - 1
+			last = max(len(begins)-1, 0) // the file has none that is nothing but '*'
 		}
 		until[last]++
 		ranges = append(ranges, [2][]byte{from, until})

@@ -76,13 +76,14 @@ func (k *Kernel) putFirewall(f firewall.Table) error {
 	before := k.written
 	k.written = nil // until the kernel has taken it, what it holds is not known
 	w := k.newWriter(f)
-	if !before.stands(have) || w.change(*before, f) != nil {
+	if !before.stands(have, k.nft) || w.change(*before, f) != nil {
 		w = k.newWriter(f)
 		err = w.whole(f, have)
 	}
 	if err != nil {
 		return err
 	}
+	w.handle = tableHandle(f.Name)
 	k.written = &w.writtenTable
 	k.kept.keep(f)
 	return nil

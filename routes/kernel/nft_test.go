@@ -29,7 +29,9 @@ func everything() firewall.Table {
 	return firewall.Table{
 		Name: "uplinkd", Mask: 0xff, Marks: true,
 		Uplinks: []firewall.Uplink{
-			{Name: "isp1", Interface: "wan1", Mark: 0x97, Masquerade: true}, {Name: "isp2", Interface: "wan2", Mark: 0x98},
+			{Name: "isp1", Interface: "wan1", Mark: 0x97, Masquerade: true},
+			{Name: "isp2", Interface: "wan2", Mark: 0x98},
+			{Name: "isp3", Interface: "wan3", Mark: 0x99},
 		},
 		Policies: []firewall.Policy{
 			{Name: "voice", Match: firewall.Match{DSCP: &dscp, Protocol: []uint8{17}}, Mark: 0x97},
@@ -54,7 +56,7 @@ func everything() firewall.Table {
 			{
 				Name: "both", Match: firewall.Match{Protocol: []uint8{6}},
 				Sticky: &firewall.Sticky{
-					Destination: true, Seconds: 60, Ways: []firewall.StickyWay{{Mark: 0x97, Weight: 1}}, Away: []uint32{0x98},
+					Destination: true, Seconds: 60, Ways: []firewall.StickyWay{{Mark: 0x97, Weight: 1}}, Away: []uint32{0x98}, Full: []uint32{0x99},
 				},
 			},
 			{Name: "video", Match: firewall.Match{To: prefixes("198.51.100.7/32"), Names: []string{"video"}}, Mark: 0x97},
@@ -121,6 +123,8 @@ func TestFirewall(t *testing.T) {
 		`@nh,96,32 . @nh,128,32 @stuck_sd60_both_97 goto stuck.both.97`,
 		`@nh,96,32 . @nh,128,32 @stuck_sd60_both_98 update @stuck_sd60_both_98 { @nh,96,32 . @nh,128,32 timeout 60s } goto away.both`,
 		`@nh,96,32 . @nh,128,32 @away_sd60_both_97 goto away.both.97`,
+		`@nh,96,32 . @nh,128,32 @stuck_sd60_both_99 goto stuck.both.99`,
+		`@nh,96,32 . @nh,128,32 @away_sd60_both_97 goto stuck.both.97`,
 		`@nh,128,32 @video update @video { @nh,128,32 timeout 86400s } counter name "policy_video" goto to_97`,
 		`iifname { "eth1", "wlan*" } ether saddr { 02:00:00:00:00:09 } jump policy.tv`,
 		`@nh,128,32 @games update @games { @nh,128,32 timeout 86400s } return`,

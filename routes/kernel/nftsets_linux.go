@@ -45,11 +45,16 @@ func (w *nftWriter) addSets(f firewall.Table, before writtenTable) error {
 	return nil
 }
 
-// deleteSets deletes the sets that nothing asks any more.
-func (w *nftWriter) deleteSets(before writtenTable) {
+// deleteUnused deletes the sets that nothing asks any more, and the counters that nothing counts in.
+func (w *nftWriter) deleteUnused(before writtenTable) {
 	for name := range before.sets {
 		if w.sets[name] == nil {
 			w.conn.DelSet(&nftables.Set{Name: name, Table: w.table})
+		}
+	}
+	for name := range before.counts {
+		if !w.counts[name] {
+			w.conn.DeleteObject(w.counter(name))
 		}
 	}
 }

@@ -1,15 +1,20 @@
 package kernel
 
 import (
+	"bytes"
+	"context"
 	"slices"
 
 	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/nlmsg"
 	"uplinkd/routes/firewall"
 )
 
 // A writtenTable is our nft table as we last wrote it.
 type writtenTable struct {
+	handle  []byte // the kernel's, which it gives to no other table after it
 	version string
 	chains  map[string]writtenChain
 	sets    map[string]*nftables.Set
@@ -22,9 +27,38 @@ type writtenChain struct {
 	rules []*nftables.Rule
 }
 
-// stands reports whether the kernel's table says that it is this one.
-func (t *writtenTable) stands(have []*nftables.Chain) bool {
-	return t != nil && slices.ContainsFunc(have, func(c *nftables.Chain) bool { return c.Name == t.version })
+// stands reports whether the kernel's table is this one still: not another of that name, as of a ruleset that somebody
+// has saved and loaded again, and not emptied and filled anew. Rules have other handles then.
+func (t *writtenTable) stands(have []*nftables.Chain, conn *nftables.Conn) bool {
+	if t == nil {
+		return false
+	}
+	i := slices.IndexFunc(have, func(c *nftables.Chain) bool { return c.Name == t.version })
+	if i < 0 {
+		return false
+	}
+	rules, err := conn.GetRules(have[i].Table, have[i])
+	mine := t.chains[t.version].rules
+	return err == nil && len(rules) == 1 && len(mine) == 1 && rules[0].Handle == mine[0].Handle &&
+		len(t.handle) > 0 && bytes.Equal(t.handle, tableHandle(have[i].Table.Name))
+}
+
+// tableHandle returns the kernel's handle of a table, nil when it does not tell.
+func tableHandle(name string) (handle []byte) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	request := nlmsg.Request{
+		Protocol: unix.NETLINK_NETFILTER, Type: nftType(unix.NFT_MSG_GETTABLE), Flags: unix.NLM_F_ACK,
+		Body: nlmsg.AppendAttr([]byte{unix.NFPROTO_INET, 0, 0, 0}, unix.NFTA_TABLE_NAME, append([]byte(name), 0)),
+	}
+	const nftaTableHandle = 4 // linux/netfilter/nf_tables.h
+	_ = nlmsg.Ask(ctx, request, func(m nlmsg.Message) bool {
+		if len(m.Body) > sizeofNfgenmsg {
+			handle = bytes.Clone(nlmsg.Attr(m.Body[sizeofNfgenmsg:], nftaTableHandle))
+		}
+		return true
+	})
+	return handle
 }
 
 // An nftWriter turns a firewall.Table into messages of one transaction, and notes what the table
@@ -54,8 +88,17 @@ func versioned(f firewall.Table) []firewall.Chain {
 // whole writes the table, whatever it held.
 func (w *nftWriter) whole(f firewall.Table, have []*nftables.Chain) error {
 	w.conn.AddTable(w.table)
-	before := writtenTable{sets: map[string]*nftables.Set{}}
+	before := writtenTable{sets: map[string]*nftables.Set{}, counts: map[string]bool{}}
 	if have != nil {
+		objects, err := w.conn.GetNamedObjects(w.table)
+		if err != nil {
+			return err
+		}
+		for _, o := range objects {
+			if named, ok := o.(*nftables.NamedObj); ok {
+				before.counts[named.Name] = true
+			}
+		}
 		sets, err := w.conn.GetSets(w.table)
 		if err != nil {
 			return err
@@ -84,7 +127,7 @@ func (w *nftWriter) whole(f firewall.Table, have []*nftables.Chain) error {
 			w.conn.DelChain(&nftables.Chain{Name: c.Name, Table: w.table})
 		}
 	}
-	w.deleteSets(before)
+	w.deleteUnused(before)
 	return w.conn.Flush()
 }
 
@@ -118,12 +161,7 @@ func (w *nftWriter) change(before writtenTable, f firewall.Table) error {
 	for _, c := range gone {
 		w.conn.DelChain(c)
 	}
-	w.deleteSets(before)
-	for name := range before.counts {
-		if !w.counts[name] {
-			w.conn.DeleteObject(w.counter(name))
-		}
-	}
+	w.deleteUnused(before)
 	return w.conn.Flush()
 }
 

@@ -261,6 +261,8 @@ type Policy struct {
 	Name  string `json:"name"`
 	Leads string `json:"leads"` // an uplink | balance | nowhere | the next policy
 
+	LeadsIPv6 string `json:"leads_ipv6,omitempty"` // likewise, in IPv6
+
 	// Passed are the uplinks that do not keep its service level, and why.
 	Passed  map[string]string `json:"passed"`
 	Packets Figure[uint64]    `json:"packets"`

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -36,8 +35,16 @@ type Follower struct {
 	wanted *latest.Box[[]Name]
 }
 
-// lookEvery is how often is looked though nothing was heard: inotify may have no watch left.
-const lookEvery = 5 * time.Second
+const (
+	// lookEvery is how often is looked though nothing was heard: inotify may have no watch left.
+	lookEvery = 5 * time.Second
+
+	// locateEvery is at every how many looks it is asked anew where a unit would be that is not there.
+	locateEvery = 12
+
+	// locateLimit is how long that may take: other units come and go meanwhile.
+	locateLimit = time.Second
+)
 
 // Root returns where the hierarchy of version 2 is mounted: of its own, or beside those of version 1; ""
 // when it is not.
@@ -74,29 +81,31 @@ func (f *Follower) Run(ctx context.Context, found func(map[Name]Group)) error {
 	ears := &ears{stirred: latest.NewWake()}
 	defer ears.close()
 	at := map[Name]string{} // where each is, or would be
-	for {
-		var look <-chan time.Time
-		if len(names) > 0 {
-			look = time.After(lookEvery)
-		}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for n, told := 1, true; ; n++ {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-f.wanted.Ready():
-			names, _ = f.wanted.Take()
+			next, ok := f.wanted.Take()
+			if !ok {
+				continue
+			}
+			names, told = next, false
 			clear(at)
 			ears.renew(len(names) > 0)
 		case <-ears.stirred:
-		case <-look:
+		case <-look.C:
 			for _, name := range names {
-				if _, there := last[name]; !there {
+				if _, there := last[name]; !there && n%locateEvery == 0 {
 					delete(at, name) // perhaps it is elsewhere by now
 				}
 			}
 		}
 		now := f.look(ctx, names, at, ears)
-		if !maps.Equal(now, last) {
-			last = now
+		if !told || !maps.Equal(now, last) {
+			told, last = true, now
 			found(now)
 		}
 	}
@@ -114,9 +123,11 @@ func (f *Follower) look(ctx context.Context, names []Name, at map[Name]string, e
 			where = name.Path
 			if name.Unit != "" {
 				var err error
-				if where, err = f.locate(ctx, name.Unit); err != nil {
+				asking, cancel := context.WithTimeout(ctx, locateLimit)
+				if where, err = f.locate(asking, name.Unit); err != nil {
 					where = guess(name.Unit)
 				}
+				cancel()
 			}
 			at[name] = where
 		}
@@ -207,8 +218,9 @@ func (e *ears) listen(root, where string) {
 	}
 	parts := strings.Split(where, "/")
 	_ = conn.Control(func(fd uintptr) {
-		for n := range slices.Backward(append(parts, "")) {
-			dir := filepath.Join(root, path.Join(parts[:min(n, len(parts))]...))
+		// From the root down: what is made below one that is listened to is heard.
+		for n := range len(parts) {
+			dir := filepath.Join(root, path.Join(parts[:n]...))
 			const changes = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVE | unix.IN_ONLYDIR
 			_, _ = unix.InotifyAddWatch(int(fd), dir, changes) // it may not be there, or none may be left
 		}

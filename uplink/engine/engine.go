@@ -52,7 +52,8 @@ type Engine struct {
 	inbox []message
 	view  view // what readers see
 
-	learned Learned
+	learned   Learned
+	usageAcks []chan<- error // of those who have said what an uplink has used
 
 	// Owned by Run.
 	state       uplink.State
@@ -234,7 +235,15 @@ func (e *Engine) handle(ctx context.Context, m message) {
 	}
 	e.step(ctx, m.event)
 	if isCommand && command.Action == api.SetQuota {
+		if e.deps.SaveUsage == nil {
+			acknowledge(m.done, nil)
+			return
+		}
+		e.mu.Lock()
+		e.usageAcks = append(e.usageAcks, m.done)
+		e.mu.Unlock()
 		e.usageSet.Set()
+		return
 	}
 	if isCommand && command.Action == api.Drill {
 		e.excuse(command)

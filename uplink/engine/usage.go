@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"time"
 
@@ -57,12 +58,20 @@ func (e *Engine) keepUsage(ctx context.Context) error {
 		case <-e.usageSet:
 		}
 		e.mu.Lock()
-		now := usageOf(&e.view.state)
+		now, acks := usageOf(&e.view.state), e.usageAcks
+		e.usageAcks = nil
 		e.mu.Unlock()
-		if maps.Equal(now, written) {
-			continue
+		var err error
+		if !maps.Equal(now, written) {
+			err = e.deps.SaveUsage(now)
 		}
-		err := e.deps.SaveUsage(now)
+		for _, ack := range acks {
+			if err != nil {
+				acknowledge(ack, fmt.Errorf("%w: %w", ErrNotKept, err))
+			} else {
+				acknowledge(ack, nil)
+			}
+		}
 		if err == nil {
 			written = now
 		} else if !told {
