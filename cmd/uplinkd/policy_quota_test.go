@@ -52,7 +52,7 @@ func TestPolicyQuota(t *testing.T) {
 	hook := filepath.Join(b.dir, "hook")
 	b.ok(os.WriteFile(hook, []byte("#!/bin/sh\necho $UPLINKD_UPLINK $UPLINKD_FROM $UPLINKD_TO >> "+told+"\n"), 0o700))
 	const quota = `quota: {bytes: 4MB, on: 15, then: %s, warn: [50, 90]}, tier: %d`
-	b.gateway([]int{1, 1, 1}, []string{fmt.Sprintf(quota, "spare", 1), "tier: 2", fmt.Sprintf(quota, "out", 3)},
+	b.gateway([]int{1, 1, 1}, []string{fmt.Sprintf(quota, "spare", 1), "tier: 2", fmt.Sprintf(quota, "out, direction: tx", 3)},
 		normalProbe+fmt.Sprintf(`hooks: [{run: %s, on: quota}]
 policies:
   - {name: metered, to: 198.18.1.0/24, via: isp3, when_down: prohibit}
@@ -121,6 +121,12 @@ policies:
 
 	// Out: nothing more goes by it, neither by a policy nor by what runs.
 	b.only("by its policy", at256(1), 2, 3)
+	sent := b.quota("isp3").Used
+	b.echo(at256(1), 256<<10) // and as much back, which does not count
+	b.until("what goes out is counted", 3*time.Second, func() bool { return b.quota("isp3").Used-sent > 256<<10 })
+	if more := b.quota("isp3").Used - sent; more > 320<<10 {
+		t.Errorf("256 KiB out count as %d bytes", more)
+	}
 	b.open(1, at256(1), func(n int) (*flow, error) {
 		return b.dialTCP(n,
 			(&net.Dialer{Timeout: 2 * time.Second}).Dial)

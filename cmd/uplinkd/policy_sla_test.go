@@ -74,6 +74,9 @@ policies:
   - {name: plain, to: 198.18.2.0/24, via: [isp1, isp2]}
   - {name: games, to: 198.18.3.0/24, via: [isp1, isp2, isp3], prefer: rtt}
   - {name: near, to: 198.18.4.0/24, via: [isp3, isp1], sla: {max_rtt: 30ms}, when_down: prohibit}
+  - {name: whole, to: 198.18.6.0/24, via: [isp1, isp2], sla: {max_loss: 2}}
+  - {name: steadiest, to: 198.18.7.0/24, via: [isp1, isp2], prefer: jitter}
+  - {name: surest, to: 198.18.8.0/24, via: [isp1, isp2], prefer: loss}
   - {name: never, to: 198.18.5.0/24, via: isp3, sla: {max_rtt: 30ms}, when_down: prohibit}
 `)
 	b.start()
@@ -154,6 +157,16 @@ policies:
 		}
 		return rest[1] > 0
 	})
+	b.until("loss counts too, and what is preferred", 12*time.Second, func() bool {
+		whole, passed := leads("whole")
+		steadiest, _ := leads("steadiest")
+		surest, _ := leads("surest")
+		return whole == "isp2" && strings.Contains(passed["isp1"], "loss") && steadiest == "isp2" && surest == "isp2" &&
+			b.status().Kernel.InSync
+	})
+	b.only("without loss", at256(6), 4, 2)
+	b.only("the least jitter", at256(7), 4, 2)
+	b.only("the least loss", at256(8), 4, 2)
 	time.Sleep(time.Until(began.Add(15 * time.Second)))
 	ended()
 	share := func(c voiceCall) float64 { return 100 * float64(c.lost) / float64(c.sent) }

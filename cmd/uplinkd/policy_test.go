@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,6 +75,11 @@ policies:
   - {name: now, to: 198.18.7.0/24, when: "%s", via: isp1}
   - {name: later, to: 198.18.8.0/24, when: ["%s"], via: isp1}
   - {name: until, to: 198.18.8.0/24, via: isp3}
+  - {name: client, to: 198.18.9.0/24, from: [192.168.77.0/30, 192.0.2.0/24], via: isp2}
+  - {name: neighbour, to: 198.18.10.0/24, from: 192.168.77.9, via: isp2}
+  - {name: others, to: 198.18.10.0/24, via: isp3}
+  - {name: low, to: 198.18.11.0/24, protocol: tcp, sport: 20000-20999, via: isp2}
+  - {name: high, to: 198.18.11.0/24, via: isp3}
 `, b.clientMAC(), lab.Port, period(0), period(5*time.Hour)))
 	b.start()
 	b.untilStates(5*time.Second, "up", "up", "up")
@@ -87,6 +94,23 @@ policies:
 	}
 	b.only("at this time", at256(7), 8, 1)
 	b.only("not at this time", at256(8), 8, 3)
+	b.only("from the client", at256(9), 8, 2)
+	b.only("not from a neighbour", at256(10), 8, 3)
+	for port, want := range map[int]int{20123: 2, 21123: 3} {
+		isp := 0
+		b.inLAN(func() error {
+			dialer := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{Port: port}}
+			conn, err := dialer.Dial("tcp4", netip.AddrPortFrom(lab.Somewhere(at256(11)), lab.Port).String())
+			if err == nil {
+				isp = b.ispOf(conn)
+				_ = conn.Close()
+			}
+			return err
+		})
+		if isp != want {
+			t.Errorf("from port %d: ISP %d, want %d", port, isp, want)
+		}
+	}
 
 	b.explains("phone", "isp2", "198.18.1.9", "--in", "lan0", "--from", "192.168.77.2", "--mac", b.clientMAC())
 	b.explains("anyone", "isp3", "198.18.2.9", "--in", "lan0", "--from", "192.168.77.2", "--mac", b.clientMAC())
