@@ -8,8 +8,8 @@ import (
 
 // A service that connects again and again, and notes from which address it was seen.
 const caller = `[Service]
-ExecStart=/bin/bash -c 'while :; do exec 3<>/dev/tcp/198.18.0.77/7000 &&
-	read -t 1 -u 3 line; echo "$line"; exec 3>&-; sleep 0.02; done'
+ExecStart=/bin/bash -c 'while :; do exec 3<>/dev/tcp/198.18.0.77/7000 && read -t 1 -u 3 line; echo "$line"; \
+	exec 3>&-; sleep 0.02; done'
 StandardOutput=append:/root/%s.calls
 `
 
