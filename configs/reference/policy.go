@@ -48,7 +48,7 @@ func matches() []Key {
 		},
 		{
 			Name: "in", Type: Text, Many: true, Form: "interfaces, or how their names begin and '*'",
-			Pattern: `^[^/:*\s]{1,15}$|^[^/:*\s]{0,14}\*$`, Other: "wlan*", Wrong: "a/b",
+			Pattern: `^[^/:*\s]{1,15}$|^[^/:*\s]{1,14}\*$`, Other: "wlan*", Wrong: "a/b",
 			Means: "The interface that it comes in by.",
 		},
 		{

@@ -36,15 +36,16 @@ func listenNFT(t *testing.T) told {
 	if err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, 7) // NFNLGRP_NFTABLES
 	}
-	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
-	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20) // only root may, and some is lost to others
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
 	return told{t, fd}
 }
+
+// lost is the number under which it is counted how often events were lost.
+const lost = -1
 
 // since returns what has been told since the last call.
 func (l told) since() map[int]int {
@@ -54,6 +55,10 @@ func (l told) since() map[int]int {
 		n, _, err := unix.Recvfrom(l.fd, buffer, 0)
 		if errors.Is(err, unix.EAGAIN) {
 			return counts
+		}
+		if errors.Is(err, unix.ENOBUFS) {
+			counts[lost]++
+			continue
 		}
 		if err != nil {
 			l.t.Fatal(err)
@@ -95,7 +100,7 @@ func TestChangeOfOnePolicy(t *testing.T) {
 		unix.NFT_MSG_NEWCHAIN: 1, unix.NFT_MSG_DELCHAIN: 1, unix.NFT_MSG_NEWSETELEM: got[unix.NFT_MSG_NEWSETELEM],
 		unix.NFT_MSG_NEWGEN: 1,
 	}
-	if fmt.Sprint(got) != fmt.Sprint(want) || got[unix.NFT_MSG_NEWSETELEM] > 4 || whole[unix.NFT_MSG_NEWRULE] < 200 {
+	if fmt.Sprint(got) != fmt.Sprint(want) || got[unix.NFT_MSG_NEWSETELEM] > 4 || whole[lost] == 0 && whole[unix.NFT_MSG_NEWRULE] < 200 {
 		t.Errorf("one policy took %v, want %v (numbers of messages by their kind)", got, want)
 	}
 
