@@ -19,18 +19,19 @@ import (
 func (b *bench) lookUp(name, network string) []net.IP {
 	b.Helper()
 	var addresses []net.IP
+	var err error
 	b.inLAN(func() error {
 		resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "udp", net.JoinHostPort(lab.LANHost.Addr().String(), "53"))
 		}}
 		ctx, cancel := context.WithTimeout(b.Context(), 3*time.Second)
 		defer cancel()
-		var err error
-		if addresses, err = resolver.LookupIP(ctx, network, name+"."); err != nil {
-			b.Fatalf("look up %s: %v", name, err)
-		}
+		addresses, err = resolver.LookupIP(ctx, network, name+".")
 		return nil
 	})
+	if err != nil {
+		b.Fatalf("look up %s: %v", name, err)
+	}
 	return addresses
 }
 
@@ -38,7 +39,7 @@ func (b *bench) lookUp(name, network string) []net.IP {
 // it and puts the addresses of a domain into our sets.
 func (b *bench) nameServers(records ...string) {
 	b.Helper()
-	labtest.NeedPrograms(b.T, "dnsmasq")
+	labtest.NeedRoot(b.T, "dnsmasq") // it changes its user, or its groups
 	args := []string{
 		"--keep-in-foreground", "--conf-file=/dev/null", "--pid-file", "--no-hosts", "--no-resolv", "--log-facility=-",
 		"--user=root", "--bind-interfaces",
