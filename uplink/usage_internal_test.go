@@ -3,6 +3,7 @@ package uplink
 import (
 	"testing"
 	"time"
+	_ "time/tzdata" // so that no machine lacks them
 
 	"uplinkd/configs"
 )
@@ -12,7 +13,7 @@ import (
 func TestUsage(t *testing.T) {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	at := func(s string) time.Time {
 		when, err := time.ParseInLocation("2006-01-02 15:04:05", s, berlin)

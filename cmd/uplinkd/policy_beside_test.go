@@ -21,6 +21,7 @@ import (
 func beside(t *testing.T, foreign string) *bench {
 	t.Helper()
 	b := newBench(t, 3)
+	labtest.NeedPrograms(t, "conntrack")
 	b.gateway([]int{1, 1, 1}, nil, normalProbe+`
 policies:
   - {name: lan, in: lan0, not: {to: 198.18.9.0/24}, via: isp2}
@@ -171,6 +172,7 @@ func TestPolicyBesideTproxy(t *testing.T) {
 // Flow tables, where the kernel has them: what is offloaded keeps its uplink, and is not counted by quotas.
 func TestPolicyBesideFlowtable(t *testing.T) {
 	b := newBench(t, 2)
+	labtest.NeedPrograms(t, "conntrack")
 	b.gateway([]int{1, 1}, []string{"quota: {bytes: 1GB}"}, normalProbe)
 	table := `table inet fast {
 	flowtable f { hook ingress priority filter; devices = { lan0, eth1, eth2 }; }

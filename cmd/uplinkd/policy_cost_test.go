@@ -59,21 +59,34 @@ func (b *bench) costly(base, list string, n int) {
 	}
 }
 
+// swallow has the internet count what comes to UDP port 9, and drop it.
+func (b *bench) swallow() {
+	b.Helper()
+	b.ok(b.world.Internet.Do(func() error {
+		return exec.Command("sh", "-ec", `nft add table inet sink; nft add counter inet sink through
+			nft add chain inet sink prerouting '{ type filter hook prerouting priority -500; }'
+			nft add rule inet sink prerouting udp dport 9 counter name through drop`).Run()
+	}))
+}
+
+// swallowed returns how many it has dropped.
+func (b *bench) swallowed() (n int) {
+	b.Helper()
+	b.ok(b.world.Internet.Do(func() error {
+		out, err := exec.Command("nft", "list", "counter", "inet", "sink", "through").Output()
+		_, after, _ := strings.Cut(string(out), "packets ")
+		_, _ = fmt.Sscan(after, &n)
+		return err
+	}))
+	return n
+}
+
 // flood sends small packets from the LAN as fast as it can, of a few flows or each of another, and returns how many a
 // second came through the gateway.
 func (b *bench) flood(d time.Duration, fresh bool) float64 {
 	b.Helper()
-	through := func() (n float64) {
-		b.ok(b.world.Internet.Do(func() error {
-			out, err := exec.Command("nft", "list", "counter", "inet", "sink", "through").Output()
-			_, after, _ := strings.Cut(string(out), "packets ")
-			_, _ = fmt.Sscan(after, &n)
-			return err
-		}))
-		return n
-	}
 	b.kernel("conntrack -F 2>/dev/null")
-	before := through()
+	before := b.swallowed()
 	began := time.Now()
 	b.inLAN(func() error {
 		flows := 8
@@ -116,7 +129,7 @@ func (b *bench) flood(d time.Duration, fresh bool) float64 {
 		return nil
 	})
 	took := time.Since(began)
-	return (through() - before) / took.Seconds()
+	return float64(b.swallowed()-before) / took.Seconds()
 }
 
 // What policies cost: packets a second of flows that are known, through 1, 100 and 200 policies with 100,000 prefixes
@@ -130,11 +143,7 @@ func TestPolicyCost(t *testing.T) {
 	}
 	b := newBench(t, 2)
 	b.gateway([]int{1, 1}, nil, normalProbe)
-	b.ok(b.world.Internet.Do(func() error {
-		return exec.Command("sh", "-ec", `nft add table inet sink; nft add counter inet sink through
-			nft add chain inet sink prerouting '{ type filter hook prerouting priority -500; }'
-			nft add rule inet sink prerouting udp dport 9 counter name through drop`).Run()
-	}))
+	b.swallow()
 	list := filepath.Join(b.dir, "list")
 	var prefixes strings.Builder
 	for i := range 100_000 {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -328,28 +326,7 @@ func exampleOverflow(t *testing.T, text string) {
 	client := journey{from: b.world.Client, to: other}
 	b.all("the line is free", client, 1)
 	// Fifteen of its sixteen megabits a second, which build no queue: late answers would be doubt, and another reason.
-	conns, _ := b.open(1, at256(7), func(n int) (*flow, error) { return b.dialTCP(n, net.Dial) })
-	conn := conns[0].conn
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	all.Go(func() { _, _ = io.Copy(io.Discard, conn) })
-	all.Go(func() {
-		ticker := time.NewTicker(10 * time.Millisecond)
-		defer ticker.Stop()
-		for chunk := make([]byte, 15_000_000/8/100); ; <-ticker.C {
-			select {
-			case <-stop:
-				_ = conn.Close()
-				return
-			default:
-			}
-			if _, err := conn.Write(chunk); err != nil {
-				return
-			}
-		}
-	})
-	end := sync.OnceFunc(func() { close(stop); all.Wait() })
-	t.Cleanup(end)
+	end := b.load(15_000_000)
 	began := time.Now()
 	b.until("new connections overflow to LTE", 12*time.Second, func() bool { return b.leavesBy(client, 1)[2] == 1 })
 	took := time.Since(began)

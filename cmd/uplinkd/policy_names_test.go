@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"uplinkd/configs"
 	"uplinkd/internal/lab"
 	"uplinkd/internal/lab/labtest"
 )
@@ -173,5 +174,33 @@ policies:
 		})
 		b.until("it is as it should be", 2*time.Second, func() bool { return b.status().Kernel.InSync })
 		stays(fmt.Sprintf("after the %d. flush", n+1))
+	}
+}
+
+// A name that nft does not take for a set is refused by the file, and what nft takes is not: nft itself is asked.
+func TestPolicyNamesOfSets(t *testing.T) {
+	labtest.Need(t)
+	refused := 0
+	for _, name := range []string{
+		"mark", "time", "ip", "ip6", "set", "update", "all", "limit", "counter", "video", "games", "a-b", "saddr", "Mark",
+	} {
+		text := "add table inet t; add set inet t " + name + " { type ipv4_addr; }"
+		out, err := exec.Command("nft", "-c", text).CombinedOutput()
+		taken := err == nil
+		if !taken && !strings.Contains(string(out), "syntax error") {
+			t.Fatalf("nft says nothing of the name %s: %v: %s", name, err, out)
+		}
+		file := "uplinks: [{name: a, interface: eth1, address: dhcp, gateway: lease}]\n" +
+			"policies: [{name: p, via: a, to: 'dns:" + name + "'}]\n"
+		_, err = configs.Parse(strings.NewReader(file), configs.Options{File: "f"})
+		if ours := err == nil; ours && !taken || !ours && taken && !strings.HasSuffix(name, "6") {
+			t.Errorf("%s: nft takes it: %v; the file: %v", name, taken, err)
+		}
+		if !taken {
+			refused++
+		}
+	}
+	if refused == 0 || refused == 14 {
+		t.Errorf("nft refuses %d of 14: this test sees little", refused)
 	}
 }

@@ -3,9 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,11 +25,7 @@ func TestPolicyReload(t *testing.T) {
 		return text + "  - {name: steady, to: 198.18.1.0/24, via: isp2}\n"
 	}
 	b.gateway([]int{1, 1, 1}, nil, file(1000))
-	b.ok(b.world.Internet.Do(func() error {
-		return exec.Command("sh", "-ec", `nft add table inet sink; nft add counter inet sink through
-			nft add chain inet sink prerouting '{ type filter hook prerouting priority -500; }'
-			nft add rule inet sink prerouting udp dport 9 counter name through drop`).Run()
-	}))
+	b.swallow()
 	b.start()
 	b.untilStates(5*time.Second, "up", "up", "up")
 	stop := make(chan struct{})
@@ -69,16 +63,8 @@ func TestPolicyReload(t *testing.T) {
 		b.only("the one that changes", at256(77), 1, 3)
 	}
 	end()
-	var through int
-	b.until("all have come through", 2*time.Second, func() bool {
-		b.ok(b.world.Internet.Do(func() error {
-			out, err := exec.Command("nft", "list", "counter", "inet", "sink", "through").Output()
-			_, after, _ := strings.Cut(string(out), "packets ")
-			_, _ = fmt.Sscan(after, &through)
-			return err
-		}))
-		return through >= sent
-	})
+	through := 0
+	b.until("all have come through", 2*time.Second, func() bool { through = b.swallowed(); return through >= sent })
 	t.Logf("40 reloads: %d of %d packets of a known flow came through", through, sent)
 	if through != sent || sent < 1000 {
 		t.Errorf("%d of %d packets came through", through, sent)

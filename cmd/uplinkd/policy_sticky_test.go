@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,9 +28,7 @@ func (b *bench) fromSource(source, to netip.Addr) int {
 			return nil
 		}
 		defer conn.Close()
-		if from, err := lab.ReadCaller(conn); err == nil && b.world.ISPOf(from) != nil {
-			isp = b.world.ISPOf(from).Number
-		}
+		isp = b.ispOf(conn)
 		return nil
 	})
 	return isp
@@ -52,6 +51,7 @@ func TestPolicySticky(t *testing.T) {
 policies:
   - {name: bank, to: [198.18.1.0/24, "2001:2::1:0/112"], via: balance, sticky: source, sticky_for: 5m}
   - {name: pair, to: [198.18.2.0/24, "2001:2::2:0/112"], via: balance, sticky: source-destination, sticky_for: 5m}
+  - {name: short, to: 198.18.3.0/24, via: balance, sticky: source, sticky_for: 1s}
 `
 	b.configure(lines, patient+policies)
 	b.start()
@@ -126,11 +126,29 @@ policies:
 		}
 	}
 
+	// For a second, and no longer.
+	short := func() (list []int) {
+		for n, source := range sources {
+			if source.Is4() {
+				list = append(list, b.fromSource(source, lab.Somewhere(at256(3)+n)))
+			}
+		}
+		return list
+	}
+	once, at := short(), time.Now()
+	if again := short(); time.Since(at) < time.Second && !slices.Equal(again, once) {
+		t.Errorf("within sticky_for: %v, then %v", once, again)
+	}
+	b.until("who has stuck for his time is spread anew", 20*time.Second, func() bool {
+		time.Sleep(1500 * time.Millisecond)
+		return !slices.Equal(short(), once)
+	})
+
 	b.configure(lines, patient+policies+"  - {name: more, dport: 25, via: isp1}\n")
 	if out, err := b.run("reload", "--socket", filepath.Join(b.dir, "sock")); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	b.until("the reload is in force", 2*time.Second, func() bool { return len(b.status().Policies) == 3 && b.status().Kernel.InSync })
+	b.until("the reload is in force", 2*time.Second, func() bool { return len(b.status().Policies) == 4 && b.status().Kernel.InSync })
 	same("after a reload")
 	b.kill(syscall.SIGKILL)
 	b.start()

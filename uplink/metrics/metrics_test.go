@@ -20,8 +20,8 @@ func TestMetrics(t *testing.T) {
 		Uplinks: []api.Uplink{{
 			Name: "isp1", Family: "ipv4", State: api.Doubtful, EffectiveWeight: 3,
 			IPv6:     &api.IPv6{State: api.Up, Active: true, EffectiveWeight: 2, Probes: []api.Probe{{Target: "gateway", Sent: 10, Received: 10, DownAfter: 2000}}},
-			Counters: api.Counters{RxBytes: api.Known[uint64](5)},
-			Probes:   []api.Probe{{Target: "gateway", RTT: 1.5, Sent: 10, Received: 9, Loss: 10, LateAfter: 20, DownAfter: 1000}},
+			Counters: api.Counters{RxBytes: api.Known[uint64](5)}, Quota: &api.Quota{Bytes: 1000, Used: 420},
+			Probes: []api.Probe{{Target: "gateway", RTT: 1.5, Sent: 10, Received: 9, Loss: 10, LateAfter: 20, DownAfter: 1000}},
 		}},
 		Kernel: api.Kernel{
 			Pending: []api.Pending{{Object: "a"}, {Error: "no"}},
@@ -44,6 +44,12 @@ uplinkd_uplink_state{family="ipv6",state="down",uplink="isp1"} 0
 uplinkd_uplink_state{family="ipv6",state="drained",uplink="isp1"} 0
 uplinkd_uplink_state{family="ipv6",state="starting",uplink="isp1"} 0
 uplinkd_uplink_state{family="ipv6",state="up",uplink="isp1"} 1
+# HELP uplinkd_uplink_quota_bytes How much an uplink may carry in its period.
+# TYPE uplinkd_uplink_quota_bytes gauge
+uplinkd_uplink_quota_bytes{uplink="isp1"} 1000
+# HELP uplinkd_uplink_quota_used_bytes How much of that it has carried.
+# TYPE uplinkd_uplink_quota_used_bytes gauge
+uplinkd_uplink_quota_used_bytes{uplink="isp1"} 420
 # HELP uplinkd_uplink_weight The weight of an uplink in the default route, 0 out of it.
 # TYPE uplinkd_uplink_weight gauge
 uplinkd_uplink_weight{family="ipv4",uplink="isp1"} 0
