@@ -133,8 +133,7 @@ func (b *bench) flood(d time.Duration, fresh bool) float64 {
 }
 
 // What policies cost: packets a second of flows that are known, through 1, 100 and 200 policies with 100,000 prefixes
-// and
-// 10,000 names, against none, in turns. First packets, which alone are asked, are told beside them.
+// and 10,000 names, against none, in turns. First packets, which alone are asked, are told beside them.
 func TestPolicyCost(t *testing.T) {
 	labtest.NeedRoot(t, "nft", "conntrack")
 	rounds, d, most, counts := 2, 300*time.Millisecond, 0.30, []int{200}

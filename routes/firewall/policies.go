@@ -4,41 +4,65 @@ import "slices"
 
 // chains returns the chain that asks the policies in order, and those that single ones need.
 // Each has the policy's name, so that a change of one policy is a change of its rules alone.
+// Where many follow each other that a table of what they name tells apart, that table is asked
+// in their place.
 func (s side) chains() []Chain {
 	ask := Chain{Name: chainPolicies + s.suffix}
 	var more []Chain
+	var run []keyed // those before, that a table may tell apart
+	end := func() {
+		if len(run) < dispatchLeast {
+			for _, k := range run {
+				ask.Rules = append(ask.Rules, k.rules...)
+			}
+		} else {
+			d := dispatcher{side: s, name: run[0].name, run: run}
+			more = append(more, d.chains()...)
+			ask.Rules = append(ask.Rules, Rule{Goto{Chain: d.chain("dispatch"), Jump: true}})
+		}
+		run = nil
+	}
 	for _, p := range s.policies {
 		if p.Skip {
 			continue
 		}
-		does, needs := s.does(p)
+		rules, needs := s.rules(p)
 		more = append(more, needs...)
-		if except := p.Not.each(); len(except) > 0 {
-			c := Chain{Name: "policy" + s.suffix + "." + p.Name}
-			for _, m := range except {
-				for _, way := range m.ways(s.v6) {
-					c.Rules = append(c.Rules, append(way, Return{}))
-				}
-			}
-			c.Rules = append(c.Rules, comesBack(does), Rule{Accept{}})
-			more = append(more, c)
-			does = Rule{Goto{Chain: c.Name, Jump: true}}
+		keys := p.Match.keys()
+		if p.Match.split(s.policies) {
+			delete(keys, KeyInterface)
 		}
-		for _, way := range p.Match.ways(s.v6) {
-			ask.Rules = append(ask.Rules, append(way, does...))
+		if len(keys) > 0 {
+			run = append(run, keyed{name: p.Name, rules: rules, keys: keys})
+			continue
 		}
+		end()
+		ask.Rules = append(ask.Rules, rules...)
 	}
+	end()
 	return append(more, ask)
 }
 
-// comesBack is a rule that ends in a jump where it ended in a goto: of a chain that was jumped to, a goto leads
-// back to where the jump was, and so to the next policy.
-func comesBack(r Rule) Rule {
-	if g, ok := r[len(r)-1].(Goto); ok {
-		g.Jump = true
-		r[len(r)-1] = g
+// rules returns the rules that ask one policy, and the chains that they need. A packet that is meant does not
+// come back from them.
+func (s side) rules(p Policy) ([]Rule, []Chain) {
+	does, needs := s.does(p)
+	if except := p.Not.each(); len(except) > 0 {
+		c := Chain{Name: "except" + s.suffix + "." + p.Name}
+		for _, m := range except {
+			for _, way := range m.ways(s.v6) {
+				c.Rules = append(c.Rules, append(way, Return{}))
+			}
+		}
+		c.Rules = append(c.Rules, does)
+		needs = append(needs, c)
+		does = Rule{Goto{Chain: c.Name, Jump: true}}
 	}
-	return r
+	var list []Rule
+	for _, way := range p.Match.ways(s.v6) {
+		list = append(list, append(way, does...))
+	}
+	return list, needs
 }
 
 // does returns what becomes of a connection that is meant, and the chains that takes.

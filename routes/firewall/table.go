@@ -141,7 +141,7 @@ func (t Table) Chains() []Chain {
 		for _, u := range s.uplinks {
 			if !known[u.Mark] {
 				known[u.Mark] = true
-				mark := Rule{SetMark{Mask: t.Mask, Value: u.Mark}}
+				mark := Rule{SetMark{Mask: t.Mask, Value: u.Mark}, Accept{}}
 				chains = append(chains, Chain{Name: u.Chain(), Rules: []Rule{mark}})
 			}
 		}

@@ -46,15 +46,12 @@ func (w *nftWriter) membership(s firewall.Statement) ([]expr.Any, error) {
 		if s.Source {
 			offset = 0
 		}
-		return []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
-			lookup(set, 1),
-		}, err
+		return []expr.Any{loadPort(offset), lookup(set, 1)}, err
 	case firewall.MatchStuck:
 		exprs, register := loadSticky(s.V6, s.Destination)
 		return append(exprs, lookup(w.sets[s.Set], register)), nil
 	}
-	return nil, errUnknownStatement
+	return w.byKey(s)
 }
 
 // mac goes by the source of the Ethernet header, where there is one.
@@ -64,10 +61,20 @@ func (w *nftWriter) mac(s firewall.MatchMAC) ([]expr.Any, error) {
 		list[i].Key = a
 	}
 	set, err := w.anonymous(&nftables.Set{KeyType: nftables.TypeEtherAddr}, list)
+	return append(loadMAC(), lookup(set, 1)), err
+}
+
+// loadMAC loads the source of the Ethernet header, and ends the rule where there is none.
+func loadMAC() []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: 1}, cmp(false, native16(unix.ARPHRD_ETHER)),
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6}, lookup(set, 1),
-	}, err
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6},
+	}
+}
+
+// loadPort loads a port: the source is at offset 0, the destination at 2.
+func loadPort(offset uint32) expr.Any {
+	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2}
 }
 
 // interfaceElements returns ranges of names, in order: one with '*' at its end is all that begin so.

@@ -73,7 +73,7 @@ func (w *nftWriter) statement(s firewall.Statement) ([]expr.Any, error) {
 			cmp(false, binaryutil.NativeEndian.PutUint64(s.Cgroup.ID)),
 		}, nil
 	case firewall.MatchAddress, firewall.MatchNamed, firewall.MatchProtocol, firewall.MatchPort, firewall.MatchStuck,
-		firewall.MatchInAny, firewall.MatchMAC:
+		firewall.MatchInAny, firewall.MatchMAC, firewall.MatchKey, firewall.Dispatch:
 		return w.membership(s)
 	}
 	return w.action(s)
