@@ -277,3 +277,25 @@ func (d *differ) ruleDeletes() (ops []Op) {
 	}
 	return ops
 }
+
+// Narrower returns those default routes of want that are to lose ways, or to share out anew among those they have:
+// what stands in their place in have is ours, and leads by every way that they are to have. So they need nothing that
+// is not there. It is pure.
+func Narrower(want Set, have State) []ReplaceRoute {
+	var list []ReplaceRoute
+	for _, w := range want.Default {
+		i := slices.IndexFunc(have.Routes, func(r Route) bool { return r.RouteKey == w.RouteKey && want.Owner.OwnsRoute(r) })
+		if i < 0 || w.Type != Unicast || have.Routes[i].Type != Unicast || have.Routes[i].Equal(w) || len(w.NextHops) == 0 {
+			continue
+		}
+		leads := func(h NextHop) bool {
+			return slices.ContainsFunc(have.Routes[i].NextHops, func(o NextHop) bool {
+				return h.Interface == o.Interface && h.Gateway == o.Gateway
+			})
+		}
+		if !slices.ContainsFunc(w.NextHops, func(h NextHop) bool { return !leads(h) }) {
+			list = append(list, ReplaceRoute{Route: w})
+		}
+	}
+	return list
+}

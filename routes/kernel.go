@@ -47,6 +47,13 @@ type Witness interface {
 	WhoChanged(key Key) string
 }
 
+// A Sentry is a Kernel that hears of what others do with default routes.
+type Sentry interface {
+	// DefaultsHeard returns a number that is another one after each default route that anybody has put, changed
+	// or taken away, us included, once its event has come. It does not block.
+	DefaultsHeard() uint64
+}
+
 // ScopeOf returns what has to be read to compare the kernel with want.
 func ScopeOf(want Set) Scope {
 	scope := Scope{Owner: want.Owner, Links: want.Observe, Inside: want.Inside}

@@ -59,6 +59,8 @@ type (
 		Index   int // of the interface
 		Address netip.Addr
 	}
+	// CarrierLost is that an interface has no carrier any more, told before the kernel is read.
+	CarrierLost struct{ Index int }
 	// Resumed is that the machine was suspended for a time.
 	Resumed struct{ SuspendedFor time.Duration }
 	// Reloaded is a new configuration. One on trial goes back, by another Reloaded, unless it is
@@ -80,6 +82,7 @@ func (Restored) isEvent()        {}
 func (Sampled) isEvent()         {}
 func (GroupsFound) isEvent()     {}
 func (NeighbourFailed) isEvent() {}
+func (CarrierLost) isEvent()     {}
 func (Resumed) isEvent()         {}
 func (Reloaded) isEvent()        {}
 func (Confirmed) isEvent()       {}

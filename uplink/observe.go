@@ -60,6 +60,9 @@ func (s *State) elsewhere(have routes.State) []routes.Address {
 func (u *Uplink) takeDevice(s routes.State) {
 	d := &u.Device
 	link, _ := s.Link(u.Config.Interface)
+	if link.Index == d.Link.Index && s.At.Before(d.CarrierLostAt) {
+		link.Carrier = false
+	}
 	if d.Read && link.Up && !d.Link.Up {
 		d.LinkUpAt = s.At
 	}

@@ -110,6 +110,10 @@ func (h *host) next() func(s *State) Event {
 		}}
 		return func(*State) Event { return command }
 	case 6:
+		if h.random.IntN(3) == 0 {
+			lost := CarrierLost{Index: h.links[link].Index}
+			return func(*State) Event { return lost }
+		}
 		samples := map[string]Sample{link: {Connections: api.Known(h.random.IntN(20)), Stalled: h.random.IntN(2) == 0}}
 		return func(*State) Event { return Sampled{samples} }
 	}

@@ -94,6 +94,8 @@ type Device struct {
 	MAC       string      // kept while the interface is away
 	LinkUpAt  time.Time   // when it was seen to be set up; zero: it was so from the first
 	UpIndex   int         // the index under which it was seen up
+
+	CarrierLostAt time.Time // when the kernel last said so; what was read before is older
 }
 
 // Load is what an uplink carries.
@@ -281,4 +283,9 @@ func (u *Uplink) OperState() api.OperState { return u.First().OperState }
 // Owner returns the tag of what is ours under a configuration.
 func Owner(c configs.Config) routes.Owner {
 	return routes.Owner{Protocol: c.Routes.Protocol, RulePriority: c.Routes.RulePriority}
+}
+
+// HasLink reports whether the interface of that index is an uplink's.
+func (s *State) HasLink(index int) bool {
+	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return u.Device.Link.Index == index })
 }

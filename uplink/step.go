@@ -45,6 +45,12 @@ func (s *State) take(e Event, now time.Time) {
 	case GroupsFound:
 		s.Groups = e.Groups
 	case NeighbourFailed: // is for the probers, which the engine tells
+	case CarrierLost:
+		for i := range s.Uplinks {
+			if d := &s.Uplinks[i].Device; d.Link.Index == e.Index && d.Link.Carrier {
+				d.Link.Carrier, d.CarrierLostAt = false, now
+			}
+		}
 	case Resumed:
 		s.SuspendedFor += e.SuspendedFor
 	case Reloaded:

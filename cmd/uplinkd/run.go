@@ -185,6 +185,11 @@ func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll f
 		k.Close()
 		return deps, nil, err
 	}
+	carriers, err := kernel.NewCarrierWatcher()
+	if err != nil {
+		k.Close()
+		return deps, nil, err
+	}
 	counters, err := flows.OpenCounters()
 	if err != nil {
 		k.Close()
@@ -202,7 +207,7 @@ func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll f
 		k.Close()
 	}
 	return engine.Deps{
-		Kernel: k, Watch: watcher.Watch, Neighbours: neighbours.Watch, OpenProbe: probe.Open,
+		Kernel: k, Watch: watcher.Watch, Neighbours: neighbours.Watch, Carriers: carriers.Watch, OpenProbe: probe.Open,
 		DHCP: dhcp.Outside{
 			Store: dhcp.Files{Dir: config.StateDir, Clock: dhcp.SystemClock{}}, Open: dhcp.Open,
 			Random: rand.Uint32, DUID: machineDUID(), Log: log,

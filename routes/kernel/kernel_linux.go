@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/nftables"
@@ -39,13 +40,20 @@ type Kernel struct {
 	settings *settingsWatch
 	surveyor *surveyor
 	witness  *witness
+	defaults *atomic.Uint64 // how many events of default routes have come
 
 	mptcp  mptcp
 	log    *slog.Logger
 	beside map[uint32]bool // tables that routes of ours may be in, beside those in scope
 }
 
-var _ routes.Kernel = (*Kernel)(nil)
+var (
+	_ routes.Kernel = (*Kernel)(nil)
+	_ routes.Sentry = (*Kernel)(nil)
+)
+
+// DefaultsHeard implements routes.Sentry, while a Watcher watches.
+func (k *Kernel) DefaultsHeard() uint64 { return k.defaults.Load() }
 
 // Open returns the Kernel of the calling thread's network namespace. stateDir
 // is where it keeps what has to be given back; it is made on the first change
@@ -68,7 +76,7 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		log:     log,
 		tags:    keepsAddressTags(),
 
-		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), beside: map[uint32]bool{},
+		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), defaults: &atomic.Uint64{}, beside: map[uint32]bool{},
 		kept: newKeptSets(),
 	}
 	if k.dumps, err = nlmsg.Dial(unix.NETLINK_ROUTE, true); err != nil {

@@ -29,6 +29,10 @@ const (
 	// 50 reads a second. A new Set is never held back.
 	readGap = 20 * time.Millisecond
 
+	// eventGap is how long a wake-up waits before the kernel is read. A carrier that has fallen wakes
+	// the engine, too: what that wants is done first, in less than that.
+	eventGap = 2 * time.Millisecond
+
 	// switchesFree is how many changes of the shared default route within a second are
 	// made at once. More of them come from doubts that come and go, and are switchGap
 	// apart: ten a second at the most.
@@ -60,6 +64,8 @@ type Reconciler struct {
 	tables   uint64 // how often our nft table was put where there was none
 	refused  string // what was refused last, as it was told
 	passedAt time.Time
+	known    routes.State            // what the kernel held after the last pass; At zero: that is not known
+	heard    uint64                  // of default routes, before that was read
 	switched [switchesFree]time.Time // when the default route was last changed, the oldest first
 }
 
@@ -137,17 +143,16 @@ func (r *Reconciler) Run(ctx context.Context) error {
 				continue
 			}
 		case <-r.events:
-			if wait := readGap - time.Since(r.passedAt); wait > 0 {
-				timer.Reset(wait)
-				continue
-			}
+			timer.Reset(max(readGap-time.Since(r.passedAt), eventGap))
+			continue
 		case <-timer.C:
 		}
 		if w, ok := r.wanted.Take(); ok {
 			r.set = w
 		}
+		done := r.switchFirst(ctx)
 		r.passedAt = time.Now()
-		timer.Reset(r.pass(ctx))
+		timer.Reset(r.pass(ctx, done))
 	}
 }
 
@@ -169,18 +174,45 @@ func (r *Reconciler) noteSwitch(op routes.Op, now time.Time) {
 	}
 }
 
+// switchFirst takes what leads nowhere any more out of the default route before the kernel is read, which takes
+// milliseconds with many uplinks. It does so only while nobody has touched a default route since that was read
+// last, so that none of others is in the way. It returns what was done.
+func (r *Reconciler) switchFirst(ctx context.Context) (done []routes.Op) {
+	sentry, ok := r.kernel.(routes.Sentry)
+	if !ok || r.known.At.IsZero() || sentry.DefaultsHeard() != r.heard {
+		return nil
+	}
+	for _, op := range routes.Narrower(r.set.set, r.known) {
+		began := time.Now()
+		err := r.kernel.Do(ctx, op)
+		r.figures.times[routes.KeyOf(op).Kind].Add(time.Since(began))
+		r.log.Debug("kernel operation, before all else", "op", op.String(), "err", err)
+		if err != nil {
+			continue // what is in the way is seen by the pass that follows
+		}
+		r.ops++
+		r.noteSwitch(op, time.Now())
+		done = append(done, op)
+	}
+	return done
+}
+
 // pass reads, compares and acts once, and returns when to look again unless
-// something happens before.
-func (r *Reconciler) pass(ctx context.Context) time.Duration {
+// something happens before. done is what was done before it.
+func (r *Reconciler) pass(ctx context.Context, done []routes.Op) time.Duration {
 	if r.set.generation == 0 {
 		return resyncEvery
 	}
 	set := r.set.set
+	r.known = routes.State{}
+	if sentry, ok := r.kernel.(routes.Sentry); ok {
+		r.heard = sentry.DefaultsHeard()
+	}
 	have, err := r.kernel.Read(ctx, routes.ScopeOf(set))
 	if ctx.Err() != nil {
 		return resyncEvery
 	}
-	applied := routes.Applied{Generation: r.set.generation, Observed: set.Observe, State: have}
+	applied := routes.Applied{Generation: r.set.generation, Observed: set.Observe, State: have, Done: done}
 	if err != nil {
 		applied.Err = fmt.Errorf("read the kernel's routing state: %w", err)
 		r.logRefused(applied.Err.Error(), applied.Err)
@@ -275,6 +307,9 @@ func (r *Reconciler) finish(a routes.Applied, next time.Duration) time.Duration 
 	a.At = time.Now()
 	a.InSync = a.Err == nil && len(a.Plan.Conflicts) == 0 && len(a.Pending) == 0
 	a.Ops, a.Repairs, a.TablesPut = r.ops, r.repairs, r.tables
+	if a.InSync {
+		r.known = a.After()
+	}
 	r.observed(a)
 	return min(next, resyncEvery)
 }

@@ -170,6 +170,11 @@ func (e *Engine) Run(ctx context.Context) error {
 			})
 		})
 	}
+	if e.deps.Carriers != nil {
+		group.Go(func() error {
+			return e.deps.Carriers(ctx, func(index int) { e.Send(uplink.CarrierLost{Index: index}) })
+		})
+	}
 	if e.deps.Groups != nil {
 		e.deps.Groups.Set(e.wanted.Groups)
 		group.Go(func() error {
@@ -222,6 +227,9 @@ func (e *Engine) handle(ctx context.Context, m message) {
 		return // of a worker that has been let go meanwhile
 	}
 	e.lag.Add(time.Since(m.sent))
+	if lost, ok := m.event.(uplink.CarrierLost); ok && !e.state.HasLink(lost.Index) {
+		return // a container's, of which a host may have many come and go
+	}
 	if changed, ok := m.event.(uplink.ProbeChanged); ok {
 		changed.Unheard = e.unheardBy(changed.Interface)
 		m.event = changed

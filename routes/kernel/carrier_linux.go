@@ -1,0 +1,53 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"uplinkd/internal/nlmsg"
+)
+
+// A CarrierWatcher listens for interfaces that lose their carrier.
+type CarrierWatcher struct{ file *os.File }
+
+// NewCarrierWatcher subscribes in the calling thread's network namespace; Watch must then be called.
+func NewCarrierWatcher() (*CarrierWatcher, error) {
+	file, err := subscribe(unix.NETLINK_ROUTE, []uint32{unix.RTNLGRP_LINK})
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to link events: %w", err)
+	}
+	return &CarrierWatcher{file}, nil
+}
+
+// Watch calls lost with the index of each interface that has no carrier any more, until ctx ends; then it closes the
+// subscription and returns nil. It blocks. An event that is lost to a full buffer is not made up for: who reads the
+// kernel sees it a moment later.
+func (w *CarrierWatcher) Watch(ctx context.Context, lost func(index int)) error {
+	without := map[int]bool{}
+	return listen(ctx, w.file, func(datagram []byte) {
+		for m, rest, ok := nlmsg.Next(datagram); ok; m, rest, ok = nlmsg.Next(rest) {
+			index, carrier, ok := carrierOf(m)
+			switch {
+			case !ok:
+			case carrier || m.Type == unix.RTM_DELLINK:
+				delete(without, index)
+			case !without[index]:
+				without[index] = true
+				lost(index)
+			}
+		}
+	})
+}
+
+// carrierOf reads a message of a link (struct ifinfomsg: the index at 4, the flags at 8).
+func carrierOf(m nlmsg.Message) (index int, carrier, ok bool) {
+	if m.Type != unix.RTM_NEWLINK && m.Type != unix.RTM_DELLINK || len(m.Body) < unix.SizeofIfInfomsg ||
+		m.Body[0] != unix.AF_UNSPEC { // a bridge tells of its ports in a family of its own
+		return 0, false, false
+	}
+	const both = unix.IFF_LOWER_UP | unix.IFF_RUNNING
+	return int(int32(native.Uint32(m.Body[4:]))), native.Uint32(m.Body[8:])&both == both, true
+}
