@@ -2,7 +2,9 @@
 #
 #   make demo    the daemon at work in a lab of three ISPs, without root
 #   make test    all tests; as root it installs the servers they run against
-#   make bench   the promised figures, measured
+#   make bench   docs/benchmarks.md, measured within half an hour; make bench-quick in five minutes
+#   make bench-compare  beside another commit: REV=v0.9.0
+#   make bench-long     all figures of docs, which takes hours
 #   make soak    all that may happen to a gateway, at random: SOAK=10m, SEED= to repeat one
 #   make test-kernels  Debian's kernels, each under QEMU: KERNELS="bullseye bookworm trixie"
 #   make fuzz    each parser of what comes from outside: FUZZTIME=30s
@@ -25,7 +27,7 @@ NFPM     = go tool -modfile=tools/go.mod nfpm
 # What the tests run against: a compiler for the race detector, ip and nft, real
 # DHCP servers, a real SOCKS server, systemd-analyze, a bus for systemd-resolved, UPnP's two
 # ends, what makes one of two gateways, and who else writes rules.
-PACKAGES = gcc libc6-dev git curl iproute2 nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server kea-dhcp6-server dante-server mptcpize systemd dbus-daemon \
+PACKAGES = gcc libc6-dev git curl iproute2 iputils-ping fping nftables conntrack iperf3 dnsmasq-base kea-dhcp4-server kea-dhcp6-server dante-server mptcpize systemd dbus-daemon \
            miniupnpd-nftables miniupnpc keepalived haproxy conntrackd \
            mmdebstrap lintian rpm mkdocs prometheus chromium tmux docker.io firewalld isc-dhcp-client iptables bird2 frr network-manager
 # systemd-resolved is unpacked here and not installed: that would change whom this machine asks.
@@ -44,7 +46,7 @@ OTHERS   = $(shell go list ./... | grep -v -e /cmd/ -e /lab/machine)
 
 export UPLINKD_RESOLVED = $(RESOLVED)/lib/systemd/systemd-resolved
 
-.PHONY: FORCE site pictures installed bare build manual deb rpm tarball sbom test-systemd demo test $(LANES) test-kernels bench soak fuzz lint deps install clean
+.PHONY: FORCE site pictures installed bare build manual deb rpm tarball sbom test-systemd demo test $(LANES) test-kernels bench bench-quick bench-compare bench-long soak fuzz lint deps install clean
 
 build: bin/$(ARCH)/uplinkd manual
 	ln -sf $(ARCH)/uplinkd bin/uplinkd
@@ -136,8 +138,44 @@ test-systemd: SUITES = bookworm trixie
 test-systemd: deps bare
 	go test -timeout 10m -count=1 -v $(MACHINE)
 
-bench: export UPLINKD_BENCH = 1
-bench: deps
+# docs/benchmarks.md, of what is measured here and now. What no issue promised to be on that page: make bench-long.
+FIGURES = $(CURDIR)/bin/figures
+GOBENCH = go test -run '^$$' -benchmem -bench '^Benchmark(Step|Desired|DiffInSync|Apply|Text|ICMPProbe|Parse|Advertisement|Add|Links|Read|ReplaceDefault|Change)$$' \
+          ./uplink ./routes ./routes/firewall ./routes/flows ./routes/kernel ./probe ./dhcp ./dhcp/ra ./internal/histogram
+SHOW    = | grep -aE '^(---|ok|FAIL)|_test.go|^panic'
+
+bench: RUNS = 3
+bench: SLOW = 1
+bench-quick: RUNS = 1
+bench bench-quick: export UPLINKD_BENCH = 1
+bench bench-quick: export UPLINKD_FIGURES = $(FIGURES)
+bench bench-quick: deps
+	rm -rf $(FIGURES) && mkdir -p $(FIGURES)
+	echo "$$(nproc) processors, Linux $$(uname -r), $$(go version | cut -d' ' -f3)" >$(FIGURES)/machine
+	$(GOBENCH) -benchtime $(if $(SLOW),0.5s -count 5,0.1s) | tee $(FIGURES)/go.txt | grep -a ^Benchmark
+	UPLINKD_EVENTS=$(if $(SLOW),1000000,100000) go test -count=1 -v -timeout 10m -run TestFigureCore ./uplink $(SHOW)
+	go test -count=1 -v -timeout 10m -run 'TestFigureProbing|TestFigureVerdict' ./probe ./uplink/replay $(SHOW)
+	UPLINKD_RUNS=$(RUNS) go test -count=1 -v -timeout 20m -run 'TestFigure(Rebuild|Spread|Throughput|Idle)' $(LAB) $(SHOW)
+	UPLINKD_CONTENDERS='$(if $(SLOW),kernel alone:script each second:keepalived:BFD:uplinkd,script each second:BFD:uplinkd)' \
+		go test -count=1 -v -timeout 20m -run 'TestFigureOutage' $(LAB) $(SHOW)
+	$(if $(SLOW),UPLINKD_CONTENDERS='script each minute' go test -count=1 -v -timeout 20m -run TestFigureOutage $(LAB) $(SHOW))
+	$(if $(SLOW),UPLINKD_RUNS=3 go test -count=1 -v -timeout 20m -run 'MarksCost|PolicyCost' $(LAB) $(SHOW))
+	$(if $(SLOW),UPLINKD_ROUTES=1000000 UPLINKD_FLOWS=1000000 go test -count=1 -v -timeout 10m -run 'ManyForeignRoutes|ManyFlowsHold' $(LAB) $(SHOW))
+	go run ./internal/figures/page $(FIGURES) >$(FIGURES)/page.md
+	$(if $(SLOW),cp $(FIGURES)/page.md docs/benchmarks.md,cat $(FIGURES)/page.md)
+
+# What the commits take, one beside the other: it fails where what is stable is over a tenth more than in REV.
+bench-compare: OTHER = $(CURDIR)/bin/compare
+bench-compare: deps
+	@test -n "$(REV)" || { echo "which commit? make bench-compare REV=v0.9.0"; exit 2; }
+	rm -rf $(OTHER) && mkdir -p $(OTHER)/source && git archive $(REV) | tar -x -C $(OTHER)/source
+	cd $(OTHER)/source && $(GOBENCH) -count 5 -benchtime 0.2s >$(OTHER)/before || cat $(OTHER)/before
+	$(GOBENCH) -count 5 -benchtime 0.2s >$(OTHER)/after
+	go tool -modfile=tools/go.mod benchstat $(OTHER)/before $(OTHER)/after
+	go run ./internal/figures/compare $(OTHER)/before $(OTHER)/after
+
+bench-long: export UPLINKD_BENCH = 1
+bench-long: deps
 	go test -run '^$$' -bench . -benchmem $(OTHERS)
 	go test -timeout 14m -count=1 -v -run 'Figures|Failover|Spread|Cleanup|Killed|Idle|Busy|LeaseToDefaultRoute|Danted' $(LAB) \
 		| grep -E '^(---|ok|FAIL)| (connections|idle|busy|from the)|    ---'

@@ -1,4 +1,7 @@
 package dhcp
 
-// Unwrap is unwrap, for a fuzz test.
-func Unwrap(b []byte) { _, _ = unwrap(b) }
+// For tests and benchmarks of what comes from the wire.
+var (
+	Unwrap = unwrap
+	Wrap   = wrap
+)

@@ -254,5 +254,5 @@ func FuzzARP(f *testing.F) {
 
 func FuzzUnwrap(f *testing.F) {
 	f.Add([]byte{0x45, 0, 0, 28})
-	f.Fuzz(func(_ *testing.T, b []byte) { dhcp.Unwrap(b) })
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = dhcp.Unwrap(b) })
 }

@@ -348,3 +348,21 @@ func BenchmarkDiffInSync(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkApply is what an operation makes of a state, for a plan and for what is seen after it.
+func BenchmarkApply(b *testing.B) {
+	f := routestest.ThreeLinks()
+	want := routestest.Set(true, one, two, three)
+	have, err := f.Read(context.Background(), routes.ScopeOf(want))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ops := routes.Diff(want, have).Ops
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, op := range ops {
+			have = routes.Apply(have, op)
+		}
+	}
+	b.ReportMetric(float64(len(ops)), "messages/op")
+}

@@ -88,3 +88,16 @@ func BenchmarkStep(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDesired is what the kernel is to hold, made of a state.
+func BenchmarkDesired(b *testing.B) {
+	for _, n := range []int{3, 32, 120} {
+		b.Run(fmt.Sprintf("uplinks=%d", n), func(b *testing.B) {
+			s := many(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				uplink.Desired(&s)
+			}
+		})
+	}
+}

@@ -245,21 +245,7 @@ func TestDispatchKeepsTheOrder(t *testing.T) {
 
 // Two hundred policies of five kinds are asked in a handful of rules, not in two hundred.
 func TestDispatchAsksFewRules(t *testing.T) {
-	var policies []Policy
-	for n := range 200 {
-		p := Policy{Name: fmt.Sprint("p", n), Mark: 1}
-		switch n % 4 {
-		case 0:
-			p.Match.DPort = []PortRange{{First: uint16(10_000 + 10*n), Last: uint16(10_005 + 10*n)}}
-		case 1:
-			p.Match.To = NewPrefixes([]netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(n)}), 32)})
-		case 2:
-			p.Match.In = []string{fmt.Sprint("vlan", n)}
-		case 3:
-			p.Match.MAC = []net.HardwareAddr{{2, 0, 0, 0, 0, byte(n)}}
-		}
-		policies = append(policies, p)
-	}
+	policies := mixed(200)
 	chains := map[string]Chain{"to_1": {Rules: []Rule{{SetMark{}, Accept{}}}}}
 	for _, c := range (side{policies: policies}).chains() {
 		chains[c.Name] = c

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uplinkd/internal/figures"
+	"uplinkd/internal/lab/labtest"
+	"uplinkd/internal/nlmsg"
+)
+
+// A told socket hears what the kernel tells of links and of IPv4 routes.
+type toldSocket struct {
+	fd int
+	b  []byte
+}
+
+func (b *bench) listenRoutes() *toldSocket {
+	b.Helper()
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	b.ok(err)
+	b.Cleanup(func() { _ = unix.Close(fd) })
+	b.ok(unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_ROUTE}))
+	b.ok(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
+	return &toldSocket{fd: fd, b: make([]byte, 1<<16)}
+}
+
+// next returns the next message, and when it came.
+func (s *toldSocket) next() (list []nlmsg.Message, at time.Time, err error) {
+	n, _, err := unix.Recvfrom(s.fd, s.b, 0)
+	at = time.Now()
+	for m, rest, ok := nlmsg.Next(s.b[:max(n, 0)]); ok; m, rest, ok = nlmsg.Next(rest) {
+		list = append(list, m)
+	}
+	return list, at, err
+}
+
+// drain forgets what was told until now.
+func (s *toldSocket) drain() {
+	for {
+		if _, _, err := unix.Recvfrom(s.fd, s.b, unix.MSG_DONTWAIT); err == unix.EAGAIN {
+			return
+		}
+	}
+}
+
+// rebuilt returns the time from the kernel's word that an interface has lost its carrier to its word that the default
+// route is another, and how many changes of routes it told by then.
+func (s *toldSocket) rebuilt(index int) (took time.Duration, changes int, err error) {
+	var fell time.Time
+	for {
+		list, at, err := s.next()
+		if err != nil {
+			return 0, changes, err
+		}
+		for _, m := range list {
+			switch m.Type {
+			case unix.RTM_NEWLINK: // struct ifinfomsg: index at 4, flags at 8
+				down := binary.NativeEndian.Uint32(m.Body[8:])&unix.IFF_LOWER_UP == 0
+				if fell.IsZero() && down && int(binary.NativeEndian.Uint32(m.Body[4:])) == index {
+					fell = at
+				}
+			case unix.RTM_NEWROUTE, unix.RTM_DELROUTE: // struct rtmsg: length of the prefix at 1, table at 4, protocol at 5
+				changes++
+				if !fell.IsZero() && m.Type == unix.RTM_NEWROUTE && m.Body[1] == 0 && m.Body[4] == unix.RT_TABLE_MAIN && m.Body[5] == 201 {
+					return at.Sub(fell), changes, nil
+				}
+			}
+		}
+	}
+}
+
+// From the kernel's word that a carrier fell to its word that the default route is without it, with so many uplinks;
+// and what the same route takes by ip(8).
+func TestFigureRebuild(t *testing.T) {
+	labtest.Measured(t)
+	labtest.Need(t)
+	sizes, runs := []int{2, 16}, 5
+	if runsOr(t, 0) > 0 {
+		sizes, runs = []int{2, 16, 64, 200}, runsOr(t, 0)
+	}
+	table := figures.Table{
+		Title:   "Rebuild",
+		About:   "The carrier of one of so many uplinks falls: from the kernel's word of it to its word that the default route is without it.",
+		Command: "UPLINKD_RUNS=20 go test -run TestFigureRebuild ./cmd/uplinkd",
+		Limit:   "a message to the kernel takes it as long as its next hops are many; 200 uplinks are the most that a configuration has.",
+		Columns: []string{"uplinks", "event to new route, ms", "by `ip route replace`, ms", "times", "operations of ours"},
+	}
+	for _, n := range sizes {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			c := newCrowd(t, n, "probe: {hold_down: 0s}\n")
+			c.begin(c.build())
+			index, err := c.world.Host().Index("u0")
+			c.ok(err)
+			var ours, theirs, operations []float64
+			told := c.listenRoutes()
+			for range runs {
+				before := c.status().Kernel.Ops
+				time.Sleep(100 * time.Millisecond)
+				told.drain()
+				c.ok(c.far.SetLink("p0", false))
+				took, _, err := told.rebuilt(index)
+				c.ok(err)
+				ours = append(ours, took.Seconds()*1000)
+				c.until("it is down", time.Second, func() bool { s := c.status(); return s.Uplinks[0].State == "down" && s.Kernel.InSync })
+				operations = append(operations, float64(c.status().Kernel.Ops-before))
+				c.ok(c.far.SetLink("p0", true))
+				c.untilAllUp()
+			}
+			c.end()
+			for range runs {
+				began := time.Now()
+				c.ok(exec.Command("ip", c.replaceWithout(n)...).Run())
+				theirs = append(theirs, time.Since(began).Seconds()*1000)
+			}
+			c.kernel("ip route del default proto 201")
+			us, ip := figures.SpreadOf(ours), figures.SpreadOf(theirs)
+			table.Rows = append(table.Rows, []string{
+				fmt.Sprint(n), us.String(), ip.String(), figures.Number(ip.Median / us.Median),
+				figures.SpreadOf(operations).String(),
+			})
+			t.Log(table.Rows[len(table.Rows)-1])
+			if n <= 16 && us.Median > 20 {
+				t.Errorf("%d uplinks: %s ms to the new route, which is more than any slow machine explains", n, us)
+			}
+		})
+	}
+	if slices.Max(sizes) > 16 {
+		if err := table.Keep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// replaceWithout returns the words of ip(8) for a default route by all uplinks but the first.
+func (c *crowd) replaceWithout(n int) []string {
+	words := []string{"route", "replace", "default", "proto", "201"}
+	for i := 1; i < max(n, 2); i++ {
+		words = append(words, "nexthop", "via", fmt.Sprintf("10.%d.%d.1", i/250, i%250), "dev", fmt.Sprint("u", i), "onlink")
+	}
+	return words
+}
