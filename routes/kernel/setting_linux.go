@@ -30,6 +30,7 @@ type settingsWatch struct {
 	mptcp mptcp // owned by run
 
 	mu        sync.Mutex // guards what follows
+	files     openFiles
 	values    map[string]string
 	endpoints []routes.Endpoint // nil: they are not looked at
 	subflows  string            // "": likewise
@@ -49,6 +50,7 @@ func (w *settingsWatch) expect(list []routes.Setting) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.values, w.subflows = values, subflows
+	w.files.keep(func(name string) bool { _, ok := values[name]; return ok })
 }
 
 // expectEndpoints has the endpoints looked at, if there are any of ours.
@@ -102,8 +104,8 @@ func (w *settingsWatch) changed() bool {
 	changed := false
 	for name, expected := range w.values {
 		// One that cannot be read has gone with its interface, and an event tells of that.
-		if value, err := readFile(filepath.Join(procSys, name)); err == nil && value != expected {
-			w.values[name], changed = value, true
+		if value, err := w.files.read(name); err == nil && string(value) != expected {
+			w.values[name], changed = string(value), true
 		}
 	}
 	return changed
@@ -112,6 +114,11 @@ func (w *settingsWatch) changed() bool {
 // run calls wake when a setting has changed, until ctx ends.
 func (w *settingsWatch) run(ctx context.Context, wake func()) error {
 	defer w.mptcp.close()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.files.keep(func(string) bool { return false })
+	}()
 	return grid.Each(ctx, settingsEvery, func() {
 		if w.changed() || w.endpointsChanged(ctx) {
 			wake()
