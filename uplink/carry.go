@@ -1,8 +1,6 @@
 package uplink
 
 import (
-	"slices"
-
 	"uplinkd/configs"
 	"uplinkd/probe"
 	"uplinkd/uplink/api"
@@ -73,7 +71,7 @@ func (s *State) hasLastResort(f Family) bool {
 // fallsBack reports whether what cannot go by a family goes by another one: who finds IPv6
 // unreachable takes IPv4 at once (RFC 8305), and who waits for a dead uplink does not.
 func (s *State) fallsBack(f Family) bool {
-	return f == IPv6 && slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
+	return f == IPv6 && s.any(func(u *Uplink) bool {
 		return u.Has(IPv4) && u.Paths[IPv4].OperState == api.Up && u.AdminIn(IPv4).State == api.AdminUp
 	})
 }

@@ -235,7 +235,7 @@ func (d *desired) route(f Family, table, metric uint32, o configs.RouteOptions, 
 // idle reports whether nothing goes by a family any more. A connection over an uplink that takes no new ones
 // goes by its mark, if it has one.
 func (s *State) idle(f Family) bool {
-	return s.Config.Marks || !slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
+	return s.Config.Marks || !s.any(func(u *Uplink) bool {
 		return u.Has(f) && (u.Paths[f].OperState == api.Drained || u.Paths[f].OperState == api.Doubtful)
 	})
 }

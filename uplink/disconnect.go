@@ -186,7 +186,7 @@ func (s *State) downOfTrial(before *State) (list []Disconnect) {
 // uplink on another interface now, and they would be taken for its own.
 func (s *State) holds(before *State, d *Disconnect) bool {
 	old := before.Named(d.Uplink)
-	return d.Mask == 0 || old == nil || !slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
+	return d.Mask == 0 || old == nil || !s.any(func(u *Uplink) bool {
 		return u.Config.FwMark == d.Mark && u.Config.Interface != old.Config.Interface
 	})
 }
@@ -252,9 +252,10 @@ func (s *State) Left(name string, addresses []netip.Prefix) (left []netip.Prefix
 	u := s.On(name)
 	for _, a := range addresses {
 		same := func(other netip.Prefix) bool { return a.Addr() == other.Addr() }
-		kept := s.othersHave(name, a.Addr()) ||
-			slices.ContainsFunc(s.LAN, func(other routes.Address) bool { return same(other.Prefix) })
-		kept = kept || u != nil && slices.ContainsFunc(u.Addresses(&u.Paths[FamilyOf(a.Addr())]), same)
+		// Its own first, which is nearly always so: to ask all others takes as long as there are uplinks.
+		kept := u != nil && slices.ContainsFunc(u.Addresses(&u.Paths[FamilyOf(a.Addr())]), same) ||
+			slices.ContainsFunc(s.LAN, func(other routes.Address) bool { return same(other.Prefix) }) ||
+			s.othersHave(name, a.Addr())
 		if !kept {
 			left = append(left, a)
 		}
@@ -264,7 +265,7 @@ func (s *State) Left(name string, addresses []netip.Prefix) (left []netip.Prefix
 
 // AnyUp reports whether an uplink but that of a name is up in a family.
 func (s *State) AnyUp(f Family, but string) bool {
-	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool {
+	return s.any(func(u *Uplink) bool {
 		return u.Has(f) && u.Paths[f].OperState == api.Up && u.Config.Name != but
 	})
 }

@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"slices"
 	"time"
 
 	"uplinkd/configs"
@@ -32,7 +31,7 @@ func Forecast(c configs.Config, have routes.State) routes.Set {
 			p.OperState = api.Down
 		}
 	}
-	s.Settled = !slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return u.OperState() == api.Starting })
+	s.Settled = !s.any(func(u *Uplink) bool { return u.OperState() == api.Starting })
 	s.decideCarriers()
 	s.decideLeads()
 	return Desired(&s)

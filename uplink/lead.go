@@ -43,8 +43,7 @@ func (s *State) carryLeads(old *State) {
 			if was == nil {
 				continue
 			}
-			here := func(u Uplink) bool { return u.Config.Interface == was.Config.Interface }
-			s.leads[f][i] = slices.IndexFunc(s.Uplinks, here)
+			s.leads[f][i] = s.index(func(u *Uplink) bool { return u.Config.Interface == was.Config.Interface })
 		}
 	}
 }
@@ -64,7 +63,7 @@ func (s *State) chooseLead(i int, f Family) int {
 	p := &s.Config.Policies[i]
 	best, drained, doubtful := noLead, noLead, noLead
 	for _, name := range p.Via {
-		n := slices.IndexFunc(s.Uplinks, func(u Uplink) bool { return u.Config.Name == name })
+		n := s.index(func(u *Uplink) bool { return u.Config.Name == name })
 		if n < 0 {
 			continue
 		}

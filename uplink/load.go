@@ -121,8 +121,8 @@ func (s *State) meter() Meter {
 	m.Quality = slices.ContainsFunc(s.Config.Policies, func(p configs.Policy) bool {
 		return p.SLA.Asks() || p.Prefer != configs.PreferOrder
 	})
-	quota := func(u Uplink) bool { return u.Config.Quota.Bytes > 0 }
-	if len(s.Config.Policies) > 0 || slices.ContainsFunc(s.Uplinks, quota) {
+	quota := func(u *Uplink) bool { return u.Config.Quota.Bytes > 0 }
+	if len(s.Config.Policies) > 0 || s.any(quota) {
 		m.Table = Owner(s.Config).Table()
 	}
 	return m

@@ -3,7 +3,6 @@ package uplink
 import (
 	"iter"
 	"net/netip"
-	"slices"
 	"time"
 
 	"uplinkd/configs"
@@ -226,7 +225,7 @@ func (u *Uplink) First() *Path {
 
 // Has reports whether any uplink has a path in a family.
 func (s *State) Has(f Family) bool {
-	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return u.Has(f) })
+	return s.any(func(u *Uplink) bool { return u.Has(f) })
 }
 
 // On returns the uplink on that interface, nil when there is none. An interface
@@ -285,7 +284,21 @@ func Owner(c configs.Config) routes.Owner {
 	return routes.Owner{Protocol: c.Routes.Protocol, RulePriority: c.Routes.RulePriority}
 }
 
+// any reports whether it is so of an uplink.
+func (s *State) any(is func(u *Uplink) bool) bool { return s.index(is) >= 0 }
+
+// index returns the first uplink of which it is so, -1 when it is of none. An Uplink is some kilobytes, which no look at
+// it is to copy.
+func (s *State) index(is func(u *Uplink) bool) int {
+	for i := range s.Uplinks {
+		if is(&s.Uplinks[i]) {
+			return i
+		}
+	}
+	return -1
+}
+
 // HasLink reports whether the interface of that index is an uplink's.
 func (s *State) HasLink(index int) bool {
-	return slices.ContainsFunc(s.Uplinks, func(u Uplink) bool { return u.Device.Link.Index == index })
+	return s.any(func(u *Uplink) bool { return u.Device.Link.Index == index })
 }

@@ -111,8 +111,8 @@ func (s *State) decide(now time.Time) {
 		}
 		p.ConfirmRequests = u.confirmRequests(p, now)
 	}
-	undecided := func(u Uplink) bool { return !u.everDecided() }
-	s.Settled = s.Settled || now.Sub(s.StartedAt) >= startLimit || !slices.ContainsFunc(s.Uplinks, undecided)
+	undecided := func(u *Uplink) bool { return !u.everDecided() }
+	s.Settled = s.Settled || now.Sub(s.StartedAt) >= startLimit || !s.any(undecided)
 	for u, p := range s.paths() {
 		u.takeAdvice(p, now, s.Config.Routes.BalanceInterval)
 	}

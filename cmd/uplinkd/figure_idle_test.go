@@ -54,9 +54,9 @@ func TestFigureIdle(t *testing.T) {
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
 				c := newCrowd(t, n, "")
 				for i, program := range []string{c.build(), os.Getenv("UPLINKD_FIRST_STAGE")} {
-				if program == "" {
-					continue
-				}
+					if program == "" {
+						continue
+					}
 					ready[i] = append(ready[i], c.begin(program).Seconds())
 					time.Sleep(2 * time.Second)
 					pid := c.cmd.Process.Pid
