@@ -40,7 +40,7 @@ func starlink(t *testing.T) replay.Trace {
 
 // The whole daemon over Starlink while driving: connections that run over it are not
 // ended by us, and fewer new ones fail than by the fixed rule over the same part of the
-// link. UPLINKD_WATCH says for how long, and has both rules tried; `make bench` does so
+// link. UPLINKD_WATCH says for how long, and has both rules tried; `make bench-long` does so
 // for ten minutes each.
 func TestStarlink(t *testing.T) {
 	labtest.Measured(t)

@@ -27,7 +27,7 @@ func runsOr(t *testing.T, few int) int {
 }
 
 // How soon new connections go elsewhere when a steady link dies without a word, by the
-// defaults: under a hundred new connections a second, and idle. `make bench` does 50.
+// defaults: under a hundred new connections a second, and idle. `make bench-long` does 50.
 func TestTimeToDoubt(t *testing.T) {
 	labtest.Measured(t)
 	for name, tt := range map[string]struct {

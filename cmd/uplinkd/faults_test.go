@@ -71,7 +71,7 @@ var faults = []fault{
 // How each fault ends: the verdict, the time to it, and what it costs of a hundred
 // new connections a second. UPLINKD_RUNS says how often each is tried, and
 // UPLINKD_WATCH how long a clean and a noisy link are watched beside it for
-// verdicts that are false; `make bench` sets both.
+// verdicts that are false; `make bench-long` sets both.
 func TestFaults(t *testing.T) {
 	labtest.Measured(t)
 	runs, watch := 1, time.Duration(0)

@@ -55,10 +55,12 @@ var mayImport = map[string][]string{
 	"routes/flows":      {"internal/nlmsg"},
 	"routes/routestest": {"routes"},
 
-	"internal/converse":    {"internal/latest"},
-	"internal/lab":         {"internal/nlmsg"},
-	"internal/lab/labtest": {"internal/lab"},
-	"internal/lab/demo":    {"internal/lab", "uplink/api", "uplink/control"},
+	"internal/converse":        {"internal/latest"},
+	"internal/figures/page":    {"internal/figures"},
+	"internal/figures/compare": {"internal/figures"},
+	"internal/lab":             {"internal/nlmsg"},
+	"internal/lab/labtest":     {"internal/lab"},
+	"internal/lab/demo":        {"internal/lab", "uplink/api", "uplink/control"},
 }
 
 // Who alone may import what of others, and who must not.

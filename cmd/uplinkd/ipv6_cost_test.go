@@ -13,7 +13,7 @@ import (
 )
 
 // One family of an uplink dies without a word, the other one goes on, in turns: how soon each is
-// doubted and down, by the same bounds. `make bench` does 50.
+// doubted and down, by the same bounds. `make bench-long` does 50.
 func TestTimeToDownOfEachFamily(t *testing.T) {
 	labtest.Measured(t)
 	labtest.NeedDevice(t, "/dev/net/tun")

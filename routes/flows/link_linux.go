@@ -47,12 +47,18 @@ func OpenLinks() (*Links, error) {
 func (l *Links) Close() { _ = unix.Close(l.fd) }
 
 // Read returns what an interface says. It blocks for a second at most. One that is not
-// there is unix.ENODEV. It does not allocate in the steady state.
-func (l *Links) Read(index int) (Link, error) {
+// there is unix.ENODEV. It does not allocate in the steady state. Without carrier it asks for the counters alone, which
+// takes the kernel a third of the time.
+func (l *Links) Read(index int, carrier bool) (Link, error) {
 	var body [unix.SizeofIfInfomsg]byte
 	native.PutUint32(body[4:], uint32(index))
+	kind, size := uint16(unix.RTM_GETLINK), unix.SizeofIfInfomsg
+	if !carrier {
+		kind, size = unix.RTM_GETSTATS, sizeofIfStatsmsg
+		native.PutUint32(body[8:], 1<<(iflaStatsLink64-1))
+	}
 	l.sequence++
-	request := nlmsg.Append(l.buffer[:0], unix.RTM_GETLINK, unix.NLM_F_REQUEST, l.sequence, body[:])
+	request := nlmsg.Append(l.buffer[:0], kind, unix.NLM_F_REQUEST, l.sequence, body[:size])
 	if err := unix.Sendto(l.fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return Link{}, fmt.Errorf("ask for interface %d: %w", index, err)
 	}
@@ -71,18 +77,30 @@ func (l *Links) Read(index int) (Link, error) {
 	}
 }
 
-// parseLink reads an answer: struct ifinfomsg and attributes (rtnetlink(7)).
+// Of RTM_GETSTATS (linux/if_link.h): struct if_stats_msg has the interface at 4 and at 8 which statistics are meant.
+const (
+	sizeofIfStatsmsg = 12
+	iflaStatsLink64  = 1 // IFLA_STATS_LINK_64
+)
+
+// parseLink reads an answer: struct ifinfomsg or if_stats_msg, and attributes (rtnetlink(7)).
 func parseLink(m nlmsg.Message) (Link, error) {
 	switch {
 	case m.Type == unix.NLMSG_ERROR && len(m.Body) >= 4:
 		return Link{}, unix.Errno(-int32(native.Uint32(m.Body)))
+	case m.Type == unix.RTM_NEWSTATS && len(m.Body) >= sizeofIfStatsmsg:
+		return counters(Link{}, nlmsg.Attr(m.Body[sizeofIfStatsmsg:], iflaStatsLink64)), nil
 	case m.Type != unix.RTM_NEWLINK || len(m.Body) < unix.SizeofIfInfomsg:
 		return Link{}, errors.New("no answer about an interface")
 	}
 	link := Link{Carrier: native.Uint32(m.Body[8:])&unix.IFF_LOWER_UP != 0}
-	// struct rtnl_link_stats64 (linux/if_link.h).
-	if stats := nlmsg.Attr(m.Body[unix.SizeofIfInfomsg:], unix.IFLA_STATS64); len(stats) >= 16 {
+	return counters(link, nlmsg.Attr(m.Body[unix.SizeofIfInfomsg:], unix.IFLA_STATS64)), nil
+}
+
+// counters reads struct rtnl_link_stats64 (linux/if_link.h).
+func counters(link Link, stats []byte) Link {
+	if len(stats) >= 16 {
 		link.RxPackets, link.TxPackets = native.Uint64(stats), native.Uint64(stats[8:])
 	}
-	return link, nil
+	return link
 }

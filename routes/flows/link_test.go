@@ -33,21 +33,28 @@ func TestLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, err := links.Read(w0.Index)
+	before, err := links.Read(w0.Index, true)
 	if err != nil || !before.Carrier {
 		t.Fatalf("%+v, %v; want a carrier", before, err)
 	}
 	if err := host.SetLink("w1", false); err != nil {
 		t.Fatal(err)
 	}
-	after, err := links.Read(w0.Index)
+	after, err := links.Read(w0.Index, true)
 	if err != nil || after.Carrier || after.TxPackets < before.TxPackets {
 		t.Errorf("%+v, %v; want none once the other end is down", after, err)
 	}
-	if _, err := links.Read(99999); !errors.Is(err, unix.ENODEV) {
+	if _, err := links.Read(99999, true); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("of an interface that is not there: %v", err)
 	}
-	if n := testing.AllocsPerRun(100, func() { _, _ = links.Read(w0.Index) }); n > 3 {
+	if _, err := links.Read(99999, false); !errors.Is(err, unix.ENODEV) {
+		t.Errorf("of the counters of an interface that is not there: %v", err)
+	}
+	alone, err := links.Read(w0.Index, false)
+	if err != nil || alone.Carrier || alone.TxPackets < after.TxPackets || alone.RxPackets < after.RxPackets || alone.TxPackets == 0 {
+		t.Errorf("%+v, %v; want the counters alone, which were %+v", alone, err, after)
+	}
+	if n := testing.AllocsPerRun(100, func() { _, _ = links.Read(w0.Index, false) }); n > 3 {
 		t.Errorf("%v allocations a reading", n)
 	}
 }
@@ -59,7 +66,7 @@ func BenchmarkLinks(b *testing.B) {
 	}
 	defer links.Close()
 	for b.Loop() {
-		if _, err := links.Read(1); err != nil {
+		if _, err := links.Read(1, true); err != nil {
 			b.Fatal(err)
 		}
 	}

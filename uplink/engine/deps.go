@@ -37,8 +37,8 @@ type Deps struct {
 	// Groups tells which there are of the control groups that policies name.
 	Groups GroupFollower
 
-	// ReadLink reads an interface's counters and carrier. It blocks for a second at most.
-	ReadLink func(index int) (flows.Link, error)
+	// ReadLink reads an interface's counters, and if asked its carrier. It blocks for a second at most.
+	ReadLink func(index int, carrier bool) (flows.Link, error)
 
 	// Explain asks the kernel which way a packet would take. It blocks until that has answered.
 	Explain func(context.Context, routes.Packet) (routes.Way, error)

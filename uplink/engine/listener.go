@@ -18,8 +18,8 @@ import (
 // second, in a goroutine of its own. What it sees decides nothing: it has a prober ask, or
 // the reconciler look.
 type listener struct {
-	read    func(index int) (flows.Link, error) // nil: it cannot
-	carrier func()                              // a carrier has come or gone
+	read    func(index int, carrier bool) (flows.Link, error) // nil: it cannot
+	carrier func()                                            // a carrier has come or gone
 	links   *latest.Box[[]heardLink]
 	stirred latest.Wake // a link event has come
 
@@ -38,7 +38,7 @@ type heardLink struct {
 	probers [uplink.Families]*probe.Prober // of each family; nil: nobody
 }
 
-func newListener(read func(int) (flows.Link, error), carrier func()) *listener {
+func newListener(read func(int, bool) (flows.Link, error), carrier func()) *listener {
 	return &listener{
 		read: read, carrier: carrier, links: latest.New[[]heardLink](), stirred: latest.NewWake(),
 		unheard: map[int]uplink.Unheard{},
@@ -101,7 +101,7 @@ func (l *listener) run(ctx context.Context) error {
 		}
 		for _, e := range ears {
 			if now.Before(hasty) || e.busy || !now.Before(e.quietUntil) {
-				e.busy = l.listen(e, now)
+				e.busy = l.listen(e, now, now.Before(hasty))
 				e.quietUntil = now.Add(uplink.TrafficIdle - uplink.TrafficEvery/2)
 			}
 			if e.busy {
@@ -135,16 +135,20 @@ func (l *listener) adopt(before map[int]*ear, links []heardLink) map[int]*ear {
 }
 
 // listen looks at one interface, and reports whether there is traffic. One that cannot be
-// read has gone, and an event tells of that.
-func (l *listener) listen(e *ear, now time.Time) (busy bool) {
-	link, err := l.read(e.index)
+// read has gone, and an event tells of that. The carrier is asked while an event of it may be held back: before
+// there was any, it is as it was.
+func (l *listener) listen(e *ear, now time.Time, hasty bool) (busy bool) {
+	asked := hasty || !e.known
+	link, err := l.read(e.index, asked)
 	if err != nil {
 		return false
 	}
-	if e.known && link.Carrier != e.carrier {
+	if e.known && asked && link.Carrier != e.carrier {
 		l.carrier()
 	}
-	e.known, e.carrier = true, link.Carrier
+	if asked {
+		e.known, e.carrier = true, link.Carrier
+	}
 	ask, busy := e.silence.Look(link.RxPackets, link.TxPackets, now, e.doubted)
 	l.note(e.index, e.silence.Unheard())
 	for _, p := range e.probers {
