@@ -200,7 +200,10 @@ func cpuTime(t *testing.T, pid int) time.Duration {
 	return sum
 }
 
-func residentKB(t *testing.T, pid int) int {
+func residentKB(t *testing.T, pid int) int { t.Helper(); return statusKB(t, pid, "VmRSS") }
+
+// statusKB returns one of the sizes that proc_pid_status(5) has of a process.
+func statusKB(t *testing.T, pid int, name string) int {
 	t.Helper()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -208,7 +211,7 @@ func residentKB(t *testing.T, pid int) int {
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(lines.Text(), name+":"); ok {
 			n, err := strconv.Atoi(strings.Fields(rest)[0])
 			if err != nil {
 				t.Fatal(err)
@@ -216,6 +219,6 @@ func residentKB(t *testing.T, pid int) int {
 			return n
 		}
 	}
-	t.Fatal("no VmRSS")
+	t.Fatal("no " + name)
 	return 0
 }

@@ -45,11 +45,11 @@ func TestFigureIdle(t *testing.T) {
 		Title:   "Idle, start, stop",
 		About:   "Uplinks with fixed addresses, the gateway probed at the default pace; the first stage (c82b5ea) beside it in the same run.",
 		Command: "UPLINKD_FIRST_STAGE=… UPLINKD_RUNS=3 go test -run TestFigureIdle ./cmd/uplinkd",
-		Limit:   "a probe is a system call to send and one to receive, and its sender is woken for each; an address that is new takes three answers to be proved.",
-		Columns: []string{"uplinks", "program", "ready, s", "CPU, % of a core", "woken a second", "resident, MB", "descriptors", "stopped, s"},
+		Limit:   "a probe is a system call to send and one to receive, and its sender is woken for each; an address that is new takes three answers to be proved. What is resident and not its own are pages of the program's file, which the kernel may drop.",
+		Columns: []string{"uplinks", "program", "ready, s", "CPU, % of a core", "woken a second", "resident, MB", "of that its own, MB", "descriptors", "stopped, s"},
 	}
 	for _, n := range []int{3, 32, 120} {
-		var ready, cpu, woken, resident, files, stopped [2][]float64
+		var ready, cpu, woken, resident, own, files, stopped [2][]float64
 		for range runs {
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
 				c := newCrowd(t, n, "")
@@ -65,6 +65,7 @@ func TestFigureIdle(t *testing.T) {
 					cpu[i] = append(cpu[i], 100*(cpuTime(t, pid)-used).Seconds()/span.Seconds())
 					woken[i] = append(woken[i], (switches(t, pid)-before)/span.Seconds())
 					resident[i] = append(resident[i], float64(residentKB(t, pid))/1024)
+					own[i] = append(own[i], float64(statusKB(t, pid, "RssAnon"))/1024)
 					open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 					c.ok(err)
 					files[i] = append(files[i], float64(len(open)))
@@ -77,7 +78,7 @@ func TestFigureIdle(t *testing.T) {
 				continue
 			}
 			row := []string{fmt.Sprint(n), program}
-			for _, values := range [][]float64{ready[i], cpu[i], woken[i], resident[i], files[i], stopped[i]} {
+			for _, values := range [][]float64{ready[i], cpu[i], woken[i], resident[i], own[i], files[i], stopped[i]} {
 				row = append(row, figures.SpreadOf(values).String())
 			}
 			t.Log(row)
