@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -35,6 +36,20 @@ func switches(t *testing.T, pid int) (n float64) {
 	return n
 }
 
+// series returns how many series a scrape has.
+func (c *crowd) series() float64 {
+	c.Helper()
+	out, err := exec.Command("curl", "-s", "--unix-socket", filepath.Join(c.dir, "sock"), "http://uplinkd/metrics").Output()
+	c.ok(err)
+	n := 0
+	for _, line := range strings.Split(string(out), "\n") {
+		if line != "" && !strings.HasPrefix(line, "#") {
+			n++
+		}
+	}
+	return float64(n)
+}
+
 // What the daemon takes of a machine at rest, with 3, 32 and 120 uplinks, beside that of the first stage, which
 // UPLINKD_FIRST_STAGE names: to be built it needs modules that no lab can fetch.
 func TestFigureIdle(t *testing.T) {
@@ -46,10 +61,10 @@ func TestFigureIdle(t *testing.T) {
 		About:   "Uplinks with fixed addresses, the gateway probed at the default pace; the first stage (c82b5ea) beside it in the same run.",
 		Command: "UPLINKD_FIRST_STAGE=… UPLINKD_RUNS=3 go test -run TestFigureIdle ./cmd/uplinkd",
 		Limit:   "a probe is a system call to send and one to receive, and its sender is woken for each; an address that is new takes three answers to be proved. What is resident and not its own are pages of the program's file, which the kernel may drop.",
-		Columns: []string{"uplinks", "program", "ready, s", "CPU, % of a core", "woken a second", "resident, MB", "of that its own, MB", "descriptors", "stopped, s"},
+		Columns: []string{"uplinks", "program", "ready, s", "CPU, % of a core", "woken a second", "resident, MB", "of that its own, MB", "descriptors", "series of Prometheus", "stopped, s"},
 	}
 	for _, n := range []int{3, 32, 120} {
-		var ready, cpu, woken, resident, own, files, stopped [2][]float64
+		var ready, cpu, woken, resident, own, files, series, stopped [2][]float64
 		for range runs {
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
 				c := newCrowd(t, n, "")
@@ -69,6 +84,7 @@ func TestFigureIdle(t *testing.T) {
 					open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 					c.ok(err)
 					files[i] = append(files[i], float64(len(open)))
+					series[i] = append(series[i], c.series())
 					stopped[i] = append(stopped[i], c.end().Seconds())
 				}
 			})
@@ -78,7 +94,7 @@ func TestFigureIdle(t *testing.T) {
 				continue
 			}
 			row := []string{fmt.Sprint(n), program}
-			for _, values := range [][]float64{ready[i], cpu[i], woken[i], resident[i], own[i], files[i], stopped[i]} {
+			for _, values := range [][]float64{ready[i], cpu[i], woken[i], resident[i], own[i], files[i], series[i], stopped[i]} {
 				row = append(row, figures.SpreadOf(values).String())
 			}
 			t.Log(row)
