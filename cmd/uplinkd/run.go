@@ -169,23 +169,27 @@ func listenAt(key string, address netip.AddrPort, log *slog.Logger) net.Listener
 	return listener
 }
 
+// subscribe hears of changes of the kernel from now on: before the first reading, so that none falls between.
+func subscribe(k *kernel.Kernel) (
+	watcher *kernel.Watcher, neighbours *kernel.NeighbourWatcher, carriers *kernel.CarrierWatcher, err error,
+) {
+	if watcher, err = kernel.NewWatcher(k); err != nil {
+		return nil, nil, nil, err
+	}
+	if neighbours, err = kernel.NewNeighbourWatcher(); err != nil {
+		return nil, nil, nil, err
+	}
+	carriers, err = kernel.NewCarrierWatcher()
+	return watcher, neighbours, carriers, err
+}
+
 // open opens what the engine needs of this host's kernel. closeAll frees it.
 func open(config configs.Config, log *slog.Logger) (deps engine.Deps, closeAll func(), err error) {
 	k, err := kernel.Open(config.StateDir, log)
 	if err != nil {
 		return deps, nil, err
 	}
-	watcher, err := kernel.NewWatcher(k) // before the first reading, so that no change falls between
-	if err != nil {
-		k.Close()
-		return deps, nil, err
-	}
-	neighbours, err := kernel.NewNeighbourWatcher()
-	if err != nil {
-		k.Close()
-		return deps, nil, err
-	}
-	carriers, err := kernel.NewCarrierWatcher()
+	watcher, neighbours, carriers, err := subscribe(k)
 	if err != nil {
 		k.Close()
 		return deps, nil, err
