@@ -162,11 +162,13 @@ bench-rows:
 	$(GOBENCH) -benchtime 0.3s -count 5 >$(FIGURES)/go.txt
 	UPLINKD_EVENTS=1000000 $(FIGURE) -run TestFigureCore ./uplink $(SHOW)
 	$(FIGURE) -run 'TestFigureProbing|TestFigureVerdict' ./probe ./uplink/replay $(SHOW)
-	UPLINKD_RUNS=3 $(FIGURE) -run 'TestFigure(Rebuild|Spread|Throughput|Idle)|TestMarksCost' $(LAB) $(SHOW)
+	UPLINKD_RUNS=15 $(FIGURE) -run TestFigureRebuild $(LAB) $(SHOW)
+	UPLINKD_RUNS=3 $(FIGURE) -run 'TestFigure(Spread|Throughput|Idle)|TestMarksCost' $(LAB) $(SHOW)
 	UPLINKD_CONTENDERS='kernel alone:script each second:keepalived:BFD:uplinkd' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)
 	UPLINKD_CONTENDERS='script each minute' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)
 	UPLINKD_RUNS=3 $(FIGURE) -run TestPolicyCost $(LAB) $(SHOW)
-	UPLINKD_RUNS=3 UPLINKD_ROUTES=1000000 UPLINKD_FLOWS=1000000 $(FIGURE) -run 'ManyForeignRoutes|ManyFlowsHold' $(LAB) $(SHOW)
+	UPLINKD_RUNS=3 UPLINKD_ROUTES=1000000 $(FIGURE) -run ManyForeignRoutes $(LAB) $(SHOW)
+	UPLINKD_FLOWS=1000000 $(FIGURE) -run ManyFlowsHold $(LAB) $(SHOW)
 
 bench-quick-rows: export UPLINKD_FIRST_STAGE = $(FIGURES)/first/uplinkd
 bench-quick-rows:

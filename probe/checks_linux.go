@@ -87,6 +87,9 @@ func (c *checks) Send(target int, seq uint16) error {
 	if t.Kind == ICMP {
 		return c.icmp.Send(target, seq)
 	}
+	if t.Kind != Exec && trackingFull() {
+		return errTrackingFull // who asks now waits in vain
+	}
 	if int(c.busy[target].Add(1)) > t.most() {
 		c.busy[target].Add(-1)
 		return errBusy
@@ -131,7 +134,8 @@ func (c *checks) check(ctx context.Context, t *Target) Answer {
 	wire.close()
 	a.Bytes = int(wire.bytes.Load())
 	if err != nil {
-		a.Err, a.Hard, a.Unsent = plain.Line(err.Error(), errorMost), hard(err), scarce(err) || wire.lacks.Load()
+		a.Err, a.Hard = plain.Line(err.Error(), errorMost), hard(err)
+		a.Unsent = scarce(err) || wire.lacks.Load() || !a.Hard && trackingFull()
 	}
 	return a
 }

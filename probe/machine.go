@@ -126,7 +126,7 @@ func (m *Machine) sendTo(i int, t *target, now time.Time, send func(int, uint16)
 	case err == nil:
 		t.err = ""
 	case scarce(err):
-		t.withdraw(seq, err.Error())
+		t.withdraw(seq, lackOf(err))
 		return
 	default:
 		t.err = err.Error()
