@@ -28,7 +28,7 @@ const usually = 12 * time.Second
 // contenders are those that people use today, and ours.
 var contenders = []contender{
 	{
-		name: "kernel alone", how: "a multipath default route, a table and a `from` rule per uplink, `ignore_routes_with_linkdown`",
+		name: "kernel alone", how: "a multipath default route, a table and a `from` rule per uplink, `ignore_routes_with_linkdown`, an MPTCP endpoint per uplink",
 		start: func(b *bench) { b.routesByHand(true) }, watch: usually,
 	},
 	{
@@ -72,11 +72,15 @@ func (b *bench) routesByHand(defaultRoute bool) {
 	b.ok(b.world.Host().Sysctl("net/ipv4/fib_multipath_hash_policy", "1"))
 	b.ok(b.world.Host().Sysctl("net/ipv4/conf/all/ignore_routes_with_linkdown", "1"))
 	b.Cleanup(func() {
-		b.kernel("nft delete table ip byhand; ip route del default; ip rule del pref 101; ip rule del pref 102; true")
+		b.kernel("ip mptcp endpoint flush; nft delete table ip byhand; ip route del default; ip rule del pref 101; ip rule del pref 102; true")
 		for i, isp := range b.world.ISPs {
 			b.kernel(fmt.Sprintf("ip addr del %s dev %s; ip route flush table %d; true", isp.Static, isp.Interface, 101+i))
 		}
 	})
+	b.kernel("ip mptcp limits set subflow 2 add_addr_accepted 2; ip mptcp endpoint flush")
+	for _, isp := range b.world.ISPs {
+		b.kernel(fmt.Sprintf("ip mptcp endpoint add %s dev %s subflow || true", isp.Static.Addr(), isp.Interface))
+	}
 	nat := "table ip byhand { chain post { type nat hook postrouting priority 100;"
 	for i, isp := range b.world.ISPs {
 		b.kernel(fmt.Sprintf("ip addr add %s dev %s; ip route add default via %s dev %[2]s table %[4]d; "+

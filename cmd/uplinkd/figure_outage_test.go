@@ -262,8 +262,9 @@ func TestFigureOutage(t *testing.T) {
 	for _, f := range faults[:4] {
 		table.Rows = append(table.Rows, rows[f.name]...)
 	}
-	table.About = "Twenty new connections a second by each way, each to another host; one that has no answer within 0.9 s has failed. " +
-		"Twenty old ones of each way are asked at the end." + table.About
+	table.About = "Twenty new connections a second by each way, each to another host; one that is not made within 0.9 s, or then not " +
+		"answered within as long, has failed. Twenty old ones of each way are asked at the end. Each cell is one fault, at a moment " +
+		"that falls anywhere in the pace of whoever looks.\n" + table.About
 	if only[0] == "script each minute" {
 		table.Title += ", " + only[0] // which takes minutes, and so a run of its own
 	}

@@ -61,11 +61,11 @@ func (s *Server) serveTCP(listener net.Listener) {
 	}
 }
 
-// An idleReader ends a connection over which nothing has come for a minute.
+// An idleReader ends a connection over which nothing has come for three minutes: longer than any test waits.
 type idleReader struct{ net.Conn }
 
 func (r idleReader) Read(b []byte) (int, error) {
-	if err := r.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := r.SetDeadline(time.Now().Add(3 * time.Minute)); err != nil {
 		return 0, err
 	}
 	return r.Conn.Read(b)
