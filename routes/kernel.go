@@ -49,9 +49,9 @@ type Witness interface {
 
 // A Sentry is a Kernel that hears of what others do with default routes.
 type Sentry interface {
-	// DefaultsHeard returns a number that is another one after each default route that anybody has put, changed
-	// or taken away, us included, once its event has come. It does not block.
-	DefaultsHeard() uint64
+	// DefaultsHeard returns a number that is another one after anybody, us included, has put, changed or taken away
+	// a default route in the table of one of these. It does not block. One goroutine may call it.
+	DefaultsHeard(defaults []Route) uint64
 }
 
 // ScopeOf returns what has to be read to compare the kernel with want.

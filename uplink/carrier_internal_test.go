@@ -14,11 +14,11 @@ func TestCarrierLost(t *testing.T) {
 	link := routes.Link{Name: "eth1", Index: 7, Up: true, Carrier: true}
 	s := State{Uplinks: []Uplink{{Device: Device{Read: true, Link: link}}}}
 	s.Uplinks[0].Config.Interface = "eth1"
-	s.take(CarrierLost{Index: 8}, now)
+	s.take(CarrierLost{Index: 8, At: now}, now)
 	if !s.Uplinks[0].Device.Link.Carrier || s.HasLink(8) || !s.HasLink(7) {
 		t.Error("another interface's carrier was taken for ours")
 	}
-	s.take(CarrierLost{Index: 7}, now)
+	s.take(CarrierLost{Index: 7, At: now}, now.Add(time.Minute))
 	if s.Uplinks[0].Device.Link.Carrier {
 		t.Error("the carrier is still there")
 	}
@@ -32,7 +32,7 @@ func TestCarrierLost(t *testing.T) {
 	if !read(now.Add(time.Millisecond), link) {
 		t.Error("what was read afterwards does not bring it back")
 	}
-	s.take(CarrierLost{Index: 7}, now.Add(time.Second))
+	s.take(CarrierLost{Index: 7, At: now.Add(time.Second)}, now.Add(time.Minute))
 	other := link
 	other.Index = 9
 	if !read(now, other) {

@@ -59,8 +59,11 @@ type (
 		Index   int // of the interface
 		Address netip.Addr
 	}
-	// CarrierLost is that an interface has no carrier any more, told before the kernel is read.
-	CarrierLost struct{ Index int }
+	// CarrierLost is that an interface had no carrier at a time, told before the kernel is read.
+	CarrierLost struct {
+		Index int
+		At    time.Time
+	}
 	// Resumed is that the machine was suspended for a time.
 	Resumed struct{ SuspendedFor time.Duration }
 	// Reloaded is a new configuration. One on trial goes back, by another Reloaded, unless it is

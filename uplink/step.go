@@ -48,7 +48,7 @@ func (s *State) take(e Event, now time.Time) {
 	case CarrierLost:
 		for i := range s.Uplinks {
 			if d := &s.Uplinks[i].Device; d.Link.Index == e.Index && d.Link.Carrier {
-				d.Link.Carrier, d.CarrierLostAt = false, now
+				d.Link.Carrier, d.CarrierLostAt = false, e.At
 			}
 		}
 	case Resumed:

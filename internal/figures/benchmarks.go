@@ -52,18 +52,23 @@ func digits(s string) bool {
 // Stable are the units that do not differ from run to run, and so may be held to what they were.
 var Stable = []string{"allocs/op", "B/op", "messages/op"}
 
+// Gone is the unit of a Loss of the benchmark itself.
+const Gone = "gone"
+
 // A Loss is what a benchmark takes more of than before.
 type Loss struct {
 	Name, Unit    string
 	Before, After float64 // medians
 }
 
-// Losses returns what is stable and has grown by more than a share. Of what was nothing, one more is a loss.
+// Losses returns what is stable and has grown by more than a share, or is not there any more. Of what was nothing, one
+// more is a loss.
 func Losses(before, after []Benchmark, share float64) []Loss {
 	var list []Loss
 	for _, b := range before {
 		i := slices.IndexFunc(after, func(a Benchmark) bool { return a.Name == b.Name })
 		if i < 0 {
+			list = append(list, Loss{Name: b.Name, Unit: Gone})
 			continue
 		}
 		for _, unit := range Stable {

@@ -80,7 +80,8 @@ func (d dispatcher) policy(p keyed) string { return "policy" + d.side.suffix + "
 func (d dispatcher) any(key Key, table []cell) MatchKey {
 	m := MatchKey{Key: key, V6: d.side.v6}
 	for _, c := range table {
-		if n := len(m.Ranges); n > 0 && !key.Exact() && m.Ranges[n-1].Before == c.First {
+		// nft (1.0.6) does not list names from one to another that do not all begin alike.
+		if n := len(m.Ranges); n > 0 && !key.Exact() && key != KeyInterface && m.Ranges[n-1].Before == c.First {
 			m.Ranges[n-1].Before = c.Before
 			continue
 		}
@@ -103,6 +104,21 @@ func (d dispatcher) target(c cell) (string, Chain) {
 	sum := sha256.Sum256([]byte(strings.Join(names, "\x00")))
 	shared := Chain{Name: d.chain("shared." + hex.EncodeToString(sum[:6])), Rules: rules}
 	return shared.Name, shared
+}
+
+// jumpsMost is how many policies the cells of a run may name together, for each policy: where ranges lie across each
+// other, each cell would name most of them.
+const jumpsMost = 8
+
+// worth reports whether tables of the run are smaller than they are useful.
+func (d dispatcher) worth() bool {
+	named := 0
+	for _, table := range d.tables() {
+		for _, c := range table {
+			named += len(c.of)
+		}
+	}
+	return len(d.run) >= dispatchLeast && named <= jumpsMost*len(d.run)
 }
 
 // tables puts every policy into the table of the key by which fewest others are meant together with it.

@@ -11,12 +11,14 @@ func (s side) chains() []Chain {
 	var more []Chain
 	var run []keyed // those before, that a table may tell apart
 	end := func() {
-		if len(run) < dispatchLeast {
+		if len(run) == 0 {
+			return
+		}
+		if d := (dispatcher{side: s, name: run[0].name, run: run}); !d.worth() {
 			for _, k := range run {
 				ask.Rules = append(ask.Rules, k.rules...)
 			}
 		} else {
-			d := dispatcher{side: s, name: run[0].name, run: run}
 			more = append(more, d.chains()...)
 			ask.Rules = append(ask.Rules, Rule{Goto{Chain: d.chain("dispatch"), Jump: true}})
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,12 +23,16 @@ func NewCarrierWatcher() (*CarrierWatcher, error) {
 	return &CarrierWatcher{file}, nil
 }
 
-// Watch calls lost with the index of each interface that has no carrier any more, until ctx ends; then it closes the
-// subscription and returns nil. It blocks. An event that is lost to a full buffer is not made up for: who reads the
-// kernel sees it a moment later.
-func (w *CarrierWatcher) Watch(ctx context.Context, lost func(index int)) error {
+// Watch calls lost with the index of each interface that has no carrier any more, and since when at the latest, until
+// ctx ends; then it closes the subscription and returns nil. It blocks. An event may have waited to be read while this
+// process, or the machine, stood still: so the kernel is asked whether the carrier is still gone. One that is lost to a
+// full buffer is not made up for: who reads the kernel sees it a moment later.
+func (w *CarrierWatcher) Watch(ctx context.Context, lost func(index int, at time.Time)) error {
 	without := map[int]bool{}
 	return listen(ctx, w.file, func(datagram []byte) {
+		if datagram == nil {
+			clear(without)
+		}
 		for m, rest, ok := nlmsg.Next(datagram); ok; m, rest, ok = nlmsg.Next(rest) {
 			index, carrier, ok := carrierOf(m)
 			switch {
@@ -35,11 +40,32 @@ func (w *CarrierWatcher) Watch(ctx context.Context, lost func(index int)) error 
 			case carrier || m.Type == unix.RTM_DELLINK:
 				delete(without, index)
 			case !without[index]:
+				at := time.Now()
+				if present, err := askCarrier(ctx, index); err != nil || present {
+					continue
+				}
 				without[index] = true
-				lost(index)
+				lost(index, at)
 			}
 		}
 	})
+}
+
+// askCarrier asks whether an interface has its carrier.
+func askCarrier(ctx context.Context, index int) (carrier bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	body := make([]byte, unix.SizeofIfInfomsg)
+	native.PutUint32(body[4:], uint32(index))
+	err = nlmsg.Ask(ctx, nlmsg.Request{
+		Protocol: unix.NETLINK_ROUTE, Type: unix.RTM_GETLINK, Flags: unix.NLM_F_ACK, Body: body,
+	}, func(m nlmsg.Message) bool {
+		if _, has, ok := carrierOf(m); ok {
+			carrier = has
+		}
+		return true
+	})
+	return carrier, err
 }
 
 // carrierOf reads a message of a link (struct ifinfomsg: the index at 4, the flags at 8).

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/nftables"
@@ -40,7 +39,8 @@ type Kernel struct {
 	settings *settingsWatch
 	surveyor *surveyor
 	witness  *witness
-	defaults *atomic.Uint64 // how many events of default routes have come
+	sentry   *sentry // nil: nobody watches
+	unheard  uint64  // how often it was asked then
 
 	mptcp  mptcp
 	log    *slog.Logger
@@ -51,9 +51,6 @@ var (
 	_ routes.Kernel = (*Kernel)(nil)
 	_ routes.Sentry = (*Kernel)(nil)
 )
-
-// DefaultsHeard implements routes.Sentry, while a Watcher watches.
-func (k *Kernel) DefaultsHeard() uint64 { return k.defaults.Load() }
 
 // Open returns the Kernel of the calling thread's network namespace. stateDir
 // is where it keeps what has to be given back; it is made on the first change
@@ -76,7 +73,7 @@ func Open(stateDir string, log *slog.Logger) (*Kernel, error) {
 		log:     log,
 		tags:    keepsAddressTags(),
 
-		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), defaults: &atomic.Uint64{}, beside: map[uint32]bool{},
+		settings: &settingsWatch{}, surveyor: newSurveyor(), witness: newWitness(), beside: map[uint32]bool{},
 		kept: newKeptSets(),
 	}
 	if k.dumps, err = nlmsg.Dial(unix.NETLINK_ROUTE, true); err != nil {
@@ -162,6 +159,10 @@ func (k *Kernel) PassedOver() []string {
 
 // Close frees the sockets.
 func (k *Kernel) Close() {
+	if k.sentry != nil {
+		_ = unix.Close(k.sentry.fd)
+		k.sentry = nil
+	}
 	k.handle.Close()
 	if k.nft != nil {
 		_ = k.nft.CloseLasting()

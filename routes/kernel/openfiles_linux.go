@@ -2,13 +2,14 @@ package kernel
 
 import (
 	"bytes"
+	"errors"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
-// openMost bounds how many files are kept open: three settings for each of the uplinks that a configuration may have.
-const openMost = 600
+// openShare is the part of the descriptors that this process may have which are kept here at most.
+const openShare = 4
 
 // openFiles keeps settings open that are read again and again: of what it takes to open, read and close one, the
 // reading is a tenth. A file of an interface that has gone gives an error (proc_sys_call_handler in
@@ -28,6 +29,9 @@ func (o *openFiles) read(name string) ([]byte, error) {
 		o.close(name)
 	}
 	fd, err := unix.Open(filepath.Join(procSys, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		o.keep(func(string) bool { return false }) // others need them more
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -36,10 +40,19 @@ func (o *openFiles) read(name string) ([]byte, error) {
 	}
 	o.fds[name] = fd
 	n, err := unix.Pread(fd, o.buffer[:], 0)
-	if err != nil || len(o.fds) > openMost {
+	if err != nil || len(o.fds) > o.most() {
 		o.close(name)
 	}
 	return bytes.TrimSpace(o.buffer[:max(n, 0)]), err
+}
+
+// most returns how many are kept.
+func (o *openFiles) most() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int(min(limit.Cur/openShare, 1000))
 }
 
 func (o *openFiles) close(name string) {

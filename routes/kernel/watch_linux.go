@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,7 +28,6 @@ type Watcher struct {
 	witness  *witness
 	settings *settingsWatch
 	kept     *keptSets
-	defaults *atomic.Uint64
 	unread   bool // the transaction that is being told changes more than elements of sets
 }
 
@@ -43,8 +41,12 @@ func NewWatcher(k *Kernel) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to routing events: %w", err)
 	}
-	w := &Watcher{file: file, surveyor: k.surveyor, witness: k.witness, settings: k.settings, kept: k.kept, defaults: k.defaults}
+	w := &Watcher{file: file, surveyor: k.surveyor, witness: k.witness, settings: k.settings, kept: k.kept}
 	w.surveyor.attach()
+	// Without it every change of the default route waits for a reading.
+	if k.sentry, err = newSentry(); err != nil {
+		k.sentry = nil
+	}
 	// Without it a table that others have flushed is put back at the next reading.
 	if w.nft, err = subscribe(unix.NETLINK_NETFILTER, []uint32{nftablesGroup}); err != nil {
 		w.nft = nil
@@ -102,25 +104,15 @@ func (w *Watcher) Watch(ctx context.Context, wake func()) error {
 // events that were lost.
 func (w *Watcher) matters(datagram []byte) bool {
 	if datagram == nil {
-		w.defaults.Add(1)
 		w.surveyor.lost()
 		return true
 	}
 	matters := false
 	for m, rest, ok := nlmsg.Next(datagram); ok; m, rest, ok = nlmsg.Next(rest) {
-		if isDefault(m) {
-			w.defaults.Add(1)
-		}
 		w.witness.note(m, time.Now())
 		matters = w.surveyor.event(m) || matters
 	}
 	return matters
-}
-
-// isDefault reports whether a message tells of a default route: its destination has no bits (struct rtmsg,
-// rtm_dst_len).
-func isDefault(m nlmsg.Message) bool {
-	return (m.Type == unix.RTM_NEWROUTE || m.Type == unix.RTM_DELROUTE) && len(m.Body) > 1 && m.Body[1] == 0
 }
 
 // ends reports whether a change of nft's is complete that what is read may show: each transaction

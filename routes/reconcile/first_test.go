@@ -21,7 +21,7 @@ type slow struct {
 	doneAt atomic.Int64 // when the last operation was, in time of the bubble
 }
 
-func (s *slow) DefaultsHeard() uint64 { return s.heard.Load() }
+func (s *slow) DefaultsHeard([]routes.Route) uint64 { return s.heard.Load() }
 
 func (s *slow) Read(ctx context.Context, scope routes.Scope) (routes.State, error) {
 	time.Sleep(50 * time.Millisecond)
@@ -85,4 +85,54 @@ func TestSwitchBeforeReading(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Events that come faster than a pass waits for more do not put it off for ever. From a review of the wait itself: a
+// storm of a second stopped all repairs, and the resync with them.
+func TestStormOfEvents(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		l := start(t)
+		l.Want(routestest.Set(true, routestest.One, routestest.Two))
+		l.applied()
+		l.fake.Edit(func(s *routes.State) { s.Routes = nil })
+		for range 100 {
+			l.Wake()
+			time.Sleep(time.Millisecond)
+		}
+		if !l.hasDefault() {
+			t.Error("after a tenth of a second of events, a thousand a second, the default route was not put back")
+		}
+	})
+}
+
+// More switches than five in a second are a tenth of a second apart, whatever wakes meanwhile.
+func TestSwitchPauseHoldsInAStorm(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		l := start(t)
+		both := routestest.Set(true, routestest.One, routestest.Two)
+		alone := both
+		alone.Default = []routes.Route{both.Default[0]}
+		alone.Default[0].NextHops = both.Default[0].NextHops[:1]
+		l.Want(both)
+		l.applied()
+		l.fake.Ops()
+		for n := range 1000 {
+			l.Want([]routes.Set{alone, both}[n%2])
+			l.Wake()
+			time.Sleep(time.Millisecond)
+		}
+		switches := 0
+		for _, op := range l.fake.Ops() {
+			if _, ok := op.(routes.ReplaceRoute); ok {
+				switches++
+			}
+		}
+		if switches < 5 || switches > 20 {
+			t.Errorf("%d switches in a second of a thousand Sets and events, want 5 and then ten a second", switches)
+		}
+		time.Sleep(time.Second)
+		if a := l.applied(); !a.InSync {
+			t.Errorf("afterwards: %+v", a)
+		}
+	})
 }

@@ -129,6 +129,13 @@ func (r *Reconciler) Read(ctx context.Context, scope routes.Scope) (routes.State
 func (r *Reconciler) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var due, held time.Time // when a pass is to be made; until when a new Set waits, zero: there is none that does
+	nearer := func(at time.Time) {
+		if at.Before(due) {
+			due = at
+			timer.Reset(time.Until(due))
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,21 +146,39 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			continue
 		case <-r.wanted.Ready():
 			if wait := r.switchPause(time.Now()); wait > 0 {
-				timer.Reset(wait)
+				held = time.Now().Add(wait)
+				nearer(held)
 				continue
 			}
+			held = time.Time{}
 		case <-r.events:
-			timer.Reset(max(readGap-time.Since(r.passedAt), eventGap))
+			// Others that follow, however fast, do not put it off.
+			nearer(later(r.passedAt.Add(readGap), time.Now().Add(eventGap)))
 			continue
 		case <-timer.C:
 		}
-		if w, ok := r.wanted.Take(); ok {
-			r.set = w
+		if !held.After(time.Now()) {
+			held = time.Time{}
+			if w, ok := r.wanted.Take(); ok {
+				r.set = w
+			}
 		}
 		done := r.switchFirst(ctx)
 		r.passedAt = time.Now()
-		timer.Reset(r.pass(ctx, done))
+		next := r.pass(ctx, done)
+		due = time.Now().Add(next)
+		timer.Reset(next)
+		if !held.IsZero() {
+			nearer(held)
+		}
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // switchPause returns how long a new Set has to wait for the default route's sake.
@@ -179,7 +204,7 @@ func (r *Reconciler) noteSwitch(op routes.Op, now time.Time) {
 // last, so that none of others is in the way. It returns what was done.
 func (r *Reconciler) switchFirst(ctx context.Context) (done []routes.Op) {
 	sentry, ok := r.kernel.(routes.Sentry)
-	if !ok || r.known.At.IsZero() || sentry.DefaultsHeard() != r.heard {
+	if !ok || r.known.At.IsZero() || sentry.DefaultsHeard(r.set.set.Default) != r.heard {
 		return nil
 	}
 	for _, op := range routes.Narrower(r.set.set, r.known) {
@@ -206,7 +231,7 @@ func (r *Reconciler) pass(ctx context.Context, done []routes.Op) time.Duration {
 	set := r.set.set
 	r.known = routes.State{}
 	if sentry, ok := r.kernel.(routes.Sentry); ok {
-		r.heard = sentry.DefaultsHeard()
+		r.heard = sentry.DefaultsHeard(set.Default)
 	}
 	have, err := r.kernel.Read(ctx, routes.ScopeOf(set))
 	if ctx.Err() != nil {

@@ -26,7 +26,7 @@ type Deps struct {
 	// neighbour has, Carriers calls lost with an interface that has no carrier any more. All block until ctx ends.
 	Watch      func(ctx context.Context, wake func()) error
 	Neighbours func(ctx context.Context, failed func(index int, address netip.Addr)) error
-	Carriers   func(ctx context.Context, lost func(index int)) error
+	Carriers   func(ctx context.Context, lost func(index int, at time.Time)) error
 
 	OpenProbe probe.Opener
 	DHCP      dhcp.Outside

@@ -172,7 +172,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	if e.deps.Carriers != nil {
 		group.Go(func() error {
-			return e.deps.Carriers(ctx, func(index int) { e.Send(uplink.CarrierLost{Index: index}) })
+			return e.deps.Carriers(ctx, func(index int, at time.Time) {
+				e.Send(uplink.CarrierLost{Index: index, At: at})
+			})
 		})
 	}
 	if e.deps.Groups != nil {

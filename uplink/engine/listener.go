@@ -51,6 +51,7 @@ type ear struct {
 	silence uplink.Silence
 	carrier bool
 	known   bool
+	looks   uint
 
 	busy       bool      // there is traffic: it is looked at each time
 	quietUntil time.Time // otherwise it is left alone until then
@@ -135,10 +136,12 @@ func (l *listener) adopt(before map[int]*ear, links []heardLink) map[int]*ear {
 }
 
 // listen looks at one interface, and reports whether there is traffic. One that cannot be
-// read has gone, and an event tells of that. The carrier is asked while an event of it may be held back: before
-// there was any, it is as it was.
+// read has gone, and an event tells of that. The carrier is asked each time while there is traffic, or while an event of
+// it may be held back, and otherwise every second time: the kernel may hold one back for another link's sake, of which
+// nothing is heard here.
 func (l *listener) listen(e *ear, now time.Time, hasty bool) (busy bool) {
-	asked := hasty || !e.known
+	e.looks++
+	asked := hasty || e.busy || !e.known || e.looks%2 == 0
 	link, err := l.read(e.index, asked)
 	if err != nil {
 		return false

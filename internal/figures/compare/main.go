@@ -30,6 +30,10 @@ func main() {
 	}
 	losses := figures.Losses(runs[0], runs[1], 0.1)
 	for _, l := range losses {
+		if l.Unit == figures.Gone {
+			fmt.Printf("%s is there no more\n", l.Name)
+			continue
+		}
 		fmt.Printf("%s: %s %s, before %s\n", l.Name, figures.Number(l.After), l.Unit, figures.Number(l.Before))
 	}
 	if len(losses) > 0 {
