@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -53,7 +55,7 @@ func selfCPU(t *testing.T) time.Duration {
 }
 
 // inProcess measures what this process takes while something probes, which says how many answers it has had.
-func inProcess(t *testing.T, answered func() uint64) toll {
+func inProcess(t *testing.T, base uint64, answered func() uint64) toll {
 	t.Helper()
 	time.Sleep(tollRamp)
 	var before, after runtime.MemStats
@@ -65,13 +67,25 @@ func inProcess(t *testing.T, answered func() uint64) toll {
 	runtime.ReadMemStats(&after)
 	return toll{
 		cpu: 100 * used.Seconds() / took, allocs: float64(after.Mallocs-before.Mallocs) / max(got, 1), answers: got / took,
-		memory: float64(after.HeapSys-after.HeapReleased+after.StackSys) / 1e6,
+		memory: max(0, float64(inUse(&after))-float64(base)) / 1e6,
 	}
+}
+
+// inUse is what a process of Go has in use, its stacks included.
+func inUse(m *runtime.MemStats) uint64 { return m.HeapInuse + m.StackInuse }
+
+// atRest returns what is in use before something begins.
+func atRest() uint64 {
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return inUse(&m)
 }
 
 // ours probes so many targets, as 64 a prober: more an uplink has not.
 func ours(t *testing.T, base probe.Spec, targets int, every time.Duration) toll {
 	t.Helper()
+	resting := atRest()
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
 	var probers []*probe.Prober
@@ -88,7 +102,7 @@ func ours(t *testing.T, base probe.Spec, targets int, every time.Duration) toll 
 		p.Set(&spec)
 		probers = append(probers, p)
 	}
-	r := inProcess(t, func() (n uint64) {
+	r := inProcess(t, resting, func() (n uint64) {
 		for _, p := range probers {
 			for _, s := range p.Status() {
 				n += s.Received
@@ -104,6 +118,7 @@ func ours(t *testing.T, base probe.Spec, targets int, every time.Duration) toll 
 // goPing probes with go-ping, one pinger for each target, as its documentation has it.
 func goPing(t *testing.T, targets int, every time.Duration) toll {
 	t.Helper()
+	resting := atRest()
 	var all sync.WaitGroup
 	var pingers []*ping.Pinger
 	for n := range targets {
@@ -117,7 +132,7 @@ func goPing(t *testing.T, targets int, every time.Duration) toll {
 		pingers = append(pingers, p)
 		all.Go(func() { _ = p.Run() })
 	}
-	r := inProcess(t, func() (n uint64) {
+	r := inProcess(t, resting, func() (n uint64) {
 		for _, p := range pingers {
 			n += uint64(p.Statistics().PacketsRecv)
 		}
@@ -143,22 +158,32 @@ func fping(t *testing.T, targets int, every time.Duration) toll {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	status := func() string {
-		text, err := exec.Command("cat", fmt.Sprintf("/proc/%d/status", cmd.Process.Pid)).Output()
+	read := func(name string) string {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", cmd.Process.Pid, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(text)
 	}
-	_, rss, _ := strings.Cut(status(), "VmRSS:")
+	spent := func() (ns float64) { // proc_pid_schedstat(5)
+		_, err := fmt.Sscan(read("schedstat"), &ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ns
+	}
+	started := time.Now()
+	time.Sleep(tollRamp)
+	used, began := spent(), time.Now()
+	time.Sleep(tollSpan)
+	used = spent() - used
+	span := time.Since(began).Seconds()
+	_, rss, _ := strings.Cut(read("status"), "VmRSS:")
 	var kB float64
 	_, _ = fmt.Sscan(rss, &kB)
-	began := time.Now()
-	time.Sleep(tollRamp + tollSpan)
 	_ = cmd.Process.Signal(unix.SIGINT)
 	_ = cmd.Wait()
-	took := time.Since(began).Seconds()
-	used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	took := time.Since(started).Seconds()
 	answers := 0.0
 	for _, line := range strings.Split(out.String(), "\n") { // ADDRESS : xmt/rcv/%loss = 5/5/0%, …
 		var sent, got float64
@@ -167,7 +192,7 @@ func fping(t *testing.T, targets int, every time.Duration) toll {
 			answers += got
 		}
 	}
-	return toll{cpu: 100 * used.Seconds() / took, memory: kB / 1024, answers: answers / took}
+	return toll{cpu: 100 * used / 1e9 / span, memory: kB * 1024 / 1e6, answers: answers / took}
 }
 
 // What probing takes, beside fping and go-ping, of so many targets so often.
@@ -188,7 +213,7 @@ func TestFigureProbing(t *testing.T) {
 		About:   "ICMP echo through the lab's wires to as many addresses: percent of a core (and what a probe allocates). The kernel that answers is the same, and part of it.",
 		Command: "UPLINKD_BENCH=1 go test -run TestFigureProbing ./probe",
 		Limit:   "a packet each way through two wires of the lab takes this kernel some 5 to 10 µs, whoever sends it. Each pinger of go-ping reads the answers of all.",
-		Columns: []string{"targets", "a second each", "uplinkd, %", "allocations a probe", "heap, MB", "fping, %", "resident, MB", "go-ping, %", "allocations a probe", "heap, MB"},
+		Columns: []string{"targets", "a second each", "uplinkd, %", "allocations a probe", "heap and stacks, MB", "fping, %", "resident, MB", "go-ping, %", "allocations a probe", "heap and stacks, MB"},
 	}
 	for _, targets := range []int{1, 16, 64, 256} {
 		for _, rate := range []int{1, 10, 20} {

@@ -31,8 +31,9 @@ func scarce(err error) bool {
 var errTrackingFull = errors.New("connection tracking is full: raise net.netfilter.nf_conntrack_max")
 
 // trackingFull reports whether connection tracking has no room for a new connection, within a hundredth. The kernel
-// then drops what begins one (nf_conntrack_in in net/netfilter/nf_conntrack_core.c), by whatever uplink it is to leave: who
-// sends it is told EPERM, as where a rule drops it, and who waits for TCP is told nothing. What runs goes on.
+// then drops what begins one (nf_conntrack_in in net/netfilter/nf_conntrack_core.c), by whatever uplink it is to
+// leave: who sends it is told EPERM, as where a rule drops it, and who waits for TCP is told nothing. What runs goes
+// on.
 func trackingFull() bool {
 	count, ok := trackingNumber("count")
 	most, known := trackingNumber("max")

@@ -25,7 +25,7 @@ func TestSteadyProbingAllocatesNothing(t *testing.T) {
 	send := func(target int, seq uint16) error {
 		asked++
 		sent[target] = seq
-		return nil
+		return m.connErr // none
 	}
 	round := func() {
 		next := m.Turn(now, send)

@@ -284,8 +284,11 @@ func (d *differ) ruleDeletes() (ops []Op) {
 func Narrower(want Set, have State) []ReplaceRoute {
 	var list []ReplaceRoute
 	for _, w := range want.Default {
-		i := slices.IndexFunc(have.Routes, func(r Route) bool { return r.RouteKey == w.RouteKey && want.Owner.OwnsRoute(r) })
-		if i < 0 || w.Type != Unicast || have.Routes[i].Type != Unicast || have.Routes[i].Equal(w) || len(w.NextHops) == 0 {
+		i := slices.IndexFunc(have.Routes, func(r Route) bool {
+			return r.RouteKey == w.RouteKey && want.Owner.OwnsRoute(r)
+		})
+		if i < 0 || w.Type != Unicast || have.Routes[i].Type != Unicast || len(w.NextHops) == 0 ||
+			have.Routes[i].Equal(w) {
 			continue
 		}
 		leads := func(h NextHop) bool {

@@ -287,8 +287,8 @@ func Owner(c configs.Config) routes.Owner {
 // any reports whether it is so of an uplink.
 func (s *State) any(is func(u *Uplink) bool) bool { return s.index(is) >= 0 }
 
-// index returns the first uplink of which it is so, -1 when it is of none. An Uplink is some kilobytes, which no look at
-// it is to copy.
+// index returns the first uplink of which it is so, -1 when it is of none. An Uplink is some kilobytes, which no look
+// at it is to copy.
 func (s *State) index(is func(u *Uplink) bool) int {
 	for i := range s.Uplinks {
 		if is(&s.Uplinks[i]) {

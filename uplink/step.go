@@ -46,11 +46,7 @@ func (s *State) take(e Event, now time.Time) {
 		s.Groups = e.Groups
 	case NeighbourFailed: // is for the probers, which the engine tells
 	case CarrierLost:
-		for i := range s.Uplinks {
-			if d := &s.Uplinks[i].Device; d.Link.Index == e.Index && d.Link.Carrier {
-				d.Link.Carrier, d.CarrierLostAt = false, e.At
-			}
-		}
+		s.loseCarrier(e)
 	case Resumed:
 		s.SuspendedFor += e.SuspendedFor
 	case Reloaded:
@@ -58,6 +54,15 @@ func (s *State) take(e Event, now time.Time) {
 		s.OnTrial = e.OnTrial
 	case Confirmed:
 		s.OnTrial = false
+	}
+}
+
+// loseCarrier notes that an interface had no carrier, as of when the kernel was asked.
+func (s *State) loseCarrier(e CarrierLost) {
+	for i := range s.Uplinks {
+		if d := &s.Uplinks[i].Device; d.Link.Index == e.Index && d.Link.Carrier {
+			d.Link.Carrier, d.CarrierLostAt = false, e.At
+		}
 	}
 }
 

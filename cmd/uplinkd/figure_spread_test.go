@@ -36,6 +36,25 @@ func errorOf(counts []int, weight func(int) int) (worst float64) {
 	return worst
 }
 
+// even holds that no flow is lost, and that no uplink is further from its share than chance and a hundredth explain.
+func (c *crowd) even(what string, counts []int, flows int, weight func(int) int) {
+	c.Helper()
+	all, weights := 0, 0
+	for i, n := range counts {
+		all, weights = all+n, weights+weight(i)
+	}
+	if all < flows*999/1000 || all > flows {
+		c.Errorf("%s: %d flows of %d were counted", what, all, flows)
+	}
+	for i, n := range counts {
+		p := float64(weight(i)) / float64(weights)
+		want := p * float64(flows)
+		if off := math.Abs(float64(n) - want); off > want/100+6*math.Sqrt(want*(1-p)) {
+			c.Errorf("%s: uplink %d has %d flows, want %.0f", what, i, n, want)
+		}
+	}
+}
+
 // localShares connects so many sockets of this host, which sends nothing, and counts whose address they were given.
 func (c *crowd) localShares(n, flows int) []int {
 	c.Helper()
@@ -122,9 +141,12 @@ func TestFigureSpread(t *testing.T) {
 			})
 			c.begin(c.build())
 			began := time.Now()
-			local := errorOf(c.localShares(n, flows), weight)
+			here := c.localShares(n, flows)
 			each := time.Since(began).Seconds() * 1e6 / float64(flows)
-			nat := errorOf(c.natShares(n, flows), weight)
+			behind := c.natShares(n, flows)
+			c.even("of this host", here, flows, weight)
+			c.even("behind NAT", behind, flows, weight)
+			local, nat := errorOf(here, weight), errorOf(behind, weight)
 			c.end()
 			table.Rows = append(table.Rows, []string{
 				fmt.Sprint(n), figures.Number(float64(flows)), figures.Number(local), figures.Number(nat), figures.Number(each),

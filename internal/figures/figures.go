@@ -29,7 +29,7 @@ func (t Table) Keep() error {
 	}
 	for _, row := range t.Rows {
 		if len(row) != len(t.Columns) {
-			return fmt.Errorf("figures: %s: a row of %d cells under %d heads: %q", t.Title, len(row), len(t.Columns), row)
+			return fmt.Errorf("figures: %s: %d cells under %d heads: %q", t.Title, len(row), len(t.Columns), row)
 		}
 	}
 	b, err := json.MarshalIndent(t, "", "\t")

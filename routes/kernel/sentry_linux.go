@@ -12,8 +12,8 @@ import (
 // tablesMost bounds of how many tables it is counted apart how often their default routes have changed.
 const tablesMost = 1000
 
-// A sentry counts the changes of default routes. It has a socket of its own, so that what has happened until it is asked
-// is counted, whatever the goroutine that listens for all events has come to.
+// A sentry counts the changes of default routes. It has a socket of its own, so that what has happened until it is
+// asked is counted, whatever the goroutine that listens for all events has come to.
 type sentry struct {
 	fd     int
 	counts map[uint32]uint64 // by table

@@ -136,9 +136,9 @@ func (l *listener) adopt(before map[int]*ear, links []heardLink) map[int]*ear {
 }
 
 // listen looks at one interface, and reports whether there is traffic. One that cannot be
-// read has gone, and an event tells of that. The carrier is asked each time while there is traffic, or while an event of
-// it may be held back, and otherwise every second time: the kernel may hold one back for another link's sake, of which
-// nothing is heard here.
+// read has gone, and an event tells of that. The carrier is asked each time while there is traffic, or while an event
+// of it may be held back, and otherwise every second time: the kernel may hold one back for another link's sake, of
+// which nothing is heard here.
 func (l *listener) listen(e *ear, now time.Time, hasty bool) (busy bool) {
 	e.looks++
 	asked := hasty || e.busy || !e.known || e.looks%2 == 0

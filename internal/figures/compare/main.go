@@ -31,15 +31,15 @@ func main() {
 	losses := figures.Losses(runs[0], runs[1], 0.1)
 	for _, l := range losses {
 		if l.Unit == figures.Gone {
-			fmt.Printf("%s is there no more\n", l.Name)
+			_, _ = fmt.Fprintf(os.Stdout, "%s is there no more\n", l.Name)
 			continue
 		}
-		fmt.Printf("%s: %s %s, before %s\n", l.Name, figures.Number(l.After), l.Unit, figures.Number(l.Before))
+		_, _ = fmt.Fprintf(os.Stdout, "%s: %s %s, before %s\n", l.Name, figures.Number(l.After), l.Unit, figures.Number(l.Before))
 	}
 	if len(losses) > 0 {
 		os.Exit(1)
 	}
-	fmt.Println("nothing that is stable has grown by over 10 %")
+	_, _ = fmt.Fprintln(os.Stdout, "nothing that is stable has grown by over 10 %")
 }
 
 func fail(err error) {

@@ -15,10 +15,16 @@ import (
 //go:embed promised.md
 var promised string
 
+//go:embed head.md
+var head string
+
+//go:embed parts.md
+var parts string
+
 // sections are the titles of the page, in order.
 var sections = []string{
-	"Outage", "Outage, script each minute", "Verdict quality", "Rebuild", "Spread", "Throughput", "Forwarding", "Policies", "Probing",
-	"Idle, start, stop", "Beside routes", "Beside flows", "Core alone",
+	"Outage", "Outage, script each minute", "Verdict quality", "Rebuild", "Spread", "Throughput", "Forwarding", "Policies",
+	"Probing", "Idle, start, stop", "Beside routes", "Beside flows", "Core alone",
 }
 
 func main() {
@@ -41,14 +47,12 @@ func write(w io.Writer, dir string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "# Benchmarks\n\nWritten by `make bench`, in namespaces of its own (%s). `make bench-quick` does the same in five minutes, "+
-		"with fewer runs.\nA figure is the median, and in brackets the least and the most of several runs; what is compared was measured "+
-		"in one run, one\nafter the other. Each table says what makes it, and what sets its limit.\n", strings.TrimSpace(string(machine)))
+	fmt.Fprintf(w, head, strings.TrimSpace(string(machine)))
 	var missing []string
 	for _, title := range sections {
-		t, err := figures.Load(dir, title)
-		if err != nil {
-			return err
+		t, loadErr := figures.Load(dir, title)
+		if loadErr != nil {
+			return loadErr
 		}
 		if t == nil {
 			missing = append(missing, title)
@@ -56,7 +60,7 @@ func write(w io.Writer, dir string) error {
 		}
 		fmt.Fprintf(w, "\n## %s\n\n%s\n\n%s\nLimit: %s\n\n    %s\n", t.Title, t.About, t.Markdown(), t.Limit, t.Command)
 	}
-	if err := benchmarks(w, dir); err != nil {
+	if err = benchmarks(w, dir); err != nil {
 		return err
 	}
 	if len(missing) > 0 {
@@ -89,8 +93,6 @@ func benchmarks(w io.Writer, dir string) error {
 		}
 		t.Rows = append(t.Rows, row)
 	}
-	_, err = fmt.Fprintf(w, "\n## Parts\n\nBenchmarks of Go; `make bench-compare REV=commit` sets them beside another commit's (benchstat), and fails "+
-		"where allocations,\nbytes or messages are over a tenth more.\n\n%s\n    go test -run '^$' -bench . -benchmem ./uplink ./routes/... ./probe ./dhcp/...\n",
-		t.Markdown())
+	_, err = fmt.Fprintf(w, parts, t.Markdown())
 	return err
 }
