@@ -34,7 +34,8 @@ func main() {
 			_, _ = fmt.Fprintf(os.Stdout, "%s is there no more\n", l.Name)
 			continue
 		}
-		_, _ = fmt.Fprintf(os.Stdout, "%s: %s %s, before %s\n", l.Name, figures.Number(l.After), l.Unit, figures.Number(l.Before))
+		_, _ = fmt.Fprintf(os.Stdout, "%s: %s %s, before %s\n",
+			l.Name, figures.Number(l.After), l.Unit, figures.Number(l.Before))
 	}
 	if len(losses) > 0 {
 		os.Exit(1)
