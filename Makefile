@@ -183,8 +183,8 @@ bench-compare: OTHER = $(CURDIR)/bin/compare
 bench-compare: deps
 	@test -n "$(REV)" || { echo "which commit? make bench-compare REV=v0.9.0"; exit 2; }
 	rm -rf $(OTHER) && mkdir -p $(OTHER)/source && git archive $(REV) | tar -x -C $(OTHER)/source
-	cd $(OTHER)/source && { $(GOBENCH) -count 5 -benchtime 0.2s >$(OTHER)/before || { cat $(OTHER)/before; exit 1; }; }
-	$(GOBENCH) -count 5 -benchtime 0.2s >$(OTHER)/after
+	cd $(OTHER)/source && { $(GOBENCH) -count 6 -benchtime 0.2s >$(OTHER)/before || { cat $(OTHER)/before; exit 1; }; }
+	$(GOBENCH) -count 6 -benchtime 0.2s >$(OTHER)/after
 	go tool -modfile=tools/go.mod benchstat $(OTHER)/before $(OTHER)/after
 	go run ./internal/figures/compare $(OTHER)/before $(OTHER)/after
 
