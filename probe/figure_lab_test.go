@@ -42,7 +42,7 @@ func (t toll) text(want float64) string {
 
 const (
 	tollRamp = 500 * time.Millisecond
-	tollSpan = 1500 * time.Millisecond
+	tollSpan = 2 * time.Second
 )
 
 func selfCPU(t *testing.T) time.Duration {

@@ -51,7 +51,6 @@ type ear struct {
 	silence uplink.Silence
 	carrier bool
 	known   bool
-	looks   uint
 
 	busy       bool      // there is traffic: it is looked at each time
 	quietUntil time.Time // otherwise it is left alone until then
@@ -136,12 +135,11 @@ func (l *listener) adopt(before map[int]*ear, links []heardLink) map[int]*ear {
 }
 
 // listen looks at one interface, and reports whether there is traffic. One that cannot be
-// read has gone, and an event tells of that. The carrier is asked each time while there is traffic, or while an event
-// of it may be held back, and otherwise every second time: the kernel may hold one back for another link's sake, of
-// which nothing is heard here.
+// read has gone, and an event tells of that. The carrier is asked while there is traffic, or while an event of it may
+// be held back for one that was heard. The kernel may hold it back for a second for another link's sake, too, of which
+// nothing is heard here; at rest nobody is hurt by that second.
 func (l *listener) listen(e *ear, now time.Time, hasty bool) (busy bool) {
-	e.looks++
-	asked := hasty || e.busy || !e.known || e.looks%2 == 0
+	asked := hasty || e.busy || !e.known
 	link, err := l.read(e.index, asked)
 	if err != nil {
 		return false
