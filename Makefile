@@ -129,8 +129,10 @@ $(filter lab-%,$(LANES)):
 installed:
 	UPLINKD_SKIPPED=$(SKIPPED) nice go test -timeout 10m -count=1 -skip '$(PACKAGED)' $(MACHINE)
 
-# What that starts from: a package, and the trees. Only root can make and start them.
+# What that starts from: a package, and the trees. Only root can make and start them. And the tool that a test of the
+# packages runs, which from within the lab could not be fetched.
 bare:
+	@if [ "$$(id -u)" = 0 ]; then go tool -modfile=tools/go.mod cyclonedx-gomod version >/dev/null; fi
 	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then \
 		$(MAKE) --no-print-directory build deb ARCHES=$(ARCH) && internal/lab/machine/root bin/roots $(SUITES); fi
 
@@ -163,7 +165,7 @@ bench-rows:
 	UPLINKD_EVENTS=1000000 $(FIGURE) -run TestFigureCore ./uplink $(SHOW)
 	$(FIGURE) -run 'TestFigureProbing|TestFigureVerdict' ./probe ./uplink/replay $(SHOW)
 	UPLINKD_RUNS=15 $(FIGURE) -run TestFigureRebuild $(LAB) $(SHOW)
-	UPLINKD_RUNS=3 $(FIGURE) -run 'TestFigure(Spread|Throughput|Idle)|TestMarksCost' $(LAB) $(SHOW)
+	UPLINKD_RUNS=3 $(FIGURE) -run 'TestFigure(Spread|Throughput|Idle|Beside)|TestMarksCost' $(LAB) $(SHOW)
 	UPLINKD_CONTENDERS='kernel alone:script each second:keepalived:BFD:uplinkd' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)
 	UPLINKD_CONTENDERS='script each minute' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)
 	UPLINKD_RUNS=3 $(FIGURE) -run TestPolicyCost $(LAB) $(SHOW)

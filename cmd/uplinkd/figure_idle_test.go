@@ -59,7 +59,7 @@ func TestFigureIdle(t *testing.T) {
 	table := figures.Table{
 		Title:   "Idle, start, stop",
 		About:   "Uplinks with fixed addresses, the gateway probed at the default pace; the first stage (c82b5ea) beside it in the same run.",
-		Command: "UPLINKD_FIRST_STAGE=… UPLINKD_RUNS=3 go test -run TestFigureIdle ./cmd/uplinkd",
+		Command: "UPLINKD_BENCH=1 UPLINKD_FIRST_STAGE=… UPLINKD_RUNS=3 go test -run TestFigureIdle ./cmd/uplinkd",
 		Limit:   "a probe is a system call to send and one to receive, and its sender is woken for each; an address that is new takes three answers to be proved. What is resident and not its own are pages of the program's file, which the kernel may drop.",
 		Columns: []string{"uplinks", "program", "ready, s", "CPU, % of a core", "woken a second", "resident, MB", "of that its own, MB", "descriptors", "series of Prometheus", "stopped, s"},
 	}

@@ -222,7 +222,7 @@ func TestFigureOutage(t *testing.T) {
 	labtest.NeedRoot(t, "danted", "nft")
 	table := figures.Table{
 		Title:   "Outage",
-		Command: "go test -run TestFigureOutage ./cmd/uplinkd",
+		Command: "UPLINKD_BENCH=1 go test -timeout 20m -run TestFigureOutage ./cmd/uplinkd",
 		Limit: "a packet that was not answered can be told from a late one only after the link's own round trip; a carrier that falls " +
 			"is an event of the kernel's. What runs over the dead uplink cannot move, but by MPTCP.",
 		Columns: []string{

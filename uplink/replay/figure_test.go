@@ -19,7 +19,7 @@ func TestFigureVerdict(t *testing.T) {
 		Title: "Verdict quality",
 		About: "Recordings of real links (docs/tuning.md says whose); rules of others are modelled from what their documentation says. " +
 			"A verdict is wrong when an answer came within 5 s of it.",
-		Command: "go test -run TestFigureVerdict ./uplink/replay (uplinkd replay --rule --others FILE)",
+		Command: "UPLINKD_BENCH=1 go test -run TestFigureVerdict ./uplink/replay (uplinkd replay --rule --others FILE)",
 		Limit:   "a link that pauses for as long as a dead one is silent cannot be told from it: who is quick there is often wrong, and who is never wrong is slow. Doubt, which new connections follow, costs nobody his connection.",
 		Columns: []string{"link", "rule", "down an hour", "of these wrong", "down, % of the time", "to doubt, ms: median, 95th", "to down, ms: median, 95th"},
 	}
