@@ -129,10 +129,10 @@ $(filter lab-%,$(LANES)):
 installed:
 	UPLINKD_SKIPPED=$(SKIPPED) nice go test -timeout 10m -count=1 -skip '$(PACKAGED)' $(MACHINE)
 
-# What that starts from: a package, and the trees. Only root can make and start them. And the tool that a test of the
-# packages runs, which from within the lab could not be fetched.
+# What that starts from: a package, and the trees. Only root can make and start them. And the bill of
+# materials once, for what makes it, and reads every module's go.mod, could not be fetched from within the lab.
 bare:
-	@if [ "$$(id -u)" = 0 ]; then go tool -modfile=tools/go.mod cyclonedx-gomod version >/dev/null; fi
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory sbom >/dev/null; fi
 	@if [ "$$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null; then \
 		$(MAKE) --no-print-directory build deb ARCHES=$(ARCH) && internal/lab/machine/root bin/roots $(SUITES); fi
 
