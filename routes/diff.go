@@ -291,6 +291,10 @@ func Narrower(want Set, have State) []ReplaceRoute {
 			have.Routes[i].Equal(w) {
 			continue
 		}
+		alike := have.Routes[i]
+		if alike.NextHops = w.NextHops; !alike.Equal(w) {
+			continue // it is to differ in more, and has its place among what else is to change
+		}
 		leads := func(h NextHop) bool {
 			return slices.ContainsFunc(have.Routes[i].NextHops, func(o NextHop) bool {
 				return h.Interface == o.Interface && h.Gateway == o.Gateway

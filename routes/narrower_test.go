@@ -19,6 +19,8 @@ func TestNarrower(t *testing.T) {
 	ours := func(hops ...routes.NextHop) routes.Route { return routestest.DefaultRoute(254, 32, hops...) }
 	theirs := ours(first, second)
 	theirs.Protocol = 4
+	options := ours(first, second)
+	options.Options.InitCwnd = 10
 	metric := ours(first, second)
 	metric.Metric = 33
 	for name, c := range map[string]struct {
@@ -33,6 +35,7 @@ func TestNarrower(t *testing.T) {
 		"one for another":           {ours(first, second), []routes.NextHop{first, third}, false},
 		"another gateway":           {ours(first, second), []routes.NextHop{elsewhere}, false},
 		"none left":                 {ours(first), nil, false},
+		"its options, too":          {options, []routes.NextHop{first}, false},
 		"it is somebody else's":     {theirs, []routes.NextHop{first}, false},
 		"there is another one only": {metric, []routes.NextHop{first}, false},
 	} {

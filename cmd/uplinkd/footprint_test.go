@@ -341,6 +341,7 @@ func TestModemComesAndGoes(t *testing.T) {
 		b.ok(err)
 		return len(fds)
 	}
+	time.Sleep(3 * time.Second) // by then the settings that are watched stay open
 	begun, resident, lines := descriptors(), residentKB(t, b.cmd.Process.Pid), strings.Count(b.log.String(), "\n")
 	runs, worst := runsOr(t, 4), time.Duration(0)
 	for range runs {

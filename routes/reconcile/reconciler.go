@@ -211,7 +211,7 @@ func (r *Reconciler) switchFirst(ctx context.Context) (done []routes.Op) {
 		began := time.Now()
 		err := r.kernel.Do(ctx, op)
 		r.figures.times[routes.KeyOf(op).Kind].Add(time.Since(began))
-		r.log.Debug("kernel operation, before all else", "op", op.String(), "err", err)
+		r.log.Debug("kernel operation", "op", op.String(), "err", err)
 		if err != nil {
 			continue // what is in the way is seen by the pass that follows
 		}
