@@ -37,8 +37,11 @@ var errTrackingFull = errors.New("connection tracking is full: raise net.netfilt
 func trackingFull() bool {
 	count, ok := trackingNumber("count")
 	most, known := trackingNumber("max")
-	return ok && known && count >= most-most/100
+	return ok && known && noRoom(count, most)
 }
+
+// noRoom reports whether so many connections are as many as there may be; at most 0 there is no bound.
+func noRoom(count, most int) bool { return most > 0 && count >= most-most/100 }
 
 func trackingNumber(name string) (n int, ok bool) {
 	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_" + name)

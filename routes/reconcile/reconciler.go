@@ -263,6 +263,9 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 		fmt.Fprintln(&refused, routes.KeyOf(op), err)
 	}
 	p := r.objects.begin(a.State, time.Now())
+	for _, op := range a.Done {
+		p.done(op, r.whoChanged) // before this pass: what is asked for first is no repair
+	}
 	for _, op := range a.Plan.Ops {
 		if pending, wait := p.mustWait(op); wait {
 			a.Pending = append(a.Pending, pending)
