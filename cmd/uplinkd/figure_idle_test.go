@@ -69,8 +69,8 @@ func TestFigureIdle(t *testing.T) {
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
 				c := newCrowd(t, n, "")
 				for i, program := range []string{c.build(), os.Getenv("UPLINKD_FIRST_STAGE")} {
-					if program == "" {
-						continue
+					if _, err := os.Stat(program); err != nil {
+						continue // nobody has built it
 					}
 					ready[i] = append(ready[i], c.begin(program).Seconds())
 					time.Sleep(2 * time.Second)
