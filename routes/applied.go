@@ -46,6 +46,18 @@ func (a *Applied) After() State {
 	return s
 }
 
+// Endpoints returns those that After has, without the rest: what many uplinks set at their start takes long to apply.
+func (a *Applied) Endpoints() []Endpoint {
+	s := State{Endpoints: a.State.Endpoints}
+	for _, op := range a.Done {
+		switch op.(type) {
+		case PutEndpoint, DeleteEndpoint:
+			s = Apply(s, op)
+		}
+	}
+	return s.Endpoints
+}
+
 // ways are the kinds of objects that say where a packet goes.
 var ways = []Kind{KindRoute, KindRule, KindTable}
 

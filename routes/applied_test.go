@@ -1,29 +1,26 @@
 package routes_test
 
 import (
-	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"uplinkd/routes"
 )
 
-// Connections were cut, and began anew into nothing, while the rule that leads to the
-// default route was refused (review before the release).
-func TestLeads(t *testing.T) {
-	route := routes.Route{RouteKey: routes.RouteKey{Table: 501, Dst: netip.MustParsePrefix("0.0.0.0/0")}}
-	for name, tt := range map[string]struct {
-		pending routes.Op
-		want    bool
-	}{
-		"a route":               {routes.AddRoute{Route: route}, false},
-		"a rule":                {routes.AddRule{Rule: routes.Rule{Priority: 20900, Table: 300}}, false},
-		"a link":                {routes.SetLinkUp{Interface: "eth1"}, true},
-		"a route that is to go": {routes.DeleteRoute{Route: route}, true},
-	} {
-		a := routes.Applied{Pending: []routes.Pending{{Op: tt.pending, Err: errors.New("refused")}}}
-		if a.Leads() != tt.want {
-			t.Errorf("while %s waits: %v, want %v", name, a.Leads(), tt.want)
-		}
+// What After has of endpoints, Endpoints has. From the figures: with 200 uplinks status applied all that was done at the
+// start once for each of them, and gave no answer within nine seconds.
+func TestEndpointsOfApplied(t *testing.T) {
+	first := routes.Endpoint{ID: 1, Address: netip.MustParseAddr("192.0.2.5"), Interface: "eth1"}
+	second := routes.Endpoint{ID: 2, Address: netip.MustParseAddr("198.51.100.5"), Interface: "eth2"}
+	a := routes.Applied{
+		State: routes.State{Endpoints: []routes.Endpoint{first}},
+		Done: []routes.Op{
+			routes.WriteSetting{Setting: routes.NewSysctl("net/ipv4/ip_forward", "1")},
+			routes.PutEndpoint{Endpoint: second}, routes.DeleteEndpoint{Endpoint: first},
+		},
+	}
+	if got, want := a.Endpoints(), a.After().Endpoints; !slices.Equal(got, want) || len(got) != 1 || got[0].ID != 2 {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

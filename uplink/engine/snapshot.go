@@ -153,7 +153,7 @@ func reasonOf(u *uplink.Uplink, p *uplink.Path) string {
 
 // endpointStatus returns what the uplink's MPTCP endpoint in the kernel is, "" where it has none.
 func endpointStatus(u *uplink.Uplink, v view) string {
-	for _, e := range v.applied.After().Endpoints {
+	for _, e := range v.applied.Endpoints() {
 		switch {
 		case e.Interface != u.Config.Interface || e.NoSubflow:
 		case e.Backup:
