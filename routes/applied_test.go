@@ -17,7 +17,8 @@ func TestEndpointsOfApplied(t *testing.T) {
 		State: routes.State{Endpoints: []routes.Endpoint{first}},
 		Done: []routes.Op{
 			routes.WriteSetting{Setting: routes.NewSysctl("net/ipv4/ip_forward", "1")},
-			routes.PutEndpoint{Endpoint: second}, routes.DeleteEndpoint{Endpoint: first},
+			routes.PutEndpoint{Endpoint: second},
+			routes.DeleteEndpoint{Endpoint: first},
 		},
 	}
 	if got, want := a.Endpoints(), a.After().Endpoints; !slices.Equal(got, want) || len(got) != 1 || got[0].ID != 2 {
