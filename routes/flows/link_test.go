@@ -33,6 +33,8 @@ func TestLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Whether IPv6 has sent anything on it by now is a matter of luck.
+	sendFrame(t, w0.Index)
 	before, err := links.Read(w0.Index, true)
 	if err != nil || !before.Carrier {
 		t.Fatalf("%+v, %v; want a carrier", before, err)
@@ -56,6 +58,21 @@ func TestLinks(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { _, _ = links.Read(w0.Index, false) }); n > 3 {
 		t.Errorf("%v allocations a reading", n)
+	}
+}
+
+// sendFrame sends an Ethernet frame that nobody takes.
+func sendFrame(t *testing.T, index int) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	frame := make([]byte, 60)
+	frame[12], frame[13] = 0x88, 0xb5 // for experiments (RFC 9542, section 3)
+	if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
+		t.Fatal(err)
 	}
 }
 
