@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"embed"
 	"fmt"
-	"html/template"
 	"strings"
 	"time"
 
@@ -15,8 +14,6 @@ import (
 
 //go:embed files
 var files embed.FS
-
-var page = template.Must(template.New("").ParseFS(files, "files/*.html"))
 
 const (
 	graphPoints = 360 // of an hour
@@ -87,9 +84,9 @@ type mark struct {
 func draw(b *board.Board, now time.Time) picture {
 	s, at, _ := b.Newest()
 	p := picture{At: at, Version: s.Daemon.Version, Summary: summary(&s, at), Problems: problems(&s)}
-	p.Routes = append(p.Routes, bar(&s, "ipv4"))
+	p.Routes = append(p.Routes, routeOf(&s, "ipv4"))
 	if s.DefaultRoute6 != nil {
-		p.Routes = append(p.Routes, bar(&s, "ipv6"))
+		p.Routes = append(p.Routes, routeOf(&s, "ipv6"))
 	}
 	for i := range s.Uplinks {
 		u := &s.Uplinks[i]
@@ -148,7 +145,7 @@ func problems(s *api.Snapshot) []string {
 	return list
 }
 
-func bar(s *api.Snapshot, family string) route {
+func routeOf(s *api.Snapshot, family string) route {
 	r := route{Family: family}
 	x := 0.0
 	for i := range s.Uplinks {

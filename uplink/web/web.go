@@ -154,7 +154,7 @@ func (s *site) whole() ([]byte, error) {
 	p := draw(s.board, time.Now())
 	p.Graphs = graphs(s.board)
 	var text bytes.Buffer
-	if err := page.ExecuteTemplate(&text, "page", p); err != nil {
+	if err := pageHTML(&p).Render(&text); err != nil {
 		return nil, err
 	}
 	s.page, s.pageAt = text.Bytes(), at
@@ -226,7 +226,7 @@ func (s *site) draw() (frame, error) {
 			continue
 		}
 		var text bytes.Buffer
-		if err := page.ExecuteTemplate(&text, name, p); err != nil {
+		if err := sections[name](&p).Render(&text); err != nil {
 			return frame{}, err
 		}
 		next.sections[name] = eventOf(name, text.String())
