@@ -72,7 +72,7 @@ func (p *parser) httpTarget(v value, t *Target, _ string) bool {
 func (p *parser) dnsTarget(v value, t *Target, rest string) (ok bool) {
 	server, name, _ := strings.Cut(rest, "/")
 	t.Kind, t.Rest = TargetDNS, name
-	if !hostName.MatchString(name) {
+	if !isHostName(name) {
 		p.fail(v, "%q: must be dns://IP/name", t.Text)
 		return false
 	}
@@ -122,7 +122,7 @@ func isHostPort(s string) bool {
 	host, port, err := net.SplitHostPort(s)
 	_, notIP := netip.ParseAddr(host)
 	n, notNumber := strconv.ParseUint(port, 10, 16)
-	return err == nil && notNumber == nil && n > 0 && (notIP == nil || hostName.MatchString(host))
+	return err == nil && notNumber == nil && n > 0 && (notIP == nil || isHostName(host))
 }
 
 func (p *parser) execTarget(v value, t *Target, path string) bool {
@@ -134,4 +134,12 @@ func (p *parser) execTarget(v value, t *Target, path string) bool {
 	return true
 }
 
-var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?$`)
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$`)
+
+// hostNameMost is how long a name may be without the dot at its end (RFC 1035, section 2.3.4). A count in the
+// expression itself would take half a megabyte.
+const hostNameMost = 253
+
+func isHostName(text string) bool {
+	return len(strings.TrimSuffix(text, ".")) <= hostNameMost && hostName.MatchString(text)
+}
