@@ -15,6 +15,9 @@ const reopenAfter = 200 * time.Millisecond
 // distrusts its own misses.
 const starved = 50 * time.Millisecond
 
+// answersHeld is how many answers wait for the loop at most; what has come beyond waits in the socket.
+const answersHeld = 16
+
 // probeCost is what a probe is taken to cost in bytes before any has been
 // measured: an echo and its answer.
 const probeCost = 2 * (ipv4Header + echoSize)
@@ -108,7 +111,7 @@ type received struct {
 
 // Run probes until ctx ends, and returns when the goroutine it started has ended.
 func (p *Prober) Run(ctx context.Context) error {
-	answers := make(chan received, 64)
+	answers := make(chan received, answersHeld)
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	defer func() { p.close() }()
