@@ -11,7 +11,7 @@ const (
 	// TrafficEvery is how often counters are read while there is traffic.
 	TrafficEvery = 50 * time.Millisecond
 	// TrafficIdle is how often they are read while there is none.
-	TrafficIdle = 500 * time.Millisecond
+	TrafficIdle = time.Second
 
 	// busyKept is how long after the last traffic there counts as some still: when a link
 	// falls silent there is little to see but what is asked again.
@@ -60,7 +60,7 @@ func (s *Silence) Look(rx, tx uint64, now time.Time, doubted func(since time.Tim
 		s.patience = TrafficEvery
 		return false, false
 	}
-	if in+out > probesMost*uint64(max(s.Paths, 1)) {
+	if in+out > s.probesMost(now.Sub(before)) {
 		s.busy = now
 	}
 	if in > 0 && in*answered > out {
@@ -124,5 +124,8 @@ func (u Unheard) text(iface string) string {
 // something that wants no answer.
 func (s *Silence) unheardLeast() uint64 { return uint64(max(s.Paths, 1)) + 1 }
 
-// probesMost is how many packets the probes of a path make between two looks, at most.
-const probesMost = 4
+// probesMost is how many packets the probes make between two looks so far apart, at most: those of a path are four,
+// and eight in a second.
+func (s *Silence) probesMost(apart time.Duration) uint64 {
+	return uint64(max(4, 8*apart.Seconds())) * uint64(max(s.Paths, 1))
+}

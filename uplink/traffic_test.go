@@ -91,7 +91,7 @@ func TestProbesOfTwoFamiliesAreNoTraffic(t *testing.T) {
 		busy := false
 		for range 100 {
 			now = now.Add(uplink.TrafficIdle)
-			rx, tx = rx+3, tx+3 // a probe of each, and who is asked for the gateway's address
+			rx, tx = rx+5, tx+5 // two probes of each, and who is asked for the gateway's address
 			_, now := s.Look(rx, tx, now, func(time.Time) bool { return false })
 			busy = busy || now
 		}

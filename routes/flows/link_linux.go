@@ -15,7 +15,11 @@ type Link struct {
 	Carrier   bool // IFF_LOWER_UP: the kernel holds the event of its loss back for up to a second, but not this
 	RxPackets uint64
 	TxPackets uint64
+	Traffic
 }
+
+// Traffic is what has gone over an interface since it was made, in bytes.
+type Traffic struct{ RxBytes, TxBytes uint64 }
 
 // Links asks for one interface at a time, over one socket: some microseconds. It is for
 // one goroutine.
@@ -47,8 +51,8 @@ func OpenLinks() (*Links, error) {
 func (l *Links) Close() { _ = unix.Close(l.fd) }
 
 // Read returns what an interface says. It blocks for a second at most. One that is not
-// there is unix.ENODEV. It does not allocate in the steady state. Without carrier it asks for the counters alone, which
-// takes the kernel a third of the time.
+// there is unix.ENODEV. It does not allocate in the steady state. Without carrier it asks
+// for the counters alone, which takes the kernel a third of the time.
 func (l *Links) Read(index int, carrier bool) (Link, error) {
 	var body [unix.SizeofIfInfomsg]byte
 	native.PutUint32(body[4:], uint32(index))
@@ -99,8 +103,9 @@ func parseLink(m nlmsg.Message) (Link, error) {
 
 // counters reads struct rtnl_link_stats64 (linux/if_link.h).
 func counters(link Link, stats []byte) Link {
-	if len(stats) >= 16 {
+	if len(stats) >= 32 {
 		link.RxPackets, link.TxPackets = native.Uint64(stats), native.Uint64(stats[8:])
+		link.RxBytes, link.TxBytes = native.Uint64(stats[16:]), native.Uint64(stats[24:])
 	}
 	return link
 }

@@ -61,6 +61,7 @@ type Engine struct {
 	generation  uint64                     // of wanted.Set
 	drained     map[string]*drainCount     // by uplink
 	connections map[string]api.Figure[int] // by interface, as of the last tick
+	traffic     map[string]traffic         // likewise
 	counted     counted                    // when those were asked for
 	workers     workers
 	heard       []heardLink // on what the listener listens
@@ -94,7 +95,7 @@ func New(c configs.Config, deps Deps) *Engine {
 	e.resolver = newResolver(deps.OfferDNS, deps.Log)
 	e.view.state = e.state
 	e.reconciler = reconcile.New(deps.Kernel, deps.Log, func(a routes.Applied) { e.Send(uplink.Observed{Applied: a}) })
-	e.listener = newListener(deps.ReadLink, e.reconciler.Wake)
+	e.listener = newListener(deps.ReadLink, e.reconciler.Wake, deps.Log)
 	return e
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -22,9 +23,14 @@ type listener struct {
 	carrier func()                                            // a carrier has come or gone
 	links   *latest.Box[[]heardLink]
 	stirred latest.Wake // a link event has come
+	log     *slog.Logger
 
 	mu      sync.Mutex             // guards what follows
 	unheard map[int]uplink.Unheard // by interface index, where what goes out gets no answer
+	counts  map[int]count          // likewise, as of the last look
+	failed  error                  // why a link told nothing when all were last looked at
+
+	trouble error // why a link has told nothing; owned by run
 }
 
 // heldBack is how long after an event of a link the kernel may hold the next one back:
@@ -38,10 +44,10 @@ type heardLink struct {
 	probers [uplink.Families]*probe.Prober // of each family; nil: nobody
 }
 
-func newListener(read func(int, bool) (flows.Link, error), carrier func()) *listener {
+func newListener(read func(int, bool) (flows.Link, error), carrier func(), log *slog.Logger) *listener {
 	return &listener{
-		read: read, carrier: carrier, links: latest.New[[]heardLink](), stirred: latest.NewWake(),
-		unheard: map[int]uplink.Unheard{},
+		read: read, carrier: carrier, links: latest.New[[]heardLink](), stirred: latest.NewWake(), log: log,
+		unheard: map[int]uplink.Unheard{}, counts: map[int]count{},
 	}
 }
 
@@ -95,6 +101,7 @@ func (l *listener) run(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		now := time.Now()
+		l.trouble = nil
 		next := uplink.TrafficIdle
 		if now.Before(hasty) {
 			next = uplink.TrafficEvery
@@ -108,6 +115,7 @@ func (l *listener) run(ctx context.Context) error {
 				next = uplink.TrafficEvery
 			}
 		}
+		l.tell(l.trouble)
 		ticker.Every(next)
 	}
 }
@@ -131,6 +139,7 @@ func (l *listener) adopt(before map[int]*ear, links []heardLink) map[int]*ear {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	maps.DeleteFunc(l.unheard, func(index int, _ uplink.Unheard) bool { return ears[index] == nil })
+	maps.DeleteFunc(l.counts, func(index int, _ count) bool { return ears[index] == nil })
 	return ears
 }
 
@@ -141,6 +150,7 @@ func (l *listener) adopt(before map[int]*ear, links []heardLink) map[int]*ear {
 func (l *listener) listen(e *ear, now time.Time, hasty bool) (busy bool) {
 	asked := hasty || e.busy || !e.known
 	link, err := l.read(e.index, asked)
+	l.count(e.index, link.Traffic, now, err)
 	if err != nil {
 		return false
 	}

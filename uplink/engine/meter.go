@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"uplinkd/internal/latest"
@@ -19,8 +20,6 @@ import (
 // answer, and returns an error when that is longer than ctx lasts. nil: that cannot
 // be measured here.
 type Meters struct {
-	// Traffic is by interface.
-	Traffic func() (map[string]flows.Traffic, error)
 	// Connections counts TCP sockets of this host by their own address, Flows those
 	// that connection tracking translates to it.
 	Connections func(context.Context, []netip.Addr) (map[netip.Addr]int, error)
@@ -37,27 +36,26 @@ type Meters struct {
 // kernel that does not answer one holds up neither the others nor the engine, which
 // reads the last readings.
 type meter struct {
-	traffic     *gauge[map[string]flows.Traffic]
 	connections *gauge[map[netip.Addr]int]
 	flows       *gauge[map[netip.Addr]int]
 	stalled     *gauge[map[netip.Addr]bool]
 	counters    *gauge[map[string]flows.Counter]
-	stirred     latest.Wake // other connections than before get no answer
+	stirred     latest.Wake  // other connections than before get no answer
+	shown       atomic.Int64 // when somebody last looked at what is only shown, in Unix nanoseconds
 
 	// Owned by the engine's loop.
-	asked    uplink.Meter
-	previous reading[map[string]flows.Traffic]
-	rates    map[string]rate
+	asked uplink.Meter
 }
 
-// A rate is the traffic of an interface in bits a second.
-type rate struct{ rx, tx uint64 }
-
-// How often is measured: what somebody goes by each tick, what is only shown less
-// often. Reading the flows takes long where there are many.
+// How often is measured: what somebody goes by each tick, what is only shown less often,
+// and seldom while nobody looks. Reading the flows takes long where there are many.
 const (
-	shownEvery = 2 * tick
-	flowsEvery = 5 * tick
+	shownEvery  = 2 * tick
+	unseenEvery = 15 * tick // as often as Prometheus asks, where nobody has said otherwise
+	flowsEvery  = 5 * tick
+
+	// shownFor is how long somebody who has looked is taken to look again.
+	shownFor = 10 * tick
 )
 
 func newMeter(m Meters, log *slog.Logger) *meter {
@@ -77,19 +75,6 @@ func newMeter(m Meters, log *slog.Logger) *meter {
 	stirred := latest.NewWake()
 	made := &meter{
 		stirred: stirred,
-		traffic: newGauge("traffic", log,
-			func(uplink.Meter) time.Duration { return when(m.Traffic != nil, tick) },
-			func(context.Context, uplink.Meter) (map[string]flows.Traffic, error) { return m.Traffic() }),
-		connections: newGauge("connections", log,
-			func(w uplink.Meter) time.Duration {
-				if w.Connections {
-					return when(m.Connections != nil, tick)
-				}
-				return when(m.Connections != nil, shownEvery)
-			},
-			func(ctx context.Context, w uplink.Meter) (map[netip.Addr]int, error) {
-				return m.Connections(ctx, addresses(w))
-			}),
 		flows: newGauge("flows", log,
 			func(w uplink.Meter) time.Duration { return when(w.Connections && m.Flows != nil, flowsEvery) },
 			func(ctx context.Context, w uplink.Meter) (map[netip.Addr]int, error) {
@@ -106,6 +91,11 @@ func newMeter(m Meters, log *slog.Logger) *meter {
 				return m.Counters(ctx, w.Table)
 			}),
 	}
+	made.connections = newGauge("connections", log,
+		func(w uplink.Meter) time.Duration { return when(m.Connections != nil, made.connectionsEvery(w)) },
+		func(ctx context.Context, w uplink.Meter) (map[netip.Addr]int, error) {
+			return m.Connections(ctx, addresses(w))
+		})
 	made.stalled.heard = func(before, now map[netip.Addr]bool) {
 		if !maps.Equal(before, now) {
 			stirred.Set()
@@ -114,10 +104,33 @@ func newMeter(m Meters, log *slog.Logger) *meter {
 	return made
 }
 
+// connectionsEvery returns how often connections are counted.
+func (m *meter) connectionsEvery(w uplink.Meter) time.Duration {
+	switch {
+	case w.Connections:
+		return tick
+	case m.isShown():
+		return shownEvery
+	default:
+		return unseenEvery
+	}
+}
+
+// isShown reports whether somebody looks at what is only shown.
+func (m *meter) isShown() bool { return time.Since(time.Unix(0, m.shown.Load())) < shownFor }
+
+// show says that somebody looks. It does not block, and may be called from any goroutine.
+func (m *meter) show() {
+	was := m.isShown()
+	m.shown.Store(time.Now().UnixNano())
+	if !was {
+		m.connections.wake.Set()
+	}
+}
+
 // set says what to measure from now on. It does not block.
 func (m *meter) set(w uplink.Meter) {
 	m.asked = w
-	m.traffic.set(w)
 	m.connections.set(w)
 	m.flows.set(w)
 	m.stalled.set(w)
@@ -133,7 +146,7 @@ const endLimit = time.Second
 func (m *meter) run(ctx context.Context) error {
 	var gauges sync.WaitGroup
 	for _, run := range []func(context.Context){
-		m.traffic.run, m.connections.run, m.flows.run, m.stalled.run, m.counters.run,
+		m.connections.run, m.flows.run, m.stalled.run, m.counters.run,
 	} {
 		gauges.Go(func() { run(ctx) })
 	}
@@ -179,33 +192,9 @@ func (m *meter) connectionsBy() map[string]api.Figure[int] {
 	return sums
 }
 
-// updateRates makes rates of the traffic since the last reading.
-func (m *meter) updateRates() {
-	now := m.traffic.last()
-	if now.err != nil || now.at.IsZero() {
-		m.rates, m.previous = nil, now
-		return
-	}
-	seconds := now.at.Sub(m.previous.at).Seconds()
-	if seconds <= 0 {
-		return // no new reading
-	}
-	rates := map[string]rate{}
-	for name, t := range now.value {
-		was, ok := m.previous.value[name]
-		if ok && t.RxBytes >= was.RxBytes && t.TxBytes >= was.TxBytes {
-			rates[name] = rate{
-				rx: uint64(float64(t.RxBytes-was.RxBytes) * 8 / seconds),
-				tx: uint64(float64(t.TxBytes-was.TxBytes) * 8 / seconds),
-			}
-		}
-	}
-	m.rates, m.previous = rates, now
-}
-
 // samples returns what was measured of each uplink.
 func (e *Engine) samples() map[string]uplink.Sample {
-	e.meter.updateRates()
+	e.traffic = e.trafficNow()
 	e.connections = e.meter.connectionsBy()
 	e.counted = counted{e.meter.connections.last().began, e.meter.flows.last().began}
 	samples := make(map[string]uplink.Sample, len(e.state.Uplinks))
@@ -213,8 +202,8 @@ func (e *Engine) samples() map[string]uplink.Sample {
 		u := &e.state.Uplinks[i]
 		name := u.Config.Interface
 		s := uplink.Sample{Connections: e.connections[name]}
-		if r, ok := e.meter.rates[name]; ok {
-			s.RxBPS, s.TxBPS = api.Known(r.rx), api.Known(r.tx)
+		if t := e.traffic[name]; t.rated {
+			s.RxBPS, s.TxBPS = api.Known(t.rx), api.Known(t.tx)
 		}
 		samples[name] = s
 	}

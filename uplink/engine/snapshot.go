@@ -17,6 +17,7 @@ import (
 // Snapshot returns how things stand. It may be called from any goroutine, asks the
 // kernel nothing, and leaves the daemon's own part to the caller.
 func (e *Engine) Snapshot() api.Snapshot {
+	e.meter.show()
 	v := e.now()
 	s := api.Snapshot{
 		Version: api.Version, Kernel: kernelStatus(v.applied, v.generation), DefaultRoute: defaultRoute(v, uplink.IPv4),
@@ -29,7 +30,7 @@ func (e *Engine) Snapshot() api.Snapshot {
 	s.Daemon.OrdersError = e.keeper.failure()
 	s.Daemon.LongestStep = api.Millis(v.longest)
 	s.Daemon.LastEvent, s.Daemon.SwitchesChanged = e.eventLog.newest(), e.switches.changes()
-	s.Daemon.MeterErrors = e.meter.failures()
+	s.Daemon.MeterErrors = e.failures()
 	s.Policies, s.DNS = policyStatus(v), e.resolver.status(v.state.DNS())
 	for i := range v.state.Uplinks {
 		u := &v.state.Uplinks[i]
@@ -69,10 +70,10 @@ func (e *Engine) worker(u *uplink.Uplink, p *uplink.Path) *worker {
 }
 
 // failures returns what cannot be measured, and why.
-func (m *meter) failures() []string {
-	list := []string{}
+func (e *Engine) failures() []string {
+	list, m := []string{}, e.meter
 	for _, text := range []string{
-		m.traffic.failure(), m.connections.failure(), m.flows.failure(), m.stalled.failure(), m.counters.failure(),
+		e.listener.failure(), m.connections.failure(), m.flows.failure(), m.stalled.failure(), m.counters.failure(),
 	} {
 		if text != "" {
 			list = append(list, text)
@@ -171,9 +172,9 @@ func counters(u *uplink.Uplink, v view) api.Counters {
 	c := api.Counters{Connections: connectionsOf(u, v.connections)}
 	if t, ok := v.traffic[name]; ok {
 		c.RxBytes, c.TxBytes = api.Known(t.RxBytes), api.Known(t.TxBytes)
-	}
-	if r, ok := v.rates[name]; ok {
-		c.RxBPS, c.TxBPS = api.Known(r.rx), api.Known(r.tx)
+		if t.rated {
+			c.RxBPS, c.TxBPS = api.Known(t.rx), api.Known(t.tx)
+		}
 	}
 	return c
 }

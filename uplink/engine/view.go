@@ -17,9 +17,8 @@ import (
 type view struct {
 	state       uplink.State
 	applied     routes.Applied
-	generation  uint64                   // of what is wanted by now
-	traffic     map[string]flows.Traffic // by interface
-	rates       map[string]rate
+	generation  uint64             // of what is wanted by now
+	traffic     map[string]traffic // by interface
 	connections map[string]api.Figure[int]
 	counters    map[string]flows.Counter
 	drains      map[string]api.DrainProgress // of drained uplinks, by name
@@ -29,14 +28,14 @@ type view struct {
 // publish shows readers what the last step left.
 func (e *Engine) publish(observed uplink.Observed, isObserved bool) {
 	drains := e.drains()
-	traffic, counters := e.meter.traffic.last(), e.meter.counters.last()
+	counters := e.meter.counters.last()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.view.state, e.view.generation = e.state, e.generation
 	if isObserved {
 		e.view.applied = observed.Applied
 	}
-	e.view.traffic, e.view.rates, e.view.counters = traffic.value, e.meter.rates, counters.value
+	e.view.traffic, e.view.counters = e.traffic, counters.value
 	e.view.connections, e.view.drains = e.connections, drains
 }
 
