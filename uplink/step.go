@@ -31,6 +31,8 @@ func (s *State) take(e Event, now time.Time) {
 		s.takeObserved(e.Applied)
 	case ProbeChanged, AdvertChanged, LeaseChanged:
 		s.takeOfPath(e)
+	case ProbesChanged:
+		s.takeReports(e)
 	case Commanded:
 		if u := s.Named(e.Uplink); u != nil {
 			u.takeCommand(e.Command, now)
@@ -70,9 +72,8 @@ func (s *State) loseCarrier(e CarrierLost) {
 func (s *State) takeOfPath(e Event) {
 	switch e := e.(type) {
 	case ProbeChanged:
-		// A verdict that was under way when the series changed is void: see evidence.
 		if u := s.On(e.Interface); u != nil {
-			u.Paths[e.Family].ProbeReport, u.Paths[e.Family].Unheard = e.Change, e.Unheard
+			u.takeReport(e)
 		}
 	case AdvertChanged:
 		if u := s.On(e.Interface); u != nil {
@@ -83,6 +84,25 @@ func (s *State) takeOfPath(e Event) {
 			u.Paths[e.Family].takeLease(e.Report)
 		}
 	}
+}
+
+// takeReports notes what several probers say.
+func (s *State) takeReports(list ProbesChanged) {
+	on := make(map[string]*Uplink, len(s.Uplinks))
+	for i := range s.Uplinks {
+		on[s.Uplinks[i].Config.Interface] = &s.Uplinks[i]
+	}
+	for _, e := range list {
+		if u := on[e.Interface]; u != nil {
+			u.takeReport(e)
+		}
+	}
+}
+
+// takeReport notes what a path's prober says. A verdict that was under way when the series changed is void: see
+// evidence.
+func (u *Uplink) takeReport(e ProbeChanged) {
+	u.Paths[e.Family].ProbeReport, u.Paths[e.Family].Unheard = e.Change, e.Unheard
 }
 
 // decide draws the conclusions, one kind after the other, each for all paths: what

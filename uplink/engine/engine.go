@@ -209,19 +209,9 @@ func (e *Engine) loop(ctx context.Context) error {
 		case <-e.meter.stirred:
 			e.step(ctx, uplink.Sampled{Samples: e.samples()})
 		case <-e.wake:
-			for _, m := range e.takeInbox() {
-				e.handle(ctx, m)
-			}
+			e.handleAll(ctx, e.takeInbox())
 		}
 	}
-}
-
-func (e *Engine) takeInbox() []message {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	list := e.inbox
-	e.inbox = nil
-	return list
 }
 
 // handle makes the step for one message, and has who waits for it told.
@@ -234,8 +224,7 @@ func (e *Engine) handle(ctx context.Context, m message) {
 		return // a container's, of which a host may have many come and go
 	}
 	if changed, ok := m.event.(uplink.ProbeChanged); ok {
-		changed.Unheard = e.unheardBy(changed.Interface)
-		m.event = changed
+		m.event = e.withUnheard(changed)
 	}
 	command, isCommand := m.event.(uplink.Commanded)
 	if isCommand {
