@@ -164,9 +164,9 @@ bench-rows: export UPLINKD_FIRST_STAGE = $(FIGURES)/first/uplinkd
 bench-rows:
 	$(GOBENCH) -benchtime 0.3s -count 5 >$(FIGURES)/go.txt
 	UPLINKD_EVENTS=1000000 $(FIGURE) -run TestFigureCore ./uplink $(SHOW)
-	$(FIGURE) -run 'TestFigureProbing|TestFigureVerdict' ./probe ./uplink/replay $(SHOW)
+	$(FIGURE) -run 'TestFigureProbing|TestFigureVerdict|TestFigureLookUps' ./probe ./uplink/replay ./routes/firewall $(SHOW)
 	UPLINKD_RUNS=15 $(FIGURE) -run TestFigureRebuild $(LAB) $(SHOW)
-	UPLINKD_RUNS=3 $(FIGURE) -run 'TestFigure(Spread|Throughput|Idle|Beside)|TestMarksCost' $(LAB) $(SHOW)
+	UPLINKD_RUNS=3 $(FIGURE) -run 'TestFigure(Spread|Throughput|Idle|Beside)|TestMarksCost|TestMPTCPBonds' $(LAB) $(SHOW)
 	UPLINKD_CONTENDERS='kernel alone:script each second:keepalived:BFD:uplinkd' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)
 	UPLINKD_CONTENDERS='script each minute' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)
 	UPLINKD_RUNS=3 $(FIGURE) -run TestPolicyCost $(LAB) $(SHOW)
@@ -177,7 +177,7 @@ bench-quick-rows: export UPLINKD_FIRST_STAGE = $(FIGURES)/first/uplinkd
 bench-quick-rows:
 	$(GOBENCH) -benchtime 0.1s >$(FIGURES)/go.txt
 	UPLINKD_EVENTS=100000 $(FIGURE) -run TestFigureCore ./uplink $(SHOW)
-	$(FIGURE) -run 'TestFigureProbing|TestFigureVerdict' ./probe ./uplink/replay $(SHOW)
+	$(FIGURE) -run 'TestFigureProbing|TestFigureVerdict|TestFigureLookUps' ./probe ./uplink/replay ./routes/firewall $(SHOW)
 	UPLINKD_RUNS=1 $(FIGURE) -run 'TestFigure(Rebuild|Throughput|Idle)' $(LAB) $(SHOW)
 	UPLINKD_CONTENDERS='uplinkd' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)
 

@@ -91,7 +91,7 @@ func TestFigureThroughput(t *testing.T) {
 		Title:   "Throughput",
 		About:   "Lines of 100, 50 and 25 Mbit/s (tbf) at weights 4:2:1, sixty TCP connections of this host, five times two seconds.",
 		Command: "UPLINKD_BENCH=1 go test -run TestFigureThroughput ./cmd/uplinkd",
-		Limit:   "a connection keeps to its line: with few of them a line may have none. One MPTCP connection over two lines: TestMPTCPBonds.",
+		Limit:   "a connection keeps to its line: with few of them a line may have none.",
 		Columns: []string{"100 Mbit/s line", "50", "25", "of the sum, %"},
 		Rows: [][]string{{
 			figures.SpreadOf(each[0]).String(), figures.SpreadOf(each[1]).String(), figures.SpreadOf(each[2]).String(), all.String(),

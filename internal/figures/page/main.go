@@ -23,9 +23,9 @@ var parts string
 
 // sections are the titles of the page, in order.
 var sections = []string{
-	"Outage", "Outage, script each minute", "Verdict quality", "Rebuild", "Spread", "Throughput", "Forwarding",
-	"Policies", "Probing", "Idle, start, stop", "Beside routes", "Beside flows",
-	"Beside rules and events", "Core alone",
+	"Outage", "Outage, script each minute", "Verdict quality", "Rebuild", "Spread", "Throughput",
+	"Throughput of one MPTCP connection", "Forwarding", "Policies", "Look-ups", "Probing", "Idle, start, stop",
+	"Beside routes", "Beside flows", "Beside rules and events", "Core alone",
 }
 
 func main() {
