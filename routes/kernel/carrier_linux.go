@@ -26,10 +26,12 @@ func NewCarrierWatcher() (*CarrierWatcher, error) {
 // Watch calls lost with the index of each interface that has no carrier any more, and since when at the latest, until
 // ctx ends; then it closes the subscription and returns nil. It blocks. An event may have waited to be read while this
 // process, or the machine, stood still: so the kernel is asked whether the carrier is still gone. One that is lost to a
-// full buffer is not made up for: who reads the kernel sees it a moment later.
-func (w *CarrierWatcher) Watch(ctx context.Context, lost func(index int, at time.Time)) error {
+// full buffer is not made up for: who reads the kernel sees it a moment later. heard is called when there was an event
+// of any link: the kernel may then hold back those of others (linkwatch_schedule_work).
+func (w *CarrierWatcher) Watch(ctx context.Context, heard func(), lost func(index int, at time.Time)) error {
 	without := map[int]bool{}
 	return listen(ctx, w.file, func(datagram []byte) {
+		heard()
 		if datagram == nil {
 			clear(without)
 		}

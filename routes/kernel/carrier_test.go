@@ -31,7 +31,7 @@ func TestCarrierIsLost(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	lost, ended := make(chan int, 100), make(chan error)
-	go func() { ended <- w.Watch(ctx, func(index int, _ time.Time) { lost <- index }) }()
+	go func() { ended <- w.Watch(ctx, func() {}, func(index int, _ time.Time) { lost <- index }) }()
 	count := func() map[int]int {
 		time.Sleep(100 * time.Millisecond)
 		counts := map[int]int{}

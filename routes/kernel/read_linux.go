@@ -23,7 +23,9 @@ func (k *Kernel) Read(ctx context.Context, scope routes.Scope) (routes.State, er
 	}
 	saved, raised := k.restore.read()
 	state := routes.State{At: time.Now(), Saved: saved}
-	names, err := k.readLinks(&state, append(slices.Clone(scope.Links), mapKeys(raised)...))
+	wanted := append(slices.Clone(scope.Links), mapKeys(raised)...)
+	k.surveyor.bystanders.reads(wanted)
+	names, err := k.readLinks(&state, wanted)
 	if err != nil {
 		return routes.State{}, fmt.Errorf("read interfaces: %w", err)
 	}

@@ -48,6 +48,8 @@ type surveyor struct {
 	ipv6    atomic.Bool // IPv6 is looked at too
 	shared6 shared6
 
+	bystanders *bystanders
+
 	mu       sync.Mutex      // guards what follows
 	attached bool            // somebody hands us events, and runs us
 	protocol uint8           // that of our routes; 0: nobody has asked yet
@@ -59,7 +61,7 @@ type surveyor struct {
 // newSurveyor returns a surveyor that looks at both families: a process before us may have
 // left something in either.
 func newSurveyor() *surveyor {
-	s := &surveyor{stale: latest.NewWake()}
+	s := &surveyor{stale: latest.NewWake(), bystanders: newBystanders()}
 	s.ipv6.Store(true)
 	return s
 }
@@ -229,6 +231,9 @@ func (s *surveyor) event(m nlmsg.Message) bool {
 	if m.Type != unix.RTM_NEWROUTE && m.Type != unix.RTM_DELROUTE {
 		if m.Type == unix.RTM_NEWLINK || m.Type == unix.RTM_DELLINK {
 			s.shared6.linkEvent(m)
+			if !s.bystanders.event(m) {
+				return false
+			}
 		}
 		// Routes vanish with a link or an address, and nothing tells of each.
 		if m.Type != unix.RTM_NEWRULE && m.Type != unix.RTM_DELRULE {
@@ -244,6 +249,7 @@ func (s *surveyor) event(m nlmsg.Message) bool {
 func (s *surveyor) lost() {
 	s.stale.Set()
 	s.shared6.forget()
+	s.bystanders.lost()
 }
 
 // routeEvent is event for a route.

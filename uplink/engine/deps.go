@@ -23,10 +23,11 @@ type Deps struct {
 	Log    *slog.Logger
 
 	// Watch calls wake when the kernel may have changed, Neighbours calls failed when a
-	// neighbour has, Carriers calls lost with an interface that has no carrier any more. All block until ctx ends.
+	// neighbour has, Carriers calls heard when there was an event of any link, and lost with one that has no carrier
+	// any more. All block until ctx ends.
 	Watch      func(ctx context.Context, wake func()) error
 	Neighbours func(ctx context.Context, failed func(index int, address netip.Addr)) error
-	Carriers   func(ctx context.Context, lost func(index int, at time.Time)) error
+	Carriers   func(ctx context.Context, heard func(), lost func(index int, at time.Time)) error
 
 	OpenProbe probe.Opener
 	DHCP      dhcp.Outside

@@ -173,7 +173,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	if e.deps.Carriers != nil {
 		group.Go(func() error {
-			return e.deps.Carriers(ctx, func(index int, at time.Time) {
+			return e.deps.Carriers(ctx, e.listener.stirred.Set, func(index int, at time.Time) {
 				e.Send(uplink.CarrierLost{Index: index, At: at})
 			})
 		})
