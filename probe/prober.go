@@ -118,6 +118,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var planned time.Time // when the timer was to fire
+	var grace time.Time   // until then answers are taken in, and nothing is counted as missed
 	read := func(conn Conn) {
 		readers.Go(func() { pump(ctx, conn, answers) })
 	}
@@ -147,7 +148,10 @@ func (p *Prober) Run(ctx context.Context) error {
 			// This host stood still. Answers may lie in the socket unread: give the
 			// reader a moment before anything is counted as missed.
 			planned = now.Add(starved / 10)
-			timer.Reset(starved / 10)
+			grace = planned
+		}
+		if wait := grace.Sub(now); wait > 0 {
+			timer.Reset(wait)
 			continue
 		}
 		planned = p.machine.Turn(now, p.send)
