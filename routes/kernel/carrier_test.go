@@ -3,6 +3,7 @@ package kernel_test
 import (
 	"context"
 	"os/exec"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +32,8 @@ func TestCarrierIsLost(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	lost, ended := make(chan int, 100), make(chan error)
-	go func() { ended <- w.Watch(ctx, func() {}, func(index int, _ time.Time) { lost <- index }) }()
+	var heard atomic.Int32
+	go func() { ended <- w.Watch(ctx, func() { heard.Add(1) }, func(index int, _ time.Time) { lost <- index }) }()
 	count := func() map[int]int {
 		time.Sleep(100 * time.Millisecond)
 		counts := map[int]int{}
@@ -44,6 +46,10 @@ func TestCarrierIsLost(t *testing.T) {
 		run("link", "set", "far", "down")
 		run("link", "set", "near", "mtu", "1400")
 		run("link", "set", "near", "mtu", "1500")
+		time.Sleep(100 * time.Millisecond)
+		if heard.Swap(0) == 0 {
+			t.Error("nothing was heard of links, and there were four events")
+		}
 		got := count()
 		if len(got) != 2 {
 			t.Fatalf("told of %v, want both ends of the wire", got)

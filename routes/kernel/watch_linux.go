@@ -75,7 +75,7 @@ func subscribe(protocol int, groups []uint32) (*os.File, error) {
 // once, until ctx ends; then it closes the subscription and returns nil. It blocks, and
 // so must not wake for long. A receive buffer that overflowed (ENOBUFS) is one more
 // wake-up. The routes of others, of which a router may have a million and change some
-// each second, wake nobody.
+// each second, wake nobody, nor does what does not concern us of others' links (bystanders).
 func (w *Watcher) Watch(ctx context.Context, wake func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.surveyor.run(ctx, wake) })
