@@ -25,9 +25,9 @@ type (
 		Change    probe.Change
 		Unheard   Unheard
 	}
-	// ProbesChanged are such changes of several paths, which are decided of together: what befalls many uplinks at
-	// once costs one decision, and none is made of them that knows of some only.
-	ProbesChanged []ProbeChanged
+	// Together are ProbeChanged and CarrierLost of several links, which are decided of together: what befalls many
+	// uplinks at once costs one decision, and none is made of them that knows of some only.
+	Together []Event
 	// LeaseChanged is a change of a path's lease.
 	LeaseChanged struct {
 		Interface string
@@ -81,7 +81,7 @@ type (
 
 func (Observed) isEvent()        {}
 func (ProbeChanged) isEvent()    {}
-func (ProbesChanged) isEvent()   {}
+func (Together) isEvent()        {}
 func (LeaseChanged) isEvent()    {}
 func (AdvertChanged) isEvent()   {}
 func (Commanded) isEvent()       {}

@@ -101,7 +101,7 @@ func coreRow(t *testing.T, n, events, together int) []string {
 		row = append(row, figures.Number(v))
 	}
 	t.Log(row)
-	if grown := int64(live.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 && n <= 200 {
+	if grown := int64(live.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20+int64(n)*4096 {
 		t.Errorf("%d events of %d uplinks have left %d bytes behind", events, n, grown)
 	}
 	if len(s.Uplinks) != n || s.Uplinks[n-1].OperState() != "up" {
@@ -116,7 +116,7 @@ func reportsOf(s *uplink.State, k, together int) uplink.Event {
 	if together == 1 {
 		return answered(&s.Uplinks[k%min(n, 3)], k%2 == 1)
 	}
-	list := make(uplink.ProbesChanged, together)
+	list := make(uplink.Together, together)
 	for i := range list {
 		list[i] = answered(&s.Uplinks[i], k/together%2 == 1)
 	}
@@ -129,7 +129,7 @@ func TestReportsTogether(t *testing.T) {
 	now := time.Now()
 	for _, suspect := range []bool{true, false} {
 		one, all := many(t, 20), many(t, 20)
-		list := make(uplink.ProbesChanged, 0, 20)
+		list := make(uplink.Together, 0, 20)
 		for i := range all.Uplinks {
 			list = append(list, answered(&all.Uplinks[i], suspect))
 			one = uplink.Step(one, answered(&one.Uplinks[i], suspect), now)
@@ -156,13 +156,23 @@ func TestReportsTogether(t *testing.T) {
 func TestAllFailTogether(t *testing.T) {
 	now := time.Now()
 	s := many(t, 3)
-	var list uplink.ProbesChanged
+	var list uplink.Together
 	for i := range s.Uplinks {
 		list = append(list, uplink.ProbeChanged{Interface: s.Uplinks[i].Config.Interface, Change: probe.Change{
 			Series: s.Uplinks[i].Paths[0].Series, Targets: []probe.Evidence{{Verdict: probe.Down}, {Verdict: probe.Down}},
 		}})
 	}
 	after := uplink.Step(s, list, now)
+	cables := uplink.Together{}
+	for i := range s.Uplinks {
+		cables = append(cables, uplink.CarrierLost{Index: s.Uplinks[i].Device.Link.Index, At: now})
+	}
+	pulled := uplink.Step(s, cables, now)
+	for i := range pulled.Uplinks {
+		if got := pulled.Uplinks[i].OperState(); got != "down" {
+			t.Errorf("%s is %s after its cable was pulled, with all others, want down", pulled.Uplinks[i].Config.Name, got)
+		}
+	}
 	for i := range after.Uplinks {
 		if got := after.Uplinks[i].OperState(); got != "down" {
 			t.Errorf("%s is %s after one step, want down", after.Uplinks[i].Config.Name, got)
@@ -170,5 +180,29 @@ func TestAllFailTogether(t *testing.T) {
 	}
 	if n := len(uplink.Transitions(s, after, now)); n != 3 {
 		t.Errorf("%d transitions of that one step, want 3", n)
+	}
+}
+
+// Of uplinks that are to stay out once they have fallen, one that falls while another is up does, and none of those that
+// fall together: nobody could say which is the last, that must not be taken out.
+func TestAutoDisabledTogether(t *testing.T) {
+	now := time.Now()
+	s := many(t, 2)
+	for i := range s.Uplinks {
+		s.Uplinks[i].Config.AutoDisable = true
+	}
+	lost := func(i int) uplink.CarrierLost {
+		return uplink.CarrierLost{Index: s.Uplinks[i].Device.Link.Index, At: now}
+	}
+	both := uplink.Step(s, uplink.Together{lost(0), lost(1)}, now)
+	if list := uplink.AutoDisabled(s, both); len(list) != 0 {
+		t.Errorf("of two that fell together %v", list)
+	}
+	first := uplink.Step(s, lost(0), now)
+	if list := uplink.AutoDisabled(s, first); len(list) != 1 || list[0].Uplink != s.Uplinks[0].Config.Name {
+		t.Errorf("of the one that fell %v", list)
+	}
+	if list := uplink.AutoDisabled(first, uplink.Step(first, lost(1), now)); len(list) != 0 {
+		t.Errorf("of the last one %v", list)
 	}
 }

@@ -31,8 +31,8 @@ func (s *State) take(e Event, now time.Time) {
 		s.takeObserved(e.Applied)
 	case ProbeChanged, AdvertChanged, LeaseChanged:
 		s.takeOfPath(e)
-	case ProbesChanged:
-		s.takeReports(e)
+	case Together:
+		s.takeTogether(e)
 	case Commanded:
 		if u := s.Named(e.Uplink); u != nil {
 			u.takeCommand(e.Command, now)
@@ -86,15 +86,20 @@ func (s *State) takeOfPath(e Event) {
 	}
 }
 
-// takeReports notes what several probers say.
-func (s *State) takeReports(list ProbesChanged) {
+// takeTogether notes what several probers say, and which links have lost their carrier.
+func (s *State) takeTogether(list Together) {
 	on := make(map[string]*Uplink, len(s.Uplinks))
 	for i := range s.Uplinks {
 		on[s.Uplinks[i].Config.Interface] = &s.Uplinks[i]
 	}
 	for _, e := range list {
-		if u := on[e.Interface]; u != nil {
-			u.takeReport(e)
+		switch e := e.(type) {
+		case ProbeChanged:
+			if u := on[e.Interface]; u != nil {
+				u.takeReport(e)
+			}
+		case CarrierLost:
+			s.loseCarrier(e)
 		}
 	}
 }

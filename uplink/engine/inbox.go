@@ -16,12 +16,12 @@ func (e *Engine) takeInbox() []message {
 	return list
 }
 
-// handleAll makes the steps for messages, in their order: one for all reports that follow each other.
+// handleAll makes the steps for messages, in their order: one for all that can be decided of together.
 func (e *Engine) handleAll(ctx context.Context, list []message) {
 	for len(list) > 0 {
-		n := reports(list)
+		n := together(list)
 		if n > 1 {
-			e.handleReports(ctx, list[:n])
+			e.handleTogether(ctx, list[:n])
 		} else {
 			n = 1
 			e.handle(ctx, list[0])
@@ -30,37 +30,55 @@ func (e *Engine) handleAll(ctx context.Context, list []message) {
 	}
 }
 
-// reports returns how many of the first messages are what probers say, each of another path: of what one says twice
-// nothing is passed over.
-func reports(list []message) int {
+// together returns how many of the first messages can be decided of together: what probers say, each of another path,
+// carriers that are lost, and neighbours that do not answer, as many links bring them at once. Of what one prober says
+// twice nothing is passed over.
+func together(list []message) int {
 	if len(list) < 2 {
 		return 0
 	}
 	seen := map[path]bool{}
 	for n, m := range list {
-		changed, ok := m.event.(uplink.ProbeChanged)
-		at := path{changed.Interface, changed.Family}
-		if !ok || seen[at] {
+		switch event := m.event.(type) {
+		case uplink.ProbeChanged:
+			at := path{event.Interface, event.Family}
+			if seen[at] {
+				return n
+			}
+			seen[at] = true
+		case uplink.CarrierLost, uplink.NeighbourFailed:
+		default:
 			return n
 		}
-		seen[at] = true
 	}
 	return len(list)
 }
 
-// handleReports makes one step for what several probers say.
-func (e *Engine) handleReports(ctx context.Context, list []message) {
-	all := make(uplink.ProbesChanged, 0, len(list))
+// handleTogether makes one step for several messages, if they change anything.
+func (e *Engine) handleTogether(ctx context.Context, list []message) {
+	var all uplink.Together
+	var failed []uplink.NeighbourFailed
 	for _, m := range list {
 		if m.from != nil && !e.workers.has(m.from) {
 			continue // of a worker that has been let go meanwhile
 		}
 		e.lag.Add(time.Since(m.sent))
-		changed, _ := m.event.(uplink.ProbeChanged)
-		all = append(all, e.withUnheard(changed))
+		switch event := m.event.(type) {
+		case uplink.ProbeChanged:
+			all = append(all, e.withUnheard(event))
+		case uplink.CarrierLost:
+			if e.state.HasLink(event.Index) {
+				all = append(all, event)
+			}
+		case uplink.NeighbourFailed:
+			failed = append(failed, event)
+		}
 	}
 	if len(all) > 0 {
 		e.step(ctx, all)
+	}
+	for _, f := range failed { // only its probers are told
+		e.reportUnreachable(f)
 	}
 	for _, m := range list {
 		acknowledge(m.done, nil)
