@@ -19,6 +19,7 @@ import (
 	"uplinkd/internal/bubble"
 	"uplinkd/probe"
 	"uplinkd/routes"
+	"uplinkd/routes/flows"
 	"uplinkd/routes/routestest"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
@@ -28,6 +29,7 @@ import (
 // A house is an engine in a bubble: a kernel in memory, gateways that answer or
 // do not, and no DHCP server.
 type house struct {
+	links   func(index int, carrier bool) (flows.Link, error) // nil: nobody tells
 	t       *testing.T
 	engine  *engine.Engine
 	fake    *routestest.Fake
@@ -205,7 +207,7 @@ func openHouse(t *testing.T, config string, kernel *routestest.Fake, h *house) *
 			defer h.mu.Unlock()
 			return time.Since(born) + h.asleep
 		},
-		Meters:  engine.Meters{Connections: h.connections},
+		Meters: engine.Meters{Connections: h.connections}, ReadLink: h.links,
 		Learned: h.learned,
 		SaveLearned: func(all engine.Learned) error {
 			h.mu.Lock()

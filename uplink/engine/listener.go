@@ -2,11 +2,14 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"uplinkd/internal/grid"
 	"uplinkd/internal/latest"
@@ -16,8 +19,8 @@ import (
 )
 
 // A listener looks at the counters and the carrier of uplinks' interfaces many times a
-// second, in a goroutine of its own. What it sees decides nothing: it has a prober ask, or
-// the reconciler look.
+// second, in a goroutine of its own. What it sees gives no verdict: it has a prober ask, or
+// the reconciler look. What the uplinks carry is known of its counts.
 type listener struct {
 	read    func(index int, carrier bool) (flows.Link, error) // nil: it cannot
 	carrier func()                                            // a carrier has come or gone
@@ -28,9 +31,8 @@ type listener struct {
 	mu      sync.Mutex             // guards what follows
 	unheard map[int]uplink.Unheard // by interface index, where what goes out gets no answer
 	counts  map[int]count          // likewise, as of the last look
-	failed  error                  // why a link told nothing when all were last looked at
-
-	trouble error // why a link has told nothing; owned by run
+	failed  error                  // why a link told nothing when it was last looked at
+	round   time.Time              // since when links are being looked at; zero: they are not
 }
 
 // heldBack is how long after an event of a link the kernel may hold the next one back:
@@ -58,6 +60,7 @@ type ear struct {
 	carrier bool
 	known   bool
 
+	err        error     // why the last look told nothing
 	busy       bool      // there is traffic: it is looked at each time
 	quietUntil time.Time // otherwise it is left alone until then
 }
@@ -101,21 +104,26 @@ func (l *listener) run(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		now := time.Now()
-		l.trouble = nil
 		next := uplink.TrafficIdle
 		if now.Before(hasty) {
 			next = uplink.TrafficEvery
 		}
+		var trouble error
+		l.looking(now)
 		for _, e := range ears {
 			if now.Before(hasty) || e.busy || !now.Before(e.quietUntil) {
-				e.busy = l.listen(e, now, now.Before(hasty))
-				e.quietUntil = now.Add(uplink.TrafficIdle - uplink.TrafficEvery/2)
+				e.busy = l.listen(e, time.Now(), now.Before(hasty))
+				e.quietUntil = now.Add(grid.Until(now, uplink.TrafficIdle) - uplink.TrafficEvery/2)
 			}
 			if e.busy {
 				next = uplink.TrafficEvery
 			}
+			if e.err != nil {
+				trouble = e.err
+			}
 		}
-		l.tell(l.trouble)
+		l.looking(time.Time{})
+		l.tell(trouble)
 		ticker.Every(next)
 	}
 }
@@ -151,7 +159,10 @@ func (l *listener) listen(e *ear, now time.Time, hasty bool) (busy bool) {
 	asked := hasty || e.busy || !e.known
 	link, err := l.read(e.index, asked)
 	l.count(e.index, link.Traffic, now, err)
-	if err != nil {
+	if e.err = nil; err != nil {
+		if !errors.Is(err, unix.ENODEV) {
+			e.err = err
+		}
 		return false
 	}
 	if e.known && asked && link.Carrier != e.carrier {

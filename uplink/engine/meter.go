@@ -32,7 +32,7 @@ type Meters struct {
 	Counters func(ctx context.Context, table string) (map[string]flows.Counter, error)
 }
 
-// A meter measures what uplinks carry, each kind of figure by a gauge of its own. A
+// A meter measures what uplinks carry but for their traffic, each kind of figure by a gauge of its own. A
 // kernel that does not answer one holds up neither the others nor the engine, which
 // reads the last readings.
 type meter struct {
@@ -51,7 +51,7 @@ type meter struct {
 // and seldom while nobody looks. Reading the flows takes long where there are many.
 const (
 	shownEvery  = 2 * tick
-	unseenEvery = 15 * tick // as often as Prometheus asks, where nobody has said otherwise
+	unseenEvery = 5 * tick // so old may be what is shown to who has not looked before
 	flowsEvery  = 5 * tick
 
 	// shownFor is how long somebody who has looked is taken to look again.

@@ -3,12 +3,14 @@ package engine_test
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"uplinkd/internal/bubble"
 	"uplinkd/routes"
+	"uplinkd/routes/flows"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
 )
@@ -102,6 +104,53 @@ func TestMeterError(t *testing.T) {
 		if n := strings.Count(h.log.take(), "can be measured again"); n != 1 {
 			t.Errorf("told %d times that it works again", n)
 		}
+	})
+}
+
+// What status says of the traffic is the rate of a second, on a link that is looked at each second and on one that is
+// looked at twenty times as often; and where the kernel does not tell, it is unknown after a while, and said why.
+func TestTrafficInStatus(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var mu sync.Mutex
+		var fails error
+		h := openHouse(t, two, nil, &house{links: func(index int, _ bool) (flows.Link, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			l := flows.Link{Carrier: true, Traffic: flows.Traffic{RxBytes: uint64(time.Since(start).Microseconds()) / 8}}
+			if index == 2 { // it is busy
+				l.RxPackets = uint64(time.Since(start) / time.Millisecond)
+				l.TxPackets = l.RxPackets
+			}
+			return l, fails
+		}})
+		expect := func(known bool, failure string) {
+			t.Helper()
+			s := h.engine.Snapshot()
+			for i := range s.Uplinks {
+				rx, tx := s.Uplinks[i].Counters.RxBPS, s.Uplinks[i].Counters.TxBPS
+				if rx.Known != known || tx.Known != known || known && (rx.N < 990_000 || rx.N > 1_010_000 || tx.N != 0) {
+					t.Errorf("%s: %v and %v bit/s, want 1M and none: %v", s.Uplinks[i].Name, rx, tx, known)
+				}
+			}
+			if got := strings.Join(s.Daemon.MeterErrors, "; "); got != failure {
+				t.Errorf("status says %q, want %q", got, failure)
+			}
+		}
+		h.wait(5 * time.Second)
+		expect(true, "")
+		mu.Lock()
+		fails = errors.New("no buffer space available")
+		mu.Unlock()
+		h.wait(3 * time.Second)
+		expect(true, "traffic: no buffer space available")
+		h.wait(5 * time.Second)
+		expect(false, "traffic: no buffer space available")
+		mu.Lock()
+		fails = nil
+		mu.Unlock()
+		h.wait(4 * time.Second)
+		expect(true, "")
 	})
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,17 +23,23 @@ const trafficKept = 5 * time.Second
 func (l *listener) count(index int, t flows.Traffic, now time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil {
+	switch {
+	case err == nil:
 		l.counts[index] = count{t, now}
-		return
-	}
-	delete(l.counts, index)
-	if !errors.Is(err, unix.ENODEV) {
-		l.trouble = err
+	case errors.Is(err, unix.ENODEV):
+		delete(l.counts, index)
+	default: // it is known for a while yet: see trafficKept
 	}
 }
 
-// tell keeps why nothing is known, for who asks, and says so when that changes.
+// looking says that a round of looks begins, or, with a zero time, that it has ended.
+func (l *listener) looking(since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.round = since
+}
+
+// tell keeps why something is not known, for who asks, and says so when that changes.
 func (l *listener) tell(err error) {
 	l.mu.Lock()
 	was := l.failed
@@ -50,10 +57,13 @@ func (l *listener) tell(err error) {
 func (l *listener) failure() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failed == nil {
-		return ""
+	switch {
+	case !l.round.IsZero() && time.Since(l.round) > askLimit:
+		return fmt.Sprintf("traffic: the kernel has not answered for %s", time.Since(l.round).Round(time.Second))
+	case l.failed != nil:
+		return "traffic: " + l.failed.Error()
 	}
-	return "traffic: " + l.failed.Error()
+	return ""
 }
 
 // countOf returns what has gone over an interface. It may be called from any goroutine.
@@ -64,7 +74,7 @@ func (l *listener) countOf(index int) (count, bool) {
 	return c, ok
 }
 
-// Traffic is what has gone over an uplink's interface, and how fast of late.
+// A traffic is what has gone over an uplink's interface, and how fast of late.
 type traffic struct {
 	count
 	index  int
@@ -85,12 +95,16 @@ func (e *Engine) trafficNow() map[string]traffic {
 	return all
 }
 
+// rateOver is the least time that a rate is of: a busy link is looked at so often that less says little.
+const rateOver = tick / 2
+
 // next returns the traffic after another look. Counters that have gone back began anew.
 func (t traffic) next(index int, now count) traffic {
-	seconds := now.at.Sub(t.at).Seconds()
+	apart := now.at.Sub(t.at)
+	seconds := apart.Seconds()
 	switch {
-	case t.index == index && seconds == 0:
-		return t // there was no look since
+	case t.index == index && apart >= 0 && apart < rateOver:
+		return t
 	case t.index != index || t.at.IsZero() || seconds < 0 || now.RxBytes < t.RxBytes || now.TxBytes < t.TxBytes:
 		return traffic{count: now, index: index}
 	}

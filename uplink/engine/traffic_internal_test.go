@@ -1,15 +1,18 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"uplinkd/internal/bubble"
 	"uplinkd/internal/latest"
 	"uplinkd/routes/flows"
 	"uplinkd/uplink"
@@ -31,6 +34,7 @@ func TestTrafficRates(t *testing.T) {
 		rated  bool
 		rx, tx uint64
 	}{
+		"too soon for a rate":     {2, at(0.05, 126_000, 5000), false, 0, 0},
 		"half a second":           {2, at(0.5, 126_000, 5000), true, 2_000_000, 0},
 		"two seconds":             {2, at(2, 1000, 255_000), true, 0, 1_000_000},
 		"no look since":           {2, at(0, 1000, 5000), false, 0, 0},
@@ -39,7 +43,8 @@ func TestTrafficRates(t *testing.T) {
 		"another interface":       {3, at(1, 126_000, 6000), false, 0, 0},
 	} {
 		got := was.next(tt.index, tt.now)
-		if got.rated != tt.rated || got.rx != tt.rx || got.tx != tt.tx || got.index != tt.index || got.count != tt.now {
+		kept := name == "too soon for a rate" && got == was
+		if got.rated != tt.rated || got.rx != tt.rx || got.tx != tt.tx || got.index != tt.index || got.count != tt.now && !kept {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -49,40 +54,81 @@ func TestTrafficRates(t *testing.T) {
 	}
 }
 
-// What the kernel does not tell is not known, and said once; an interface that has gone is no failure.
+// What the kernel does not tell is said once, and is known for a while yet; an interface that has gone is no failure. One
+// link that fails is not forgotten while another is looked at more often.
 func TestTrafficUnknown(t *testing.T) {
-	var log strings.Builder
-	var err error
-	l := newListener(func(int, bool) (flows.Link, error) {
-		return flows.Link{Traffic: flows.Traffic{RxBytes: 1}}, err
-	}, func() {}, slog.New(slog.NewTextHandler(&log, nil)))
-	ears := l.adopt(nil, []heardLink{{index: 2}, {index: 3}})
-	look := func(known bool, failure string) {
-		t.Helper()
-		l.trouble = nil
-		for _, e := range ears {
-			l.listen(e, time.Now(), false)
+	bubble.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var log strings.Builder
+		fails, packets := map[int]error{}, uint64(0)
+		set := func(index int, err error) {
+			mu.Lock()
+			fails[index] = err
+			mu.Unlock()
+			time.Sleep(3 * time.Second)
 		}
-		l.tell(l.trouble)
-		if _, ok := l.countOf(2); ok != known || l.failure() != failure {
-			t.Errorf("known %v, want %v; failure %q, want %q", ok, known, l.failure(), failure)
+		l := newListener(func(index int, _ bool) (flows.Link, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if packets += 100; index == 2 { // which is busy
+				return flows.Link{RxPackets: packets, TxPackets: packets}, fails[index]
+			}
+			return flows.Link{Traffic: flows.Traffic{RxBytes: 1}}, fails[index]
+		}, func() {}, slog.New(slog.NewTextHandler(&log, nil)))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- l.run(ctx) }()
+		l.links.Put([]heardLink{{index: 2}, {index: 3}})
+		expect := func(what string, known bool, failure string) {
+			t.Helper()
+			if _, ok := l.countOf(3); ok != known || l.failure() != failure {
+				t.Errorf("%s: known %v, want %v; failure %q, want %q", what, ok, known, l.failure(), failure)
+			}
 		}
-	}
-	look(true, "")
-	err = unix.ENODEV
-	look(false, "")
-	err = errors.New("no answer")
-	look(false, "traffic: no answer")
-	look(false, "traffic: no answer")
-	err = nil
-	look(true, "")
-	if n := strings.Count(log.String(), "what=traffic"); n != 2 {
-		t.Errorf("told %d times, want when it began and when it ended:\n%s", n, &log)
-	}
-	l.adopt(ears, nil)
-	if _, ok := l.countOf(2); ok {
-		t.Error("the traffic of an interface that is no uplink's any longer is still known")
-	}
+		set(3, nil)
+		expect("at first", true, "")
+		set(3, unix.ENODEV)
+		expect("gone", false, "")
+		set(3, nil)
+		expect("there again", true, "")
+		set(3, errors.New("no answer"))
+		expect("failing", true, "traffic: no answer")
+		set(3, nil)
+		expect("mended", true, "")
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(log.String(), "what=traffic"); n != 2 {
+			t.Errorf("told %d times, want when it began and when it ended:\n%s", n, &log)
+		}
+	})
+}
+
+// A kernel that does not answer is told of, though the round of looks has not ended.
+func TestTrafficHangs(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		l := newListener(func(int, bool) (flows.Link, error) {
+			time.Sleep(time.Second)
+			return flows.Link{}, unix.EAGAIN
+		}, func() {}, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- l.run(ctx) }()
+		links := make([]heardLink, 20)
+		for i := range links {
+			links[i].index = i + 1
+		}
+		l.links.Put(links)
+		time.Sleep(10 * time.Second)
+		if got := l.failure(); !strings.HasPrefix(got, "traffic: the kernel has not answered for ") {
+			t.Errorf("told %q", got)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Connections are counted often while somebody looks at them, at once for who looks first, and seldom while nobody does.
