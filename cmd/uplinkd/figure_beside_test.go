@@ -67,6 +67,28 @@ func (b *bench) linkEvents() {
 	})
 }
 
+// linksComeAndGo makes and removes links, as containers do that start and end.
+func (b *bench) linksComeAndGo() {
+	b.Helper()
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(200 * time.Millisecond)
+		defer ticker.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+				script := fmt.Sprintf("ip link add ca%d type veth peer name cb%[1]d && ip link set ca%[1]d up && "+
+					"ip link set cb%[1]d up && ip link del ca%[1]d", i)
+				_ = exec.Command("sh", "-c", script).Run()
+			}
+		}
+	}()
+	b.Cleanup(func() { close(stop); <-ended })
+}
+
 // What the daemon takes beside ten thousand rules of others, and beside a hundred events of links a second, and when
 // the default route leaves an uplink that has fallen silent.
 func TestFigureBesideRulesAndEvents(t *testing.T) {
@@ -88,7 +110,8 @@ func TestFigureBesideRulesAndEvents(t *testing.T) {
 	}{
 		{"nothing", func(*bench) {}},
 		{"10,000 rules", func(b *bench) { b.manyRules(10_000) }},
-		{"100 link events a second", (*bench).linkEvents},
+		{"100 changes of a foreign link a second", (*bench).linkEvents},
+		{"5 pairs of foreign links a second that come and go", (*bench).linksComeAndGo},
 	} {
 		t.Run(beside.name, func(t *testing.T) {
 			b := newBench(t, 2)

@@ -36,7 +36,7 @@ type Reader[R any] func() (next func() (r R, use, more bool))
 
 // Run runs the client until ctx ends, and returns when its readers have ended.
 func (c *Client[W, R]) Run(ctx context.Context) error {
-	from := make(chan R, queued)
+	var from chan R // nil until there is somebody to read from
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	defer c.Close()
@@ -56,6 +56,9 @@ func (c *Client[W, R]) Run(ctx context.Context) error {
 			c.Tick()
 		}
 		if c.Open() {
+			if from == nil {
+				from = make(chan R, queued)
+			}
 			for _, reader := range c.Readers {
 				next := reader()
 				readers.Go(func() { read(ctx, next, from) })
