@@ -86,9 +86,9 @@ func leadsBy(attrs []byte, index int) bool {
 func TestFigureRebuild(t *testing.T) {
 	labtest.Measured(t)
 	labtest.Need(t)
-	sizes, runs := []int{2, 16}, 5
+	sizes, runs, most := []int{2, 16}, 5, 20.0 // ms: a machine may be slow, and the lanes beside this one busy
 	if runsOr(t, 0) > 0 {
-		sizes, runs = []int{2, 16, 64, 200}, runsOr(t, 0)
+		sizes, runs, most = []int{2, 16, 64, 200}, runsOr(t, 0), 5
 	}
 	table := figures.Table{
 		Title:   "Rebuild",
@@ -134,8 +134,8 @@ func TestFigureRebuild(t *testing.T) {
 				figures.SpreadOf(operations).String(),
 			})
 			t.Log(table.Rows[len(table.Rows)-1])
-			if n <= 16 && us.Median > 20 {
-				t.Errorf("%d uplinks: %s ms to the new route, which is more than any slow machine explains", n, us)
+			if n <= 16 && us.Median > most {
+				t.Errorf("%d uplinks: %s ms to the new route, which is more than a slow machine explains: %.0f", n, us, most)
 			}
 		})
 	}
