@@ -165,7 +165,7 @@ bench-rows:
 	$(GOBENCH) -benchtime 0.3s -count 5 >$(FIGURES)/go.txt
 	UPLINKD_EVENTS=1000000 $(FIGURE) -run TestFigureCore ./uplink $(SHOW)
 	$(FIGURE) -run 'TestFigureProbing|TestFigureVerdict|TestFigureLookUps' ./probe ./uplink/replay ./routes/firewall $(SHOW)
-	UPLINKD_RUNS=15 $(FIGURE) -run TestFigureRebuild $(LAB) $(SHOW)
+	UPLINKD_RUNS=10 $(FIGURE) -run TestFigureRebuild $(LAB) $(SHOW)
 	UPLINKD_RUNS=3 $(FIGURE) -run 'TestFigure(Spread|Throughput|Idle|Beside)|TestMarksCost|TestMPTCPBonds' $(LAB) $(SHOW)
 	UPLINKD_CONTENDERS='kernel alone:script each second:keepalived:BFD:uplinkd' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)
 	UPLINKD_CONTENDERS='script each minute' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)

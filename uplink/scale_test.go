@@ -60,7 +60,7 @@ func TestFigureCore(t *testing.T) {
 		Columns: []string{"uplinks", "events", "of them together", "an event, µs", "events a second", "bytes an event", "allocations an event", "heap after, MB"},
 	}
 	for _, n := range sizes {
-		table.Rows = append(table.Rows, coreRow(t, n, min(events, max(200, events*3/n)), 1))
+		table.Rows = append(table.Rows, coreRow(t, n, min(events, max(200, events/n)), 1))
 		if n > 3 {
 			table.Rows = append(table.Rows, coreRow(t, n, events/n*n, n))
 		}
