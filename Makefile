@@ -167,8 +167,9 @@ bench-rows:
 	$(FIGURE) -run 'TestFigureProbing|TestFigureVerdict|TestFigureLookUps' ./probe ./uplink/replay ./routes/firewall $(SHOW)
 	UPLINKD_RUNS=10 $(FIGURE) -run TestFigureRebuild $(LAB) $(SHOW)
 	UPLINKD_RUNS=3 $(FIGURE) -run 'TestFigure(Spread|Throughput|Idle|Beside)|TestMarksCost|TestMPTCPBonds' $(LAB) $(SHOW)
-	UPLINKD_CONTENDERS='kernel alone:script each second:keepalived:BFD:uplinkd' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)
-	UPLINKD_CONTENDERS='script each minute' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW)
+	{ UPLINKD_CONTENDERS='script each minute' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW); } & \
+	UPLINKD_RUNS=2 UPLINKD_CONTENDERS='kernel alone:script each second:keepalived:BFD:uplinkd' \
+		$(FIGURE) -run TestFigureOutage $(LAB) $(SHOW); wait
 	UPLINKD_RUNS=3 $(FIGURE) -run TestPolicyCost $(LAB) $(SHOW)
 	UPLINKD_RUNS=3 UPLINKD_ROUTES=1000000 $(FIGURE) -run ManyForeignRoutes $(LAB) $(SHOW)
 	UPLINKD_FLOWS=1000000 $(FIGURE) -run ManyFlowsHold $(LAB) $(SHOW)
@@ -197,6 +198,8 @@ bench-long: deps
 	go test -timeout 14m -count=1 -v -run 'Figures|Failover|Spread|Cleanup|Killed|Idle|Busy|LeaseToDefaultRoute|Danted' $(LAB) \
 		| grep -E '^(---|ok|FAIL)| (connections|idle|busy|from the)|    ---'
 	UPLINKD_FLOWS=1000000 go test -timeout 5m -count=1 -v -run 'ManyFlows|FightOver|ExitZero' $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
+	UPLINKD_RUNS=5 go test -timeout 120m -count=1 -v -run TestFigureOutage $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
+	UPLINKD_RUNS=1 UPLINKD_SOCKS=100000 go test -timeout 30m -count=1 -v -run TestFigureSpread $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=50 go test -timeout 30m -count=1 -v -run TimeTo $(LAB) | grep -E '^(---|ok|FAIL)|_test.go'
 	UPLINKD_RUNS=20 UPLINKD_WATCH=10m go test -timeout 60m -count=1 -v -run 'Starlink|OneWay|CarrierAfter' $(LAB) \
 		| grep -E '^(---|ok|FAIL)|_test.go'

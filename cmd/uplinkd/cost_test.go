@@ -98,7 +98,7 @@ func TestMarksCostLittle(t *testing.T) {
 	rounds, seconds, most := 2, "1", 0.30
 	whole := os.Getenv("UPLINKD_RUNS") != ""
 	if whole {
-		rounds, seconds, most = runsOr(t, 9), "3", 0.05
+		rounds, seconds, most = runsOr(t, 9), "2", 0.05
 	}
 	f := newForwarding(t)
 	kinds := []string{"one TCP connection, Gbit/s"}

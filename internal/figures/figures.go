@@ -80,7 +80,8 @@ type Spread struct{ Least, Median, Most float64 }
 // SpreadOf returns the spread of values, of which there must be one at least.
 func SpreadOf(values []float64) Spread {
 	sorted := slices.Sorted(slices.Values(values))
-	return Spread{sorted[0], sorted[len(sorted)/2], sorted[len(sorted)-1]}
+	n := len(sorted)
+	return Spread{sorted[0], (sorted[(n-1)/2] + sorted[n/2]) / 2, sorted[n-1]}
 }
 
 // String returns the median, and in brackets the least and the most where they differ from it.

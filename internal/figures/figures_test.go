@@ -20,6 +20,9 @@ func TestNumber(t *testing.T) {
 	if got := figures.SpreadOf([]float64{3, 1, 2}).String(); got != "2 (1 – 3)" {
 		t.Errorf("spread: %s", got)
 	}
+	if got := figures.SpreadOf([]float64{4, 1}).String(); got != "2.5 (1 – 4)" {
+		t.Errorf("of two: %s", got)
+	}
 }
 
 const before = `goos: linux
