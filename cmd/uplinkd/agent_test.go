@@ -19,19 +19,7 @@ func TestAgent(t *testing.T) {
 	at := netip.AddrPortFrom(lab.Somewhere(7), 7777)
 	var line atomic.Value
 	line.Store("up")
-	var listener net.Listener
-	b.ok(b.world.Internet.Do(func() (err error) { listener, err = net.Listen("tcp4", at.String()); return err }))
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = fmt.Fprintln(conn, line.Load())
-			_ = conn.Close()
-		}
-	}()
+	b.serveAt(b.world.Internet, at.String(), func(conn net.Conn) { _, _ = fmt.Fprintln(conn, line.Load()) })
 	lines := b.static(2, 2)
 	lines[0] += fmt.Sprintf(", probe: {targets: [gateway, 'agent://%s']}", at)
 	b.configure(lines, fastProbe+"routes: {balance_interval: 1s}\npolicies: [{name: p, to: 203.0.113.0/24, via: [isp1, isp2]}]\n")

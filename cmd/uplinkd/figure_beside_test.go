@@ -43,46 +43,39 @@ func (b *bench) linkEvents() {
 	in, err := cmd.StdinPipe()
 	b.ok(err)
 	b.ok(cmd.Start())
-	ended := make(chan struct{})
-	stop := make(chan struct{})
-	go func() {
-		defer close(ended)
-		ticker := time.NewTicker(10 * time.Millisecond)
-		defer ticker.Stop()
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			case <-ticker.C:
-				_, _ = io.WriteString(in, fmt.Sprintf("link set dev ev0 mtu %d\n", 1400+i%2))
-			}
-		}
-	}()
 	b.Cleanup(func() {
-		close(stop)
-		<-ended
 		_ = in.Close()
 		_ = cmd.Wait()
 		_ = exec.Command("ip", "link", "del", "ev0").Run()
+	})
+	b.untilTheEnd(10*time.Millisecond, func(i int) {
+		_, _ = io.WriteString(in, fmt.Sprintf("link set dev ev0 mtu %d\n", 1400+i%2))
 	})
 }
 
 // linksComeAndGo makes and removes links, as containers do that start and end.
 func (b *bench) linksComeAndGo() {
 	b.Helper()
+	b.untilTheEnd(200*time.Millisecond, func(i int) {
+		script := fmt.Sprintf("ip link add ca%d type veth peer name cb%[1]d && ip link set ca%[1]d up && "+
+			"ip link set cb%[1]d up && ip link del ca%[1]d", i)
+		_ = exec.Command("sh", "-c", script).Run()
+	})
+}
+
+// untilTheEnd does something again and again, until the test ends.
+func (b *bench) untilTheEnd(every time.Duration, do func(i int)) {
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		ticker := time.NewTicker(200 * time.Millisecond)
+		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for i := 0; ; i++ {
 			select {
 			case <-stop:
 				return
 			case <-ticker.C:
-				script := fmt.Sprintf("ip link add ca%d type veth peer name cb%[1]d && ip link set ca%[1]d up && "+
-					"ip link set cb%[1]d up && ip link del ca%[1]d", i)
-				_ = exec.Command("sh", "-c", script).Run()
+				do(i)
 			}
 		}
 	}()

@@ -71,24 +71,19 @@ func (c *crowd) even(what string, counts []int, flows int, weight func(int) int)
 	}
 }
 
-// uplinkOf returns whose address of the crowd's an address is.
-func (c *crowd) uplinkOf(a netip.Addr) (int, error) {
-	for i := range 256 {
-		if a == crowdAddress(i, 5) || a == crowdAddress6(i, 5) {
-			return i, nil
-		}
+// owners returns whose address of the crowd's an address is.
+func owners(n int) map[netip.Addr]int {
+	of := map[netip.Addr]int{}
+	for i := range n {
+		of[crowdAddress(i, 5)], of[crowdAddress6(i, 5)] = i, i
 	}
-	return 0, fmt.Errorf("%s is the address of no uplink", a)
+	return of
 }
 
 // localShares connects so many sockets of this host, which sends nothing, and counts whose address they were given.
 func (c *crowd) localShares(n, flows int, v6 bool) []int {
 	c.Helper()
-	of := map[netip.Addr]int{}
-	for i := range n {
-		of[crowdAddress(i, 5)], of[crowdAddress6(i, 5)] = i, i
-	}
-	counts := make([]int, n)
+	of, counts := owners(n), make([]int, n)
 	for k := range flows {
 		a := localAddress(c, farFlow(k, v6))
 		i, ok := of[a]
@@ -166,24 +161,9 @@ func (c *crowd) natShares(n, flows int, v6 bool) []int {
 func (c *crowd) farService() netip.AddrPort {
 	c.Helper()
 	c.at(c.far, "ip route add local 11.0.0.0/8 dev lo")
-	var listener net.Listener
-	c.ok(c.far.Do(func() (err error) {
-		listener, err = net.Listen("tcp4", "0.0.0.0:7")
-		return err
-	}))
-	c.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = conn.Write([]byte(netip.MustParseAddrPort(conn.RemoteAddr().String()).Addr().String()))
-				_ = conn.Close()
-			}()
-		}
-	}()
+	c.serveAt(c.far, "0.0.0.0:7", func(conn net.Conn) {
+		_, _ = conn.Write([]byte(netip.MustParseAddrPort(conn.RemoteAddr().String()).Addr().String()))
+	})
 	return netip.AddrPortFrom(farAddress(0), 7)
 }
 
@@ -207,7 +187,7 @@ func (c *crowd) crowdDanted(n int) (server string) {
 func (c *crowd) socksShares(n, flows int) []int {
 	c.Helper()
 	port := c.farService().Port()
-	server := c.crowdDanted(n)
+	server, of := c.crowdDanted(n), owners(n)
 	ask := func(dialer proxy.Dialer, k int) (int, error) {
 		conn, err := dialer.Dial("tcp4", netip.AddrPortFrom(farAddress(k+1), port).String())
 		if err != nil {
@@ -223,7 +203,11 @@ func (c *crowd) socksShares(n, flows int) []int {
 		if err != nil {
 			return 0, err
 		}
-		return c.uplinkOf(a)
+		i, ok := of[a]
+		if !ok {
+			return 0, fmt.Errorf("%s is the address of no uplink", a)
+		}
+		return i, nil
 	}
 	// What is closed leaves no port behind that waits for a minute: there are 28,000.
 	direct := &net.Dialer{Timeout: 5 * time.Second}

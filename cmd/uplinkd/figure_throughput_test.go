@@ -27,21 +27,7 @@ func TestFigureThroughput(t *testing.T) {
 	for i, rate := range rates {
 		b.kernel(fmt.Sprintf("tc qdisc add dev eth%d root tbf rate %.0fmbit burst 64kb latency 30ms", i+1, rate))
 	}
-	var listener net.Listener
-	b.ok(b.world.Internet.Do(func() (err error) {
-		listener, err = net.Listen("tcp4", "0.0.0.0:7002")
-		return err
-	}))
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(io.Discard, conn) }()
-		}
-	}()
+	b.serveAt(b.world.Internet, "0.0.0.0:7002", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	for k := range 60 {
 		conn, err := net.Dial("tcp4", netip.AddrPortFrom(lab.Somewhere(1000+k), 7002).String())
 		b.ok(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -244,4 +245,24 @@ func (b *bench) kernel(commands ...string) string {
 		fmt.Fprintf(&text, "# %s\n%s", c, out)
 	}
 	return text.String()
+}
+
+// serveAt serves each connection to an address in a namespace, until the test ends, and closes it when that is done.
+func (b *bench) serveAt(ns *lab.Namespace, address string, serve func(net.Conn)) {
+	b.Helper()
+	var listener net.Listener
+	b.ok(ns.Do(func() (err error) { listener, err = net.Listen("tcp4", address); return err }))
+	b.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				serve(conn)
+				_ = conn.Close()
+			}()
+		}
+	}()
 }
