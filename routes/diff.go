@@ -25,17 +25,19 @@ type Conflict struct {
 // operations: what others rest upon comes first (links, settings, addresses,
 // each uplink's table, the rules that lead there, marks, the default route, endpoints), what is
 // no longer wanted goes last and in reverse, so that nothing is ever taken away
-// while something still points to it.
+// while something still points to it. The site's interfaces get their addresses when the nft table
+// translates them: hosts take the network from there, and would send before.
 func Diff(want Set, have State) Plan {
 	d := differ{want: want, have: have}
-	puts := slices.Concat(d.linkPuts(), d.settingPuts(), d.addressPuts(), d.routePuts(want.Tables), d.rulePuts())
+	outside, inside := d.addressPuts()
+	puts := slices.Concat(d.linkPuts(), d.settingPuts(), outside, d.routePuts(want.Tables), d.rulePuts())
 	if have.Firewall == "" {
 		puts = slices.Concat(puts, d.firewallPuts(), d.routePuts(want.Default))
 	} else {
 		// A table that only changes can wait the moment that a dead uplink's route cannot.
 		puts = slices.Concat(puts, d.routePuts(want.Default), d.firewallPuts())
 	}
-	puts = append(puts, d.endpointPuts()...)
+	puts = slices.Concat(puts, inside, d.endpointPuts())
 	d.precedents()
 	plan := Plan{Ops: puts, Conflicts: d.conflicts}
 	if want.Prune {
@@ -109,7 +111,8 @@ func (d *differ) settingDeletes() (ops []Op) {
 	return ops
 }
 
-func (d *differ) addressPuts() (ops []Op) {
+// addressPuts returns what puts the addresses of uplinks, and of the site's interfaces.
+func (d *differ) addressPuts() (outside, inside []Op) {
 	for _, w := range d.want.Addresses {
 		if _, ok := d.have.Link(w.Interface); !ok {
 			continue
@@ -125,9 +128,14 @@ func (d *differ) addressPuts() (ops []Op) {
 				continue
 			}
 		}
-		ops = append(ops, PutAddress{Address: w, Now: d.have.At})
+		put := PutAddress{Address: w, Now: d.have.At}
+		if slices.Contains(d.want.Inside, w.Interface) {
+			inside = append(inside, put)
+			continue
+		}
+		outside = append(outside, put)
 	}
-	return ops
+	return outside, inside
 }
 
 func (d *differ) addressDeletes() (ops []Op) {

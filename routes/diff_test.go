@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"uplinkd/routes"
+	"uplinkd/routes/firewall"
 	"uplinkd/routes/routestest"
 )
 
@@ -119,6 +120,32 @@ ip rule del pref 20301 from 192.0.2.5 lookup 501 protocol 201
 ip addr del 192.0.2.5/24 dev eth1`)
 	if diff := cmp.Diff(want, text(apply(t, f, routestest.Set(true, moved, two)))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Hosts of the LAN take their network from its interface: it comes there when our nft table translates it, whether
+// that is new or changes. From a failure of TestIPv6Policies: 1 of 20 connections left by one provider with the
+// other's address.
+func TestLANIsTranslatedFirst(t *testing.T) {
+	for name, have := range map[string]string{"a new table": "", "a changed one": "another"} {
+		lan := routes.Address{Interface: "lan0", Prefix: netip.MustParsePrefix("2001:db8:1:101::1/64"), Protocol: 201}
+		wan := routes.Address{Interface: "eth1", Prefix: netip.MustParsePrefix("2001:db8:1::5/64"), Protocol: 201}
+		plan := routes.Diff(routes.Set{
+			Owner: owner, Observe: []string{"eth1", "lan0"}, Inside: []string{"lan0"},
+			Addresses: []routes.Address{lan, wan}, Firewall: &firewall.Table{Name: "uplinkd"},
+		}, routes.State{Links: []routes.Link{{Name: "eth1", Up: true}, {Name: "lan0", Up: true}}, Firewall: have})
+		order := []string{}
+		for _, op := range plan.Ops {
+			switch op := op.(type) {
+			case routes.PutAddress:
+				order = append(order, op.Address.Interface)
+			case routes.PutFirewall:
+				order = append(order, "table")
+			}
+		}
+		if want := []string{"eth1", "table", "lan0"}; !slices.Equal(order, want) {
+			t.Errorf("%s: %v, want %v", name, order, want)
+		}
 	}
 }
 
