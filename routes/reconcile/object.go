@@ -196,6 +196,13 @@ func (p *pass) done(op routes.Op, by func(routes.Key) string) (repair bool, who 
 	return true, s.by
 }
 
+// named notes who made the last repair of an object necessary, which was not known when it was made.
+func (o *objects) named(key routes.Key, by string) {
+	if s := o.statuses[key]; s != nil && by != "" {
+		s.by = by
+	}
+}
+
 // failed notes that the kernel has refused an operation.
 func (p *pass) failed(op routes.Op, err error) routes.Pending {
 	key := routes.KeyOf(op)

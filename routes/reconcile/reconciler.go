@@ -4,7 +4,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,6 +66,8 @@ type Reconciler struct {
 	known    routes.State            // what the kernel held after the last pass; At zero: that is not known
 	heard    uint64                  // of default routes, before that was read
 	switched [switchesFree]time.Time // when the default route was last changed, the oldest first
+	unnamed  []routes.Op             // repairs that are not told yet, as it is not known who made them necessary
+	naming   <-chan time.Time        // when they are
 }
 
 // A wanted is a Set and its number.
@@ -139,7 +140,11 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			r.nameRepairs()
 			return nil
+		case <-r.naming:
+			r.nameRepairs()
+			continue
 		case question := <-r.reads:
 			state, err := r.kernel.Read(ctx, question.scope)
 			question.answer <- readAnswer{state, err}
@@ -293,9 +298,7 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 			r.tables++
 		}
 		if repair, by := p.done(op, r.whoChanged); repair {
-			r.repairs++
-			r.figures.repaired(by)
-			r.logRepair(op, by)
+			r.repaired(op, by)
 		}
 	}
 	a.Err = errors.Join(errs...)
@@ -303,23 +306,6 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 	next := p.end()
 	a.Fights = p.fights()
 	return next, true
-}
-
-// whoChanged returns who has lately changed an object, "" when nobody knows.
-func (r *Reconciler) whoChanged(key routes.Key) string {
-	if w, ok := r.kernel.(routes.Witness); ok {
-		return w.WhoChanged(key)
-	}
-	return ""
-}
-
-func (r *Reconciler) logRepair(op routes.Op, by string) {
-	attrs := []any{"op", routes.Brief(op), "by", cmp.Or(by, "unknown")}
-	if routes.EffectOf(op) == "" {
-		r.log.Warn("took away what others had put in the kernel under our tag", attrs...)
-		return
-	}
-	r.log.Warn("put back what was gone from the kernel", attrs...)
 }
 
 // logRefused tells what the kernel has refused, once. what names it.
