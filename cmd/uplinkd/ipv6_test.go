@@ -219,17 +219,25 @@ func (b *bench) dialTCP6(n int) (*flow, error) {
 func (b *bench) delegating(managed bool) {
 	b.Helper()
 	for _, isp := range b.world.ISPs {
-		lend := lab.Lend{Prefix: isp.Delegated6(), Preferred: lab.PreferredLifetime, Valid: lab.ValidLifetime}
-		if managed {
-			lend.Address = isp.Static6().Addr()
-		}
-		b.ok(isp.StartDHCP6(lend))
 		b.ok(isp.StartRouter())
 		b.ok(isp.Router.Change(func(a *ndp.RouterAdvertisement) {
 			if managed {
 				a.ManagedConfiguration, a.Options = true, nil
 			}
 		}))
+	}
+	b.delegate(managed)
+}
+
+// delegate has every ISP lend a prefix, and an address where managed.
+func (b *bench) delegate(managed bool) {
+	b.Helper()
+	for _, isp := range b.world.ISPs {
+		lend := lab.Lend{Prefix: isp.Delegated6(), Preferred: lab.PreferredLifetime, Valid: lab.ValidLifetime}
+		if managed {
+			lend.Address = isp.Static6().Addr()
+		}
+		b.ok(isp.StartDHCP6(lend))
 	}
 }
 
@@ -246,13 +254,19 @@ func (b *bench) untilPrefixes() {
 	})
 }
 
+// forward6 has the host forward IPv6.
+func (b *bench) forward6() {
+	b.Helper()
+	b.ok(b.world.Host().Sysctl("net/ipv6/conf/all/forwarding", "1"))
+	b.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv6/conf/all/forwarding", "0") })
+}
+
 // lanClient gives the LAN's host an address of the first network that its interface has, as a router
 // advertiser would have it make one.
 func (b *bench) lanClient() netip.Addr {
 	b.Helper()
 	b.until("the LAN has a network", 5*time.Second, func() bool { return len(b.status().LAN) > 0 })
-	b.ok(b.world.Host().Sysctl("net/ipv6/conf/all/forwarding", "1"))
-	b.Cleanup(func() { _ = b.world.Host().Sysctl("net/ipv6/conf/all/forwarding", "0") })
+	b.forward6()
 	net := b.status().LAN[0].Prefix
 	host := net.Addr().Next()
 	client := host.Next()

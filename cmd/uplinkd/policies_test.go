@@ -355,6 +355,18 @@ func (b *bench) openInGap(to func(n int) string) (gap []*flow) {
 	// As a firewall's own file does: it flushes all, and tracks connections itself.
 	b.kernel(`nft 'flush ruleset; table inet filter { chain forward { type filter hook forward priority 0; ct state established accept; }; }'`)
 	b.Cleanup(func() { _ = exec.Command("nft", "delete", "table", "inet", "filter").Run() })
+	gap = b.begin(to)
+	time.Sleep(100 * time.Millisecond)
+	b.ok(b.cmd.Process.Signal(syscall.SIGCONT))
+	b.until("our table is back", 2*time.Second, func() bool {
+		return strings.Contains(b.kernel("nft list tables"), "inet uplinkd")
+	})
+	return gap
+}
+
+// begin has 40 flows of the LAN begin, to the addresses that to gives.
+func (b *bench) begin(to func(n int) string) (flows []*flow) {
+	b.Helper()
 	b.inLAN(func() error {
 		for n := range 40 {
 			conn, err := net.Dial("udp", to(n))
@@ -365,16 +377,11 @@ func (b *bench) openInGap(to func(n int) string) (gap []*flow) {
 			if _, err := conn.Write([]byte("who am I?")); err != nil {
 				return err
 			}
-			gap = append(gap, &flow{conn: conn, udp: true})
+			flows = append(flows, &flow{conn: conn, udp: true})
 		}
 		return nil
 	})
-	time.Sleep(100 * time.Millisecond)
-	b.ok(b.cmd.Process.Signal(syscall.SIGCONT))
-	b.until("our table is back", 2*time.Second, func() bool {
-		return strings.Contains(b.kernel("nft list tables"), "inet uplinkd")
-	})
-	return gap
+	return flows
 }
 
 // unanswered returns how many flows do not work.

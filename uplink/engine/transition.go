@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"uplinkd/configs"
 	"uplinkd/routes"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
@@ -75,9 +76,10 @@ func (e *Engine) trackTransitions(before uplink.State, now time.Time) {
 	}
 }
 
-// forgetUntranslated has the flows forgotten that began while our nft table was away.
+// forgetUntranslated has the flows forgotten that began before our nft table translated them: while it was away, or
+// before the LAN had its network.
 func (e *Engine) forgetUntranslated(a routes.Applied) {
-	if a.TablesPut == e.tablesPut {
+	if a.TablesPut == e.tablesPut && !e.numbersLAN(a) {
 		return
 	}
 	e.tablesPut = a.TablesPut
@@ -96,12 +98,21 @@ func (e *Engine) forgetUntranslated(a routes.Applied) {
 					e.deps.Log.Warn("flows that began untranslated could not all be forgotten", "err", err)
 				}
 				if ended.Flows > 0 {
-					e.deps.Log.Info("flows forgotten that began while our nft table was away",
+					e.deps.Log.Info("flows forgotten that began untranslated",
 						"flows", ended.Flows, "took", took)
 				}
 			},
 		})
 	}
+}
+
+// numbersLAN reports whether the LAN has got a network: hosts may have had it before, and have sent by it.
+func (e *Engine) numbersLAN(a routes.Applied) bool {
+	return slices.ContainsFunc(a.Done, func(op routes.Op) bool {
+		put, ok := op.(routes.PutAddress)
+		return ok && !a.State.HasAddress(put.Address.Interface, put.Address.Prefix) &&
+			slices.ContainsFunc(e.state.Config.LAN, func(l configs.LAN) bool { return l.Interface == put.Address.Interface })
+	})
 }
 
 // dueNow returns the disconnects that were put off, once something else is up. What
