@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/netip"
@@ -233,6 +234,17 @@ func (s SetMark) String() string {
 	return fmt.Sprintf("%s set %s & %#x | %#x", key, key, ^s.Mask, s.Value)
 }
 
+// MapName returns the name of the nft map from marks to chains. It follows from what the map holds, so that a map of
+// that name need not be looked into.
+func (f Follow) MapName() string {
+	var marks strings.Builder
+	for _, u := range f.To {
+		fmt.Fprintf(&marks, "%x ", u.Mark)
+	}
+	sum := sha256.Sum256([]byte(marks.String()))
+	return fmt.Sprintf("uplinks_%x_%d", sum[:6], len(f.To))
+}
+
 func (f Follow) String() string {
 	list := make([]string, len(f.To))
 	for i, u := range f.To {
@@ -274,3 +286,28 @@ func (Masquerade) String() string { return "masquerade" }
 func (t TranslatePrefix) String() string { return "snat ip6 prefix to " + t.To.String() }
 
 func (c Count) String() string { return "counter name " + c.Name }
+
+// HeaderOf returns the family whose header a statement looks into, and whether it does.
+func HeaderOf(s Statement) (v6, ok bool) {
+	switch s := s.(type) {
+	case MatchAddress:
+		return s.Set.V6(), true
+	case MatchNamed:
+		return s.V6, true
+	case MatchDSCP:
+		return s.V6, true
+	case MatchPrefix:
+		return true, true
+	case MatchStuck:
+		return s.V6, true
+	case Stick:
+		return s.V6, true
+	case Refresh:
+		return s.V6, true
+	case MatchKey:
+		return s.V6, s.Key >= KeyTo
+	case Dispatch:
+		return s.V6, s.Key >= KeyTo
+	}
+	return false, false
+}

@@ -14,18 +14,14 @@ import (
 	"uplinkd/routes/firewall"
 )
 
-// Many policies are asked by tables, and nft lists these as they are.
-func TestDispatch(t *testing.T) {
-	labtest.Need(t)
-	labtest.NeedRoot(t, "nft")
-	k := openKernel(t)
-	t.Cleanup(func() { do(t, k, []routes.Op{routes.DeleteFirewall{Table: "uplinkd"}}) })
+// dispatching is a Firewall with policies that tables tell apart, by each key.
+func dispatching() firewall.Table {
 	f := everything()
 	f.Policies = nil
 	for n, m := range []firewall.Match{
 		{In: []string{"tun22*"}},
 		{In: []string{"tun3"}},
-		{In: []string{"a", "b", "c*"}},
+		{In: []string{"a", "b", "cc*"}},
 		{In: []string{"a", "d"}},
 		{MAC: []net.HardwareAddr{{2, 0, 0, 0, 0, 1}}},
 		{MAC: []net.HardwareAddr{{2, 0, 0, 0, 0, 2}, {2, 0, 0, 0, 0, 3}}},
@@ -43,6 +39,16 @@ func TestDispatch(t *testing.T) {
 	} {
 		f.Policies = append(f.Policies, firewall.Policy{Name: fmt.Sprint("p", n), Mark: 0x97, Match: m})
 	}
+	return f
+}
+
+// Many policies are asked by tables, and nft lists these as they are.
+func TestDispatch(t *testing.T) {
+	labtest.Need(t)
+	labtest.NeedRoot(t, "nft")
+	k := openKernel(t)
+	t.Cleanup(func() { do(t, k, []routes.Op{routes.DeleteFirewall{Table: "uplinkd"}}) })
+	f := dispatching()
 	putFirewall(t, k, f)
 	text := strings.Join(strings.Fields(nft(t, "-n", "list", "table", "inet", "uplinkd")), " ")
 	for _, want := range []string{

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"io/fs"
 	"slices"
 	"strings"
@@ -29,12 +30,13 @@ func (k *Kernel) readFirewall(state *routes.State, owner routes.Owner) error {
 		if !strings.HasPrefix(c.Name, versionPrefix) {
 			continue
 		}
-		// Who flushes the table leaves the chains, and takes this one's rule away.
+		// Who flushes the table leaves the chains, and takes this one's rule away; who loads what nft has listed
+		// takes its seal.
 		rules, err := k.nft.GetRules(c.Table, c)
 		if err != nil {
 			return err
 		}
-		if len(rules) > 0 {
+		if len(rules) > 0 && bytes.Equal(rules[0].UserData, seal) {
 			state.Firewall = c.Name
 		}
 	}

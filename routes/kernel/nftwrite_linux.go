@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 
 	"uplinkd/internal/nlmsg"
@@ -117,17 +118,20 @@ func (w *nftWriter) whole(f firewall.Table, have []*nftables.Chain) error {
 	for _, c := range chains {
 		w.addChain(c)
 	}
+	if err := w.addMaps(w.maps(chains, before)); err != nil {
+		return err
+	}
 	for _, c := range chains {
 		if err := w.changeRules(writtenChain{}, c); err != nil {
 			return err
 		}
 	}
+	w.deleteUnused(before) // maps lead to chains
 	for _, c := range have {
 		if _, ok := w.chains[c.Name]; !ok {
 			w.conn.DelChain(&nftables.Chain{Name: c.Name, Table: w.table})
 		}
 	}
-	w.deleteUnused(before)
 	return w.conn.Flush()
 }
 
@@ -142,6 +146,9 @@ func (w *nftWriter) change(before writtenTable, f firewall.Table) error {
 		if _, ok := before.chains[c.Name]; !ok {
 			w.addChain(c)
 		}
+	}
+	if err := w.addMaps(w.maps(chains, before)); err != nil {
+		return err
 	}
 	for _, c := range chains {
 		if err := w.changeRules(before.chains[c.Name], c); err != nil {
@@ -158,11 +165,24 @@ func (w *nftWriter) change(before writtenTable, f firewall.Table) error {
 	for _, c := range gone {
 		w.conn.FlushChain(c)
 	}
+	w.deleteUnused(before) // maps lead to chains
 	for _, c := range gone {
 		w.conn.DelChain(c)
 	}
-	w.deleteUnused(before)
 	return w.conn.Flush()
+}
+
+// seal is the user data of the rule in the chain that says which table it is. nft neither lists nor loads user data
+// that it does not know: a table that somebody has saved and loaded again is not taken for the one that we wrote.
+var seal = userdata.Append(nil, sealType, []byte("uplinkd"))
+
+const sealType userdata.Type = 0x75 // nft has 0 and 1 (NFTNL_UDATA_RULE_*, libnftnl/udata.h)
+
+func sealOf(version, chain string) []byte {
+	if chain != version {
+		return nil
+	}
+	return seal
 }
 
 func (w *nftWriter) addChain(c firewall.Chain) {
@@ -204,7 +224,10 @@ func (w *nftWriter) changeRules(was writtenChain, c firewall.Chain) error {
 		if err != nil {
 			return err
 		}
-		fresh[n] = &nftables.Rule{Table: w.table, Chain: &nftables.Chain{Name: c.Name, Table: w.table}, Exprs: exprs}
+		fresh[n] = &nftables.Rule{
+			Table: w.table, Chain: &nftables.Chain{Name: c.Name, Table: w.table}, Exprs: exprs,
+			UserData: sealOf(w.version, c.Name),
+		}
 	}
 	w.place(was.rules, first, end, fresh)
 	w.chains[c.Name] = writtenChain{

@@ -15,16 +15,35 @@ import (
 	"uplinkd/routes/firewall"
 )
 
+// rule turns a rule into expressions. What looks into the IP header comes after the family: without that nft does not
+// know what is looked at, and lists what it cannot read itself.
 func (w *nftWriter) rule(r firewall.Rule) ([]expr.Any, error) {
 	var exprs []expr.Any
+	known := false // the family
 	for _, s := range r {
 		list, err := w.statement(s)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s, err)
 		}
+		if f, ok := s.(firewall.MatchFamily); ok && !f.Not {
+			known = true
+		}
+		if v6, ok := firewall.HeaderOf(s); ok && !known {
+			exprs = append(exprs, family(v6, false)...)
+			known = true
+		}
 		exprs = append(exprs, list...)
 	}
 	return exprs, nil
+}
+
+// family matches the packets of a family, or all others.
+func family(v6, not bool) []expr.Any {
+	number := byte(unix.NFPROTO_IPV4)
+	if v6 {
+		number = unix.NFPROTO_IPV6
+	}
+	return compare(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, not, []byte{number})
 }
 
 // statement turns one statement into expressions. What is a match ends the rule
@@ -32,11 +51,7 @@ func (w *nftWriter) rule(r firewall.Rule) ([]expr.Any, error) {
 func (w *nftWriter) statement(s firewall.Statement) ([]expr.Any, error) {
 	switch s := s.(type) {
 	case firewall.MatchFamily:
-		family := byte(unix.NFPROTO_IPV4)
-		if s.V6 {
-			family = unix.NFPROTO_IPV6
-		}
-		return compare(&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, s.Not, []byte{family}), nil
+		return family(s.V6, s.Not), nil
 	case firewall.MatchMark:
 		return append(loadMark(s.Connection), bits(s.Mask, 0), cmp(s.Not, native32(s.Value))), nil
 	case firewall.MatchIn:
@@ -92,7 +107,7 @@ func (w *nftWriter) action(s firewall.Statement) ([]expr.Any, error) {
 		}
 		return append(loadMark(s.Connection), store...), nil
 	case firewall.Follow:
-		return w.follow(s)
+		return w.follow(s), nil
 	case firewall.Spread:
 		return w.spread(s)
 	case firewall.Refresh:
@@ -146,17 +161,8 @@ func verdict(s firewall.Statement) expr.Any {
 
 // follow goes by the connection's mark. nft refuses to copy bits from one mark to
 // the other, so each mark leads to a chain that sets one value.
-func (w *nftWriter) follow(s firewall.Follow) ([]expr.Any, error) {
-	list := make([]nftables.SetElement, len(s.To))
-	for i, u := range s.To {
-		list[i] = nftables.SetElement{
-			Key: native32(u.Mark), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: u.Chain()},
-		}
-	}
-	set, err := w.anonymous(&nftables.Set{
-		IsMap: true, KeyType: nftables.TypeMark, DataType: nftables.TypeVerdict, KeyByteOrder: binaryutil.NativeEndian,
-	}, list)
-	return append(loadMark(true), bits(s.Mask, 0), mapped(set)), err
+func (w *nftWriter) follow(s firewall.Follow) []expr.Any {
+	return append(loadMark(true), bits(s.Mask, 0), mapped(w.sets[s.MapName()]))
 }
 
 // spread goes by a random number. Ranges are compared as bytes, so the number is

@@ -110,8 +110,11 @@ func (e *Engine) forgetUntranslated(a routes.Applied) {
 func (e *Engine) numbersLAN(a routes.Applied) bool {
 	return slices.ContainsFunc(a.Done, func(op routes.Op) bool {
 		put, ok := op.(routes.PutAddress)
-		return ok && !a.State.HasAddress(put.Address.Interface, put.Address.Prefix) &&
-			slices.ContainsFunc(e.state.Config.LAN, func(l configs.LAN) bool { return l.Interface == put.Address.Interface })
+		if !ok || a.State.HasAddress(put.Address.Interface, put.Address.Prefix) {
+			return false
+		}
+		inside := func(l configs.LAN) bool { return l.Interface == put.Address.Interface }
+		return slices.ContainsFunc(e.state.Config.LAN, inside)
 	})
 }
 

@@ -24,6 +24,7 @@ func ReadHost(root fs.FS, links []routes.Link, interfaces []string) Host {
 	h.NetworkdDeletes, h.NetworkFiles = networkd(root, interfaces)
 	h.Stanzas = stanzas(root)
 	h.NoDNS = noDNS(root)
+	h.NFTables = read(root, "etc/nftables.conf")
 	_, err := fs.Stat(root, "proc/sys/net/mptcp/enabled")
 	h.NoMPTCP = err != nil
 	h.readIPv6(root, interfaces)

@@ -44,6 +44,7 @@ type Host struct {
 	ForwardDrops    []string           // chains that drop what is forwarded unless a rule accepts it
 	Forwards6       bool               // IPv6 is forwarded
 	AcceptRA        map[string]string  // by interface: accept_ra (ip-sysctl.rst)
+	NFTables        string             // /etc/nftables.conf
 }
 
 // A Stanza is what ifupdown is to do with an interface for IPv4 (interfaces(5)).
@@ -77,6 +78,7 @@ func Inspect(c configs.Config, owner routes.Owner, have routes.State, host Host)
 	i.ipv6()
 	i.rules()
 	i.marks()
+	i.savedTable()
 	i.forwarding()
 	i.tailscale()
 	i.mptcp()

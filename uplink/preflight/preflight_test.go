@@ -36,6 +36,24 @@ func route(table, metric uint32, protocol uint8) routes.Route {
 	}
 }
 
+// Who saves his ruleset saves our table with it.
+func TestSavedTable(t *testing.T) {
+	for text, found := range map[string]bool{
+		"": false, "flush ruleset\ntable inet filter {\n}\n": false,
+		"flush ruleset\n\ntable inet  uplinkd {\n\tchain v_1 {\n\t}\n}\n": true,
+		"table inet uplinkd\n": true, "table inet uplinkd_2 {\n": false, "# table inet uplinkd {": false, "table ip uplinkd {": false,
+	} {
+		host := preflight.ReadHost(fstest.MapFS{"etc/nftables.conf": {Data: []byte(text)}}, []routes.Link{eth1}, []string{"eth1"})
+		got := false
+		for _, f := range preflight.Inspect(config(t), owner, routes.State{Links: []routes.Link{eth1}}, host) {
+			got = got || strings.Contains(f.What, "/etc/nftables.conf") && f.Severity == preflight.Warning
+		}
+		if got != found {
+			t.Errorf("%q: found %v", text, got)
+		}
+	}
+}
+
 func TestMPTCPIsLookedFor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		wanted bool

@@ -81,6 +81,20 @@ func (i *inspector) marks() {
 	}
 }
 
+// savedTable looks whether the host's own ruleset has been saved with our table in it.
+func (i *inspector) savedTable() {
+	table := "table inet " + i.owner.Table()
+	ours := func(line string) bool {
+		rest, ok := strings.CutPrefix(strings.Join(strings.Fields(line), " "), table)
+		return ok && strings.Trim(rest, " {") == ""
+	}
+	if slices.ContainsFunc(strings.Split(i.host.NFTables, "\n"), ours) {
+		i.add(Warning, "", fmt.Sprintf("/etc/nftables.conf holds our %s as it was once: a policy's unit or cgroup "+
+			"that is not there yet at the boot keeps the whole file from being loaded", table),
+			"remove it there: uplinkd makes its table itself")
+	}
+}
+
 // forwarding looks at who else decides about what is forwarded: Docker drops what is not its
 // own.
 func (i *inspector) forwarding() {
