@@ -170,7 +170,7 @@ bench-rows:
 	{ UPLINKD_CONTENDERS='script each minute' $(FIGURE) -run TestFigureOutage $(LAB) $(SHOW); } & \
 	UPLINKD_RUNS=2 UPLINKD_CONTENDERS='kernel alone:script each second:keepalived:BFD:uplinkd' \
 		$(FIGURE) -run TestFigureOutage $(LAB) $(SHOW); wait
-	UPLINKD_RUNS=3 $(FIGURE) -run TestPolicyCost $(LAB) $(SHOW)
+	UPLINKD_RUNS=5 $(FIGURE) -run TestPolicyCost $(LAB) $(SHOW)
 	UPLINKD_RUNS=3 UPLINKD_ROUTES=1000000 $(FIGURE) -run ManyForeignRoutes $(LAB) $(SHOW)
 	UPLINKD_FLOWS=1000000 $(FIGURE) -run ManyFlowsHold $(LAB) $(SHOW)
 
