@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/netip"
@@ -232,17 +231,6 @@ func (m MatchStuck) String() string { return stickyKey(m.V6, m.Destination) + " 
 func (s SetMark) String() string {
 	key := markKey(s.Connection)
 	return fmt.Sprintf("%s set %s & %#x | %#x", key, key, ^s.Mask, s.Value)
-}
-
-// MapName returns the name of the nft map from marks to chains. It follows from what the map holds, so that a map of
-// that name need not be looked into.
-func (f Follow) MapName() string {
-	var marks strings.Builder
-	for _, u := range f.To {
-		fmt.Fprintf(&marks, "%x ", u.Mark)
-	}
-	sum := sha256.Sum256([]byte(marks.String()))
-	return fmt.Sprintf("uplinks_%x_%d", sum[:6], len(f.To))
 }
 
 func (f Follow) String() string {

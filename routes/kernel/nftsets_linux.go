@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 
 	"uplinkd/routes/firewall"
@@ -41,44 +40,6 @@ func (w *nftWriter) addSets(f firewall.Table, before writtenTable) error {
 		w.counts[name] = true
 		if !before.counts[name] {
 			w.conn.AddObj(w.counter(name))
-		}
-	}
-	return nil
-}
-
-// maps returns the maps from marks to chains that rules use and that were not there before, with their elements. They
-// are added when the chains are there. One without a name would be listed with its marks turned around: the library
-// says of those that they are in the order of the network.
-func (w *nftWriter) maps(chains []firewall.Chain, before writtenTable) map[*nftables.Set][]nftables.SetElement {
-	fresh := map[*nftables.Set][]nftables.SetElement{}
-	for _, c := range chains {
-		for _, s := range slices.Concat(c.Rules...) {
-			follow, ok := s.(firewall.Follow)
-			if !ok || w.sets[follow.MapName()] != nil {
-				continue
-			}
-			set := &nftables.Set{
-				Table: w.table, Name: follow.MapName(), IsMap: true, KeyType: nftables.TypeMark,
-				DataType: nftables.TypeVerdict, KeyByteOrder: binaryutil.NativeEndian,
-			}
-			w.sets[set.Name] = set
-			if before.sets[set.Name] != nil {
-				continue
-			}
-			for _, u := range follow.To {
-				fresh[set] = append(fresh[set], nftables.SetElement{
-					Key: native32(u.Mark), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: u.Chain()},
-				})
-			}
-		}
-	}
-	return fresh
-}
-
-func (w *nftWriter) addMaps(maps map[*nftables.Set][]nftables.SetElement) error {
-	for set, elements := range maps {
-		if err := w.conn.AddSet(set, elements); err != nil {
-			return err
 		}
 	}
 	return nil

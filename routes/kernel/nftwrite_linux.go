@@ -118,20 +118,17 @@ func (w *nftWriter) whole(f firewall.Table, have []*nftables.Chain) error {
 	for _, c := range chains {
 		w.addChain(c)
 	}
-	if err := w.addMaps(w.maps(chains, before)); err != nil {
-		return err
-	}
 	for _, c := range chains {
 		if err := w.changeRules(writtenChain{}, c); err != nil {
 			return err
 		}
 	}
-	w.deleteUnused(before) // maps lead to chains
 	for _, c := range have {
 		if _, ok := w.chains[c.Name]; !ok {
 			w.conn.DelChain(&nftables.Chain{Name: c.Name, Table: w.table})
 		}
 	}
+	w.deleteUnused(before)
 	return w.conn.Flush()
 }
 
@@ -146,9 +143,6 @@ func (w *nftWriter) change(before writtenTable, f firewall.Table) error {
 		if _, ok := before.chains[c.Name]; !ok {
 			w.addChain(c)
 		}
-	}
-	if err := w.addMaps(w.maps(chains, before)); err != nil {
-		return err
 	}
 	for _, c := range chains {
 		if err := w.changeRules(before.chains[c.Name], c); err != nil {
@@ -165,10 +159,10 @@ func (w *nftWriter) change(before writtenTable, f firewall.Table) error {
 	for _, c := range gone {
 		w.conn.FlushChain(c)
 	}
-	w.deleteUnused(before) // maps lead to chains
 	for _, c := range gone {
 		w.conn.DelChain(c)
 	}
+	w.deleteUnused(before)
 	return w.conn.Flush()
 }
 

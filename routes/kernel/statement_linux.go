@@ -107,7 +107,7 @@ func (w *nftWriter) action(s firewall.Statement) ([]expr.Any, error) {
 		}
 		return append(loadMark(s.Connection), store...), nil
 	case firewall.Follow:
-		return w.follow(s), nil
+		return w.follow(s)
 	case firewall.Spread:
 		return w.spread(s)
 	case firewall.Refresh:
@@ -160,9 +160,20 @@ func verdict(s firewall.Statement) expr.Any {
 }
 
 // follow goes by the connection's mark. nft refuses to copy bits from one mark to
-// the other, so each mark leads to a chain that sets one value.
-func (w *nftWriter) follow(s firewall.Follow) []expr.Any {
-	return append(loadMark(true), bits(s.Mask, 0), mapped(w.sets[s.MapName()]))
+// the other, so each mark leads to a chain that sets one value. The library says of
+// a map without a name that its keys are in the order of the network: they are, or
+// nft would list them turned around.
+func (w *nftWriter) follow(s firewall.Follow) ([]expr.Any, error) {
+	list := make([]nftables.SetElement, len(s.To))
+	for i, u := range s.To {
+		list[i] = nftables.SetElement{
+			Key: big32(u.Mark), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: u.Chain()},
+		}
+	}
+	set, err := w.anonymous(&nftables.Set{
+		IsMap: true, KeyType: nftables.TypeMark, DataType: nftables.TypeVerdict,
+	}, list)
+	return append(loadMark(true), bits(s.Mask, 0), toNetwork(), mapped(set)), err
 }
 
 // spread goes by a random number. Ranges are compared as bytes, so the number is
@@ -182,9 +193,14 @@ func (w *nftWriter) spread(s firewall.Spread) ([]expr.Any, error) {
 	}, list)
 	return []expr.Any{
 		&expr.Numgen{Register: 1, Modulus: total, Type: unix.NFT_NG_RANDOM},
-		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4},
+		toNetwork(),
 		mapped(set),
 	}, err
+}
+
+// toNetwork turns a number of four bytes into the order of the network.
+func toNetwork() expr.Any {
+	return &expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4}
 }
 
 func compare(load expr.Any, not bool, data []byte) []expr.Any {
