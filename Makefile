@@ -46,7 +46,7 @@ OTHERS   = $(shell go list ./... | grep -v -e /cmd/ -e /lab/machine)
 
 export UPLINKD_RESOLVED = $(RESOLVED)/lib/systemd/systemd-resolved
 
-.PHONY: FORCE site pictures installed bare build manual deb rpm tarball sbom test-systemd demo test $(LANES) test-kernels bench bench-quick bench-rows bench-quick-rows bench-compare bench-long soak fuzz lint deps install clean
+.PHONY: FORCE site pictures installed bare build manual deb rpm tarball sbom test-systemd demo test times faults $(LANES) test-kernels bench bench-quick bench-rows bench-quick-rows bench-compare bench-long soak fuzz lint deps install clean
 
 build: bin/$(ARCH)/uplinkd manual
 	ln -sf $(ARCH)/uplinkd bin/uplinkd
@@ -92,11 +92,17 @@ demo: build
 
 # The lab runs for itself: it measures times. Most of its tests wait, and so three sixths of them run at
 # once, which keep one processor busy; those that measure what the daemon costs, or keep the
-# processors busy, run alone.
-ALONE = ^Test(Faults|IPv6Troubles|Failover|TimeTo.*|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany|PolicyCost)$$
+# processors busy, run alone, and those that measure how long an outage takes two at once.
+ALONE  = ^Test(TimeToDoubt|Idle|Busy|ProcessorsTaken|MarksCostLittle|ManyForeignRoutes|ManyFlowsHoldUpNothing|SwitchOfMany|PolicyCost)$$
+TIMES  = ^Test(Failover|TimeToDown.*)$$
+FAULTS = ^Test(Faults|IPv6Troubles)$$
 
 # Policies have a lane of their own.
 POLICIES = ^TestPolicy
+
+# Its tests are linked once, for all that run them.
+LAB_TESTS = $(CURDIR)/bin/lab.test
+RUN_LAB   = cd $(LAB) && UPLINKD_SKIPPED=$(SKIPPED) $(LAB_TESTS) -test.paniconexit0 -test.timeout 12m
 
 # What needs no lab: docs, and what init says. It is in no lane.
 PAGES = ^Test(Docs(Configurations|Commands|Links|Paths)|Init.*|PicturesAreOfTheirText|Site)$$
@@ -109,20 +115,28 @@ test: deps bare
 	@command -v gcc >/dev/null || echo "no C compiler: tests run without the race detector"
 	@rm -f $(SKIPPED); mkdir -p $(dir $(SKIPPED))
 	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 5m -count=1 $(OTHERS)
-	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 8m -count=1 -run '$(ALONE)' $(LAB)
+	go test $$($(RACE)) -c -o $(LAB_TESTS) $(LAB)
+	$(RUN_LAB) -test.run '$(ALONE)'
+	@$(MAKE) --no-print-directory -j2 -Otarget times faults
 	UPLINKD_SKIPPED=$(SKIPPED) go test -timeout 5m -count=1 -run '$(PACKAGED)' $(MACHINE)
-	UPLINKD_SKIPPED=$(SKIPPED) go test -timeout 5m -count=1 -run '$(PAGES)' $(LAB)
+	$(RUN_LAB) -test.run '$(PAGES)'
 	@$(MAKE) --no-print-directory -j3 -Otarget $(LANES) installed
 	@if [ -s $(SKIPPED) ]; then echo "skipped on this machine:"; sort -u $(SKIPPED) | sed 's/^/  /'; \
 		else echo "nothing was skipped"; fi
 
+times:
+	$(RUN_LAB) -test.run '$(TIMES)'
+
+faults:
+	$(RUN_LAB) -test.run '$(FAULTS)'
+
 policies:
-	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 12m -count=1 -skip '$(ALONE)' -run '$(POLICIES)' $(LAB)
+	$(RUN_LAB) -test.skip '$(ALONE)' -test.run '$(POLICIES)'
 
 # Every sixth of the other tests of the lab: where one takes long, others are taken meanwhile.
 $(filter lab-%,$(LANES)):
-	UPLINKD_SKIPPED=$(SKIPPED) go test $$($(RACE)) -timeout 12m -count=1 -skip '$(ALONE)' -run "^($$(grep -ho '^func Test[A-Z][A-Za-z0-9]*' \
-		$(LAB)/*_test.go | cut -c6- | sort -u | grep -vE '$(PAGES)|$(POLICIES)' | awk 'NR % 6 == $(@:lab-%=%)' | paste -sd'|'))$$" $(LAB)
+	$(RUN_LAB) -test.skip '$(ALONE)|$(TIMES)|$(FAULTS)' -test.run "^($$(grep -ho '^func Test[A-Z][A-Za-z0-9]*' \
+		*_test.go | cut -c6- | sort -u | grep -vE '$(PAGES)|$(POLICIES)' | awk 'NR % 6 == $(@:lab-%=%)' | paste -sd'|'))$$"
 
 # A real systemd on a bare Debian, in the lab's network: it waits for the most part, too, and stands back where dpkg
 # would take the processors from the lanes beside it.
