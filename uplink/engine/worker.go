@@ -154,7 +154,6 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 			<-before.done // two must not be at work on one interface
 		}
 		var all sync.WaitGroup
-		all.Go(func() { _ = w.prober.Run(ctx) }) // all return nil
 		if w.client != nil {
 			all.Go(func() { _ = w.client.Run(ctx) })
 		}
@@ -162,6 +161,7 @@ func (e *Engine) startWorker(ctx context.Context, at path) *worker {
 			all.Go(func() { _ = w.ears.Run(ctx) })
 			all.Go(func() { _ = w.dhcp6.Run(ctx) })
 		}
+		_ = w.prober.Run(ctx) // all return nil
 		all.Wait()
 	})
 	e.mu.Lock()
