@@ -81,9 +81,7 @@ func TestIPv6Masquerade(t *testing.T) {
 	b.start()
 	b.untilStates6(15*time.Second, "up", "up")
 	b.lanClient()
-	var counts map[int]int
-	b.inLAN(func() error { counts = b.spread6(net.Dial); return nil })
-	b.twoToOne("of the LAN, masqueraded", counts)
+	b.twoToOne("of the LAN, masqueraded", b.spreadLAN6)
 }
 
 // A SOCKS server spreads what it is asked for over IPv6.
@@ -96,15 +94,16 @@ func TestIPv6ThroughDanted(t *testing.T) {
 	b.start()
 	b.untilStates6(15*time.Second, "up", "up")
 	server := b.danted()
-	var counts map[int]int
-	b.inLAN(func() error {
-		dialer, err := proxy.SOCKS5("tcp4", server, nil, &net.Dialer{Timeout: 5 * time.Second})
-		if err == nil {
-			counts = b.spread6(dialer.Dial)
-		}
-		return err
+	b.twoToOne("through danted", func() (counts map[int]int) {
+		b.inLAN(func() error {
+			dialer, err := proxy.SOCKS5("tcp4", server, nil, &net.Dialer{Timeout: 5 * time.Second})
+			if err == nil {
+				counts = b.spread6(dialer.Dial)
+			}
+			return err
+		})
+		return counts
 	})
-	b.twoToOne("through danted", counts)
 }
 
 // everything6 is how all is looked at that the daemon may change in IPv6, but for what the kernel has of

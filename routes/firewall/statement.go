@@ -293,9 +293,9 @@ func HeaderOf(s Statement) (v6, ok bool) {
 	case Refresh:
 		return s.V6, true
 	case MatchKey:
-		return s.V6, s.Key >= KeyTo
+		return s.V6, s.Key == KeyTo || s.Key == KeyFrom
 	case Dispatch:
-		return s.V6, s.Key >= KeyTo
+		return s.V6, s.Key == KeyTo || s.Key == KeyFrom
 	}
 	return false, false
 }
