@@ -20,6 +20,7 @@ type Applied struct {
 	Ops        uint64    // operations carried out since the start
 	Repairs    uint64    // operations that put back what others had changed
 	TablesPut  uint64    // how often our nft table was put where there was none, or an empty one
+	NetsPut    uint64    // how often an interface of the site was given an address that it had not
 }
 
 // A Pending operation is one that is not carried out now.

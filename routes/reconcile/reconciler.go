@@ -61,6 +61,7 @@ type Reconciler struct {
 	ops      uint64
 	repairs  uint64
 	tables   uint64 // how often our nft table was put where there was none
+	nets     uint64 // how often an interface of the site was given an address that it had not
 	refused  string // what was refused last, as it was told
 	passedAt time.Time
 	known    routes.State            // what the kernel held after the last pass; At zero: that is not known
@@ -294,9 +295,7 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 		}
 		a.Done = append(a.Done, op)
 		r.noteSwitch(op, time.Now())
-		if _, put := op.(routes.PutFirewall); put && a.State.LacksFirewall() {
-			r.tables++
-		}
+		r.count(op, a.State)
 		if repair, by := p.done(op, r.whoChanged); repair {
 			r.repaired(op, by)
 		}
@@ -306,6 +305,21 @@ func (r *Reconciler) carryOut(ctx context.Context, a *routes.Applied) (time.Dura
 	next := p.end()
 	a.Fights = p.fights()
 	return next, true
+}
+
+// count counts what flows may have begun before. The engine may miss an Applied, but no number in the next.
+func (r *Reconciler) count(op routes.Op, have routes.State) {
+	switch op := op.(type) {
+	case routes.PutFirewall:
+		if have.LacksFirewall() {
+			r.tables++
+		}
+	case routes.PutAddress:
+		a := op.Address
+		if slices.Contains(r.set.set.Inside, a.Interface) && !have.HasAddress(a.Interface, a.Prefix) {
+			r.nets++
+		}
+	}
 }
 
 // logRefused tells what the kernel has refused, once. what names it.
@@ -320,7 +334,7 @@ func (r *Reconciler) logRefused(what string, err error) {
 func (r *Reconciler) finish(a routes.Applied, next time.Duration) time.Duration {
 	a.At = time.Now()
 	a.InSync = a.Err == nil && len(a.Plan.Conflicts) == 0 && len(a.Pending) == 0
-	a.Ops, a.Repairs, a.TablesPut = r.ops, r.repairs, r.tables
+	a.Ops, a.Repairs, a.TablesPut, a.NetsPut = r.ops, r.repairs, r.tables, r.nets
 	if a.InSync {
 		r.known = a.After()
 	}

@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -83,4 +84,37 @@ func TestRepairIsNamedLate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who may miss what a pass has done counts the networks that the site was given by a number. From a failure of
+// TestIPv6FlowsBeforeThePrefix: two passes followed each other, and the engine saw the second alone.
+func TestNetworksOfTheSiteAreCounted(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
+		l := start(t)
+		l.fake.Edit(func(s *routes.State) { s.Links = append(s.Links, routes.Link{Name: "lan0", Index: 9, Up: true}) })
+		set := routestest.Set(true, routestest.One)
+		set.Observe, set.Inside = append(set.Observe, "lan0"), []string{"lan0"}
+		l.Want(set)
+		if n := l.applied().NetsPut; n != 0 {
+			t.Errorf("%d networks, and the site has none", n)
+		}
+		lan := routes.Address{
+			Interface: "lan0", Prefix: netip.MustParsePrefix("2001:db8:1:101::1/64"), Protocol: 201, NoDAD: true,
+			Until: time.Now().Add(time.Hour),
+		}
+		set.Addresses = append(slices.Clip(set.Addresses), lan)
+		l.Want(set)
+		l.applied()
+		l.Want(set) // another pass
+		if n := l.applied().NetsPut; n != 1 {
+			t.Errorf("%d networks, want one", n)
+		}
+		lan.Until = lan.Until.Add(time.Hour)
+		set.Addresses = append(slices.Clone(set.Addresses[:len(set.Addresses)-1]), lan)
+		l.fake.Ops()
+		l.Want(set)
+		if n := l.applied().NetsPut; n != 1 || len(l.fake.Ops()) != 1 {
+			t.Errorf("%d networks after one was lent for longer", n)
+		}
+	})
 }

@@ -69,6 +69,7 @@ type Engine struct {
 	line        string        // last told
 	ready       bool          // told
 	tablesPut   uint64        // as of the last look at the kernel
+	netsPut     uint64        // likewise
 	asleep      time.Duration // since the boot less our time awake, at the last tick
 }
 

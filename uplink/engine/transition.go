@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"uplinkd/configs"
 	"uplinkd/routes"
 	"uplinkd/uplink"
 	"uplinkd/uplink/api"
@@ -79,10 +78,10 @@ func (e *Engine) trackTransitions(before uplink.State, now time.Time) {
 // forgetUntranslated has the flows forgotten that began before our nft table translated them: while it was away, or
 // before the LAN had its network.
 func (e *Engine) forgetUntranslated(a routes.Applied) {
-	if a.TablesPut == e.tablesPut && !e.numbersLAN(a) {
+	if a.TablesPut == e.tablesPut && a.NetsPut == e.netsPut {
 		return
 	}
-	e.tablesPut = a.TablesPut
+	e.tablesPut, e.netsPut = a.TablesPut, a.NetsPut
 	if e.deps.Disconnect == nil {
 		return
 	}
@@ -104,18 +103,6 @@ func (e *Engine) forgetUntranslated(a routes.Applied) {
 			},
 		})
 	}
-}
-
-// numbersLAN reports whether the LAN has got a network: hosts may have had it before, and have sent by it.
-func (e *Engine) numbersLAN(a routes.Applied) bool {
-	return slices.ContainsFunc(a.Done, func(op routes.Op) bool {
-		put, ok := op.(routes.PutAddress)
-		if !ok || a.State.HasAddress(put.Address.Interface, put.Address.Prefix) {
-			return false
-		}
-		inside := func(l configs.LAN) bool { return l.Interface == put.Address.Interface }
-		return slices.ContainsFunc(e.state.Config.LAN, inside)
-	})
 }
 
 // dueNow returns the disconnects that were put off, once something else is up. What
