@@ -151,7 +151,8 @@ func TestDrain(t *testing.T) {
 	case err := <-drained:
 		b.ok(err)
 	case <-time.After(20 * time.Second):
-		t.Error("--wait did not end")
+		left, err := b.client.Drain(t.Context(), "isp1")
+		t.Errorf("--wait did not end: %+v (%v)\n%s", left, err, b.kernel("ss -tan; conntrack -L 2>&1 || true"))
 	}
 	if order := b.status().Uplinks[0].Order; order == nil || order.By != "root" && order.By != "nobody" {
 		t.Errorf("the order is %+v, want who gave it", order)

@@ -150,6 +150,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.wanted = uplink.Want(&e.state)
 	e.generation = e.reconciler.Want(e.wanted.Set)
 	e.meter.set(e.wanted.Meter)
+	if e.deps.Groups != nil {
+		e.deps.Groups.Set(e.wanted.Groups)
+	}
 	group.Go(func() error { return e.reconciler.Run(ctx) })
 	group.Go(func() error {
 		return e.deps.Watch(ctx, func() {
@@ -180,7 +183,6 @@ func (e *Engine) Run(ctx context.Context) error {
 		})
 	}
 	if e.deps.Groups != nil {
-		e.deps.Groups.Set(e.wanted.Groups)
 		group.Go(func() error {
 			return e.deps.Groups.Run(ctx, func(groups map[cgroups.Name]cgroups.Group) {
 				e.Send(uplink.GroupsFound{Groups: groups})
