@@ -78,6 +78,10 @@ func newBenchOf(t *testing.T, build func() (*lab.World, error)) *bench {
 func newBenchIn(t *testing.T, world *lab.World) *bench {
 	t.Helper()
 	t.Cleanup(world.Close)
+	// The tests of a process share the host's namespace: what one has left would be another's connections.
+	if err := lab.ForgetFlows(); err != nil {
+		t.Log(err) // a kernel that tracks none has none
+	}
 	// Not TempDir: a socket's path must be short.
 	dir, err := os.MkdirTemp("", "uplinkd") //nolint:usetesting // see above
 	if err != nil {

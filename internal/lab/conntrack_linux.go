@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -12,7 +14,8 @@ import (
 
 // Messages and attributes of a flow (linux/netfilter/nfnetlink_conntrack.h).
 const (
-	ctNew = unix.NFNL_SUBSYS_CTNETLINK << 8 // IPCTNL_MSG_CT_NEW
+	ctNew    = unix.NFNL_SUBSYS_CTNETLINK << 8 // IPCTNL_MSG_CT_NEW
+	ctDelete = ctNew | 2                       // IPCTNL_MSG_CT_DELETE
 
 	ctaTupleOrig  = 1
 	ctaTupleReply = 2
@@ -91,6 +94,19 @@ func acknowledged(fd int, b []byte, last uint32) (full bool, err error) {
 			}
 		}
 	}
+}
+
+// ForgetFlows has connection tracking forget all flows of the calling thread's namespace.
+func ForgetFlows() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	all := nlmsg.Request{
+		Protocol: unix.NETLINK_NETFILTER, Type: ctDelete, Flags: unix.NLM_F_ACK, Body: []byte{unix.AF_UNSPEC, 0, 0, 0},
+	}
+	if err := nlmsg.Ask(ctx, all, func(nlmsg.Message) bool { return true }); err != nil {
+		return fmt.Errorf("forget all flows: %w", err)
+	}
+	return nil
 }
 
 // flow is the body of a request to make the n-th flow.
