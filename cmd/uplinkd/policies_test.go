@@ -199,19 +199,7 @@ policies:
 // greet has a server say hello to whoever connects.
 func (b *bench) greet(ns *lab.Namespace, at string) {
 	b.Helper()
-	var listener net.Listener
-	b.ok(ns.Do(func() (err error) { listener, err = net.Listen("tcp4", at); return err }))
-	b.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = conn.Write([]byte("hello"))
-			_ = conn.Close()
-		}
-	}()
+	b.serveAt(ns, at, func(conn net.Conn) { _, _ = conn.Write([]byte("hello")) })
 }
 
 // greeted connects from an address of the internet that only a default route leads back to,
