@@ -143,7 +143,9 @@ func (j *judge) refuse(sent time.Time, downAfter int) {
 func (j *judge) weigh(l Limits, r *rtt) {
 	j.lossy = beyond(j.lossy, j.recent.missed(), l.Loss, l.ReturnLoss)
 	j.slow = beyond(j.slow, r.smoothed, l.RTT, l.ReturnRTT)
-	j.unsteady = beyond(j.unsteady, r.jitter, l.Jitter, l.ReturnJitter)
+	if r.steady() {
+		j.unsteady = beyond(j.unsteady, r.jitter, l.Jitter, l.ReturnJitter)
+	}
 }
 
 // beyond is a threshold with hysteresis: reached at limit, left at back.

@@ -105,7 +105,7 @@ func (c *Character) bound(p Pace, now time.Time) time.Duration {
 
 // lateness returns how long after sending an answer is overdue.
 func (r *rtt) lateness(p Pace) time.Duration {
-	return max(r.smoothed+min(4*r.jitter, doubtMost), p.Confirm/5)
+	return max(r.smoothed+min(4*r.variation, doubtMost), p.Confirm/5)
 }
 
 // A wait is the probes sent since the last one that was answered: the silence, as far as
@@ -223,7 +223,7 @@ func (t *target) doubtAt(p Pace) time.Time {
 	at := t.wait.first.Add(t.rtt.smoothed + doubtMost)
 	misses := doubtMisses
 	if t.wait.wondered { // what this host sends gets no answer either
-		late = max(t.rtt.smoothed+min(4*t.rtt.jitter, doubtMost), quickest/2)
+		late = max(t.rtt.smoothed+min(4*t.rtt.variation, doubtMost), quickest/2)
 		misses--
 	}
 	if n >= misses {

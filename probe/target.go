@@ -175,7 +175,7 @@ func (t *target) acceptLate(a Answer, pace Pace) {
 func (t *target) measure(a Answer, slot uint16) {
 	// The stamp that RTT comes from has been out of our hands; the wait has not.
 	t.last = min(max(a.RTT, 0), a.At.Sub(t.sent[slot]))
-	if t.rtt.smoothed != 0 {
+	if t.rtt.answers > 0 {
 		t.character.learnRTT((t.last - t.rtt.smoothed).Abs())
 	}
 	t.rtt.add(t.last)

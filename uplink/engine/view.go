@@ -83,8 +83,8 @@ func (e *Engine) addQuality(samples map[string]uplink.Sample) {
 	}
 }
 
-// qualityLeast is how many answers must have come in that something is known of their jitter: the first is taken to
-// vary by half (RFC 6298 section 2.2), which ten leave a twentieth of.
+// qualityLeast is how many answers must have come in that something is known of a path: of fewer one that is late
+// makes the average.
 const qualityLeast = 10
 
 // qualityOf returns the best that any target shows that is up: it proves what the link can do. The gateway shows
