@@ -85,6 +85,50 @@ func learnedSpec() probe.Spec {
 	return probe.Spec{Series: 1, Targets: []probe.Target{{Name: "gateway", IP: gateway}}, Pace: learned, Limits: probe.Limits{Loss: 15, ReturnLoss: 5}}
 }
 
+// What is lost is counted whether or not answers take longer than the interval: nothing was, where a probe was always
+// under way (found by a failing TestPolicySLA). A silence counts as one lost probe.
+func TestLossIsCounted(t *testing.T) {
+	for _, interval := range []time.Duration{100 * time.Millisecond, 500 * time.Millisecond} {
+		for _, rtt := range []time.Duration{5, 90, 110, 350, 700, 1500} {
+			rtt *= time.Millisecond
+			spec := learnedSpec()
+			spec.Limits = probe.Limits{}
+			spec.Pace.Interval = interval
+			const runs, length = 40, 2 * time.Minute
+			sum := 0.0
+			for seed := range uint64(runs) {
+				random := rand.New(rand.NewPCG(seed, 1))
+				one := play(spec, length, func(time.Duration) (time.Duration, bool) { return rtt, random.IntN(10) > 0 })
+				if one.status.Loss < 1 || one.status.Loss > 25 {
+					t.Errorf("every %s with a round trip of %s, one in ten lost: %.1f%% loss", interval, rtt, one.status.Loss)
+				}
+				sum += one.status.Loss
+			}
+			// Two in a row are one silence.
+			if mean := sum / runs; mean < 8 || mean > 11 {
+				t.Errorf("every %s with a round trip of %s, one in ten lost: %.1f%% loss", interval, rtt, mean)
+			}
+			pause := play(spec, length, func(at time.Duration) (time.Duration, bool) {
+				return rtt, at < length-8*time.Second || at > length-6*time.Second
+			})
+			if pause.status.Loss > 1 {
+				t.Errorf("every %s with a round trip of %s, silent for 2 s: %.1f%% loss", interval, rtt, pause.status.Loss)
+			}
+		}
+	}
+}
+
+// So max_loss said nothing of a satellite's link.
+func TestFarAndLossy(t *testing.T) {
+	for _, rtt := range []time.Duration{10 * time.Millisecond, 700 * time.Millisecond} {
+		random := rand.New(rand.NewPCG(1, 1))
+		f := play(learnedSpec(), 2*time.Minute, func(time.Duration) (time.Duration, bool) { return rtt, random.IntN(10) > 2 })
+		if f.status.Verdict != probe.Down {
+			t.Errorf("a round trip of %s, three in ten lost: %v", rtt, f.status.Verdict)
+		}
+	}
+}
+
 // How long a link of some round trip takes to doubt and to down when it dies, at every
 // phase of the probes, counted from the death: the doubt follows the round trip.
 func TestLearnedTimes(t *testing.T) {

@@ -57,7 +57,7 @@ func (t *target) begin(now time.Time, pace Pace) uint16 {
 	slot := seq % inFlight
 	forgotten := t.unsentAt[slot]
 	t.sent[slot], t.answered[slot], t.unsentAt[slot] = now, false, false
-	t.further[slot] = t.learns(pace) && !t.wait.first.IsZero()
+	t.further[slot] = t.learns(pace) && t.isLate(pace, now)
 	if t.wait.first.IsZero() {
 		t.wait.first = now
 	}
@@ -232,7 +232,7 @@ func (t *target) expire(pace Pace, now time.Time) {
 		if !ok || !full && now.Before(t.deadline(sent, pace)) {
 			return
 		}
-		further := t.further[t.oldest%inFlight]
+		further := t.further[t.oldest%inFlight] || t.learns(pace) && t.previousLost()
 		switch {
 		case t.overtaken(t.oldest):
 			if !further {
@@ -255,6 +255,16 @@ func (t *target) expire(pace Pace, now time.Time) {
 	}
 }
 
+// isLate reports whether the first answer after the last one is overdue, by the learned rule.
+func (t *target) isLate(pace Pace, now time.Time) bool {
+	return !t.wait.first.IsZero() && !now.Before(t.wait.first.Add(t.rtt.lateness(pace)))
+}
+
+// previousLost reports whether the probe before the oldest one under way was missed.
+func (t *target) previousLost() bool {
+	return t.decided > 0 && t.next-t.oldest < inFlight && !t.answered[(t.oldest-1)%inFlight]
+}
+
 // suspect reports whether the verdict may be about to change: a run of the other
 // kind has begun, or an answer is overdue.
 func (t *target) suspect(pace Pace, now time.Time) bool {
@@ -262,7 +272,7 @@ func (t *target) suspect(pace Pace, now time.Time) bool {
 		return true
 	}
 	if t.learns(pace) {
-		return t.run == Up && !t.wait.first.IsZero() && !now.Before(t.wait.first.Add(t.rtt.lateness(pace)))
+		return t.run == Up && t.isLate(pace, now)
 	}
 	pending, ok := t.pending()
 	return ok && t.run == Up && !now.Before(pending.Add(t.rtt.late(pace)))
