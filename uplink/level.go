@@ -70,20 +70,31 @@ func (l level) next(s *configs.SLA, q Quality, now time.Time) level {
 	return l
 }
 
-// text says what is beyond.
+// text says what is beyond, and where it must be.
 func (l level) text(s *configs.SLA, q Quality) string {
 	switch {
+	case l.lossy && q.Loss >= float64(s.MaxLoss):
+		return fmt.Sprintf("loss %.0f%%, must be less than %d%%", q.Loss, s.MaxLoss)
 	case l.lossy:
-		return fmt.Sprintf("loss %.0f%%, at most %d%%", q.Loss, s.MaxLoss)
+		return fmt.Sprintf("loss %.1f%%, must come back to %d%%", q.Loss, s.ReturnLoss())
 	case l.slow:
-		return fmt.Sprintf("round trip %s, at most %s", q.RTT.Round(100*time.Microsecond), s.MaxRTT)
+		return "round trip " + outOf(q.RTT, s.MaxRTT, s.ReturnRTT())
 	case l.unsteady:
-		return fmt.Sprintf("jitter %s, at most %s", q.Jitter.Round(100*time.Microsecond), s.MaxJitter)
+		return "jitter " + outOf(q.Jitter, s.MaxJitter, s.ReturnJitter())
 	}
 	if l.goodSince.IsZero() {
 		return "was beyond what it must keep, and is not measured now"
 	}
 	return "was beyond what it must keep until " + l.goodSince.Format(time.TimeOnly)
+}
+
+// outOf says a time that is not what it must be: beyond the most, or not yet back.
+func outOf(is, most, back time.Duration) string {
+	must := fmt.Sprintf("must be less than %s", most)
+	if is < most {
+		must = fmt.Sprintf("must come back to %s", back)
+	}
+	return fmt.Sprintf("%s, %s", is.Round(100*time.Microsecond), must)
 }
 
 // decideLevels brings the levels of all paths up to date with what was measured last.

@@ -49,6 +49,41 @@ func TestLevels(t *testing.T) {
 	}
 }
 
+// It said "round trip 24.9ms, at most 30ms" of an uplink that was passed (found by a failing TestPolicySLA).
+func TestLevelText(t *testing.T) {
+	sla := configs.SLA{MaxRTT: 30 * time.Millisecond, MaxJitter: 20 * time.Millisecond, MaxLoss: 6}
+	start := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		rtt, jitter float64 // milliseconds
+		loss        float64
+		want        string
+	}{
+		{45.04, 1, 0, "round trip 45ms, must be less than 30ms"},
+		{24.9, 1, 0, "round trip 24.9ms, must come back to 24ms"},
+		{10, 20, 0, "jitter 20ms, must be less than 20ms"},
+		{10, 17, 0, "jitter 17ms, must come back to 16ms"},
+		{10, 1, 7, "loss 7%, must be less than 6%"},
+		{10, 1, 2.5, "loss 2.5%, must come back to 2%"},
+		{10, 1, 0, "was beyond what it must keep until 12:00:01"},
+	} {
+		ms := func(f float64) time.Duration { return time.Duration(f * float64(time.Millisecond)) }
+		is := Quality{Known: true, RTT: ms(tt.rtt), Jitter: ms(tt.jitter), Loss: tt.loss}
+		beyond := Quality{Known: true}
+		switch {
+		case tt.rtt > 20:
+			beyond.RTT = time.Second
+		case tt.jitter > 10:
+			beyond.Jitter = time.Second
+		default:
+			beyond.Loss = 100
+		}
+		l := level{}.next(&sla, beyond, start).next(&sla, is, start.Add(time.Second))
+		if got := l.text(&sla, is); got != tt.want {
+			t.Errorf("%v: %q, want %q", is, got, tt.want)
+		}
+	}
+}
+
 func repeat(q Quality, n int) []Quality {
 	list := make([]Quality, n)
 	for i := range list {
