@@ -64,20 +64,21 @@ func (b *bench) callOnce(to netip.Addr, d time.Duration) voiceCall {
 // shortest round trip.
 func TestPolicySLA(t *testing.T) {
 	b := slowBench(t, 3)
-	delays := []time.Duration{10 * time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond}
+	// So far apart that a busy machine, on which this process carries packets late, does not bring them together.
+	delays := []time.Duration{20 * time.Millisecond, 5 * time.Millisecond, 80 * time.Millisecond}
 	for i, isp := range b.world.ISPs {
 		b.ok(isp.Delay(delays[i], 0))
 	}
 	b.gateway([]int{1, 1, 1}, nil, `probe: {hold_down: 0s, interval: 100ms, timeout: 400ms}
 policies:
-  - {name: voice, to: 198.18.1.0/24, via: [isp1, isp2], sla: {max_jitter: 12ms, max_loss: 50}}
+  - {name: voice, to: 198.18.1.0/24, via: [isp1, isp2], sla: {max_jitter: 20ms, max_loss: 50}}
   - {name: plain, to: 198.18.2.0/24, via: [isp1, isp2]}
   - {name: games, to: 198.18.3.0/24, via: [isp1, isp2, isp3], prefer: rtt}
-  - {name: near, to: 198.18.4.0/24, via: [isp3, isp1], sla: {max_rtt: 30ms}, when_down: prohibit}
+  - {name: near, to: 198.18.4.0/24, via: [isp3, isp1], sla: {max_rtt: 80ms}, when_down: prohibit}
   - {name: whole, to: 198.18.6.0/24, via: [isp1, isp2], sla: {max_loss: 2}}
   - {name: steadiest, to: 198.18.7.0/24, via: [isp1, isp2], prefer: jitter}
   - {name: surest, to: 198.18.8.0/24, via: [isp1, isp2], prefer: loss}
-  - {name: never, to: 198.18.5.0/24, via: isp3, sla: {max_rtt: 30ms}, when_down: prohibit}
+  - {name: never, to: 198.18.5.0/24, via: isp3, sla: {max_rtt: 80ms}, when_down: prohibit}
 `)
 	b.start()
 	b.untilStates(10*time.Second, "up", "up", "up")
@@ -89,6 +90,14 @@ policies:
 		}
 		return "", nil
 	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		for _, p := range b.status().Policies {
+			t.Logf("%s leads to %s, past %v", p.Name, p.Leads, p.Passed)
+		}
+	})
 	b.until("what was measured counts", 8*time.Second, func() bool {
 		games, _ := leads("games")
 		near, _ := leads("near")
@@ -133,7 +142,7 @@ policies:
 	b.ok(b.world.ISPs[0].Follow(func(time.Duration) (time.Duration, bool) {
 		random.Lock()
 		defer random.Unlock()
-		return 20*time.Millisecond + time.Duration(source.Int64N(int64(120*time.Millisecond))), source.IntN(100) >= 3
+		return 20*time.Millisecond + time.Duration(source.Int64N(int64(200*time.Millisecond))), source.IntN(100) >= 3
 	}))
 	// Answers that are late make doubt from one to the next; this is not about that.
 	b.until("calls go by another", 10*time.Second, func() bool {
@@ -170,7 +179,7 @@ policies:
 	time.Sleep(time.Until(began.Add(15 * time.Second)))
 	ended()
 	share := func(c voiceCall) float64 { return 100 * float64(c.lost) / float64(c.sent) }
-	t.Logf("over %v with up to 120 ms of jitter and 3%% loss: new calls went elsewhere after %v; of calls with a "+
+	t.Logf("over %v with up to 200 ms of jitter and 3%% loss: new calls went elsewhere after %v; of calls with a "+
 		"service level %d of %d packets "+
 		"were lost (%.2f%%), of those without %d of %d (%.2f%%)", time.Since(began).Round(time.Second),
 		moved.Round(time.Millisecond),
