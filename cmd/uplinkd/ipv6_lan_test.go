@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -46,31 +47,42 @@ func (b *bench) curl(n int) (took time.Duration, v6 bool, err error) {
 	return took, strings.Contains(address, ":"), nil
 }
 
+// fallsBack is how long clients wait at least for an answer by IPv6 before they try IPv4 beside it: curl for 200 ms, Go
+// for 300. Who takes as long was told nothing.
+const fallsBack = 150 * time.Millisecond
+
 // losesLittle holds that clients of this host and of the LAN are at IPv4 soon, while all IPv6 is dead.
 func (b *bench) losesLittle(t *testing.T, connect func(n int) (time.Duration, bool, error)) {
 	t.Helper()
-	slowest := func() (most time.Duration) {
+	// slowest returns the slowest of 20. One that takes longer than it may is made again, twice at most: a machine that
+	// is busy is so for a moment.
+	slowest := func(limit time.Duration) (most time.Duration) {
 		rate := time.NewTicker(110 * time.Millisecond) // errors are told at a rate (net.ipv6.icmp.ratelimit)
 		defer rate.Stop()
 		for n := range 20 {
-			<-rate.C
-			took, v6, err := connect(n + 1)
-			if err != nil || v6 {
-				t.Errorf("IPv6 %v: %v", v6, err)
+			best := time.Duration(math.MaxInt64)
+			for tries := 0; tries < 3 && best > limit; tries++ {
+				<-rate.C
+				took, v6, err := connect(n + 1)
+				if err != nil || v6 || took >= fallsBack {
+					t.Errorf("after %v, IPv6 %v: %v", took, v6, err)
+				}
+				best = min(best, took)
 			}
-			most = max(most, took)
+			most = max(most, best)
 		}
 		return most
 	}
-	here := slowest()
+	const hereMost, thereMost = 20 * time.Millisecond, 30 * time.Millisecond
+	here := slowest(hereMost)
 	var there time.Duration
-	b.inLAN(func() error { there = slowest(); return nil })
+	b.inLAN(func() error { there = slowest(thereMost); return nil })
 	t.Logf("the slowest of 20: %v of this host, %v of the LAN", here, there)
-	if here > 20*time.Millisecond {
-		t.Errorf("a client of this host lost %v to IPv4, want 20 ms at most", here)
+	if here > hereMost {
+		t.Errorf("a client of this host lost %v to IPv4, want %v at most", here, hereMost)
 	}
-	if there > 30*time.Millisecond {
-		t.Errorf("a client of the LAN, 6.5 ms away, lost %v to IPv4, want 30 ms at most", there)
+	if there > thereMost {
+		t.Errorf("a client of the LAN, 6.5 ms away, lost %v to IPv4, want %v at most", there, thereMost)
 	}
 }
 
