@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +33,10 @@ type explanation struct {
 	Why       string     `json:"why"`
 	Policy    string     `json:"policy"` // that is meant; "": none
 	Leads     string     `json:"leads"`  // where that leads now: an uplink, or a word; "": not known
+
+	// Which uplinks that policy leads past for its service level, and why. Not there without a daemon, or where it
+	// passes none.
+	Passed map[string]string `json:"passed,omitempty"`
 
 	// What the running daemon says of that uplink: its state, and what has been learned of
 	// its links. Not there without a daemon, or an uplink.
@@ -110,9 +116,9 @@ func (c *common) explain(ctx context.Context, q *question) error {
 		if policy != "" && p.Mark != 0 {
 			e.Why = fmt.Sprintf("policy %s leads new connections to %s", policy, leads)
 		}
-		if statusErr == nil {
-			e.addState(status)
-		}
+	}
+	if statusErr == nil {
+		e.addState(status)
 	}
 	if c.json {
 		return c.printJSON(e)
@@ -124,8 +130,13 @@ func (c *common) explain(ctx context.Context, q *question) error {
 // askFor is how long a daemon may take to say how an uplink is: it is not needed.
 const askFor = time.Second
 
-// addState adds what the daemon says of the uplink.
+// addState adds what the daemon says of the policy and of the uplink.
 func (e *explanation) addState(status api.Snapshot) {
+	for i := range status.Policies {
+		if p := &status.Policies[i]; p.Name == e.Policy && len(p.Passed) > 0 {
+			e.Passed = p.Passed
+		}
+	}
 	for i := range status.Uplinks {
 		u := &status.Uplinks[i]
 		if u.Name != e.Uplink {
@@ -203,8 +214,12 @@ func whyShared(c configs.Config, have routes.State, e explanation) string {
 
 // String returns the explanation as a person likes to read it.
 func (e explanation) String() string {
+	passed := ""
+	for _, name := range slices.Sorted(maps.Keys(e.Passed)) {
+		passed += fmt.Sprintf("\npassed: %s: %s", name, e.Passed[name])
+	}
 	if e.Verdict == "refused" {
-		return fmt.Sprintf("%s is not sent: %s", e.To, e.Why)
+		return fmt.Sprintf("%s is not sent: %s%s", e.To, e.Why, passed)
 	}
 	where := "does not leave by an uplink"
 	if e.Uplink != "" {
@@ -227,7 +242,7 @@ func (e explanation) String() string {
 	if e.Policy != "" {
 		text += "policy: " + e.Policy + "\n"
 	}
-	text += fmt.Sprintf("table: %d\nwhy:   %s", e.Table, e.Why)
+	text += fmt.Sprintf("table: %d\nwhy:   %s%s", e.Table, e.Why, passed)
 	if e.State != "" {
 		text += fmt.Sprintf("\nstate: %s is %s", e.Uplink, e.State)
 	}

@@ -154,6 +154,12 @@ policies:
 	if !strings.Contains(passed["isp1"], "jitter") {
 		t.Errorf("isp1 is passed because of %q", passed["isp1"])
 	}
+	for to, want := range map[netip.Addr]string{voice: "passed: isp1: jitter ", lab.Somewhere(at256(5)): "passed: isp3: round trip "} {
+		out, err := b.run("explain", to.String(), "--in", "lan0", "--from", "192.168.77.2", "-c", b.config)
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("explain %s does not say %q: %v\n%s", to, want, err, out)
+		}
+	}
 	for n := range 4 {
 		if c := b.callOnce(voice, 500*time.Millisecond); c.lost > 0 || len(c.isps) != 1 || !c.isps[2] {
 			t.Errorf("the %d. call while isp1 is bad: %+v, want it by ISP 2 and whole", n+1, c)
