@@ -163,19 +163,17 @@ func (s *State) Leads(i int, f Family) string {
 	}[p.WhenDown]
 }
 
-// Passed says which uplinks a policy leads past for its service level, and why, by name.
-func (s *State) Passed(i int) map[string]string {
+// Passed says which uplinks a policy leads past for its service level in a family, and why, by name.
+func (s *State) Passed(i int, f Family) map[string]string {
 	p := &s.Config.Policies[i]
 	passed := map[string]string{}
 	for _, name := range p.Via {
 		u := s.Named(name)
-		if u == nil {
+		if u == nil || !u.Has(f) {
 			continue
 		}
-		for path := range u.Present() {
-			if l := path.level(i); l.broken() {
-				passed[name] = l.text(&p.SLA, path.Quality)
-			}
+		if path := &u.Paths[f]; path.level(i).broken() {
+			passed[name] = path.level(i).text(&p.SLA, path.Quality)
 		}
 	}
 	return passed

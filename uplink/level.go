@@ -73,6 +73,8 @@ func (l level) next(s *configs.SLA, q Quality, now time.Time) level {
 // text says what is beyond, and where it must be.
 func (l level) text(s *configs.SLA, q Quality) string {
 	switch {
+	case !q.Known || l.goodSince.IsZero() && !l.lossy && !l.slow && !l.unsteady:
+		return "was beyond what it must keep, and is not measured now"
 	case l.lossy && q.Loss >= float64(s.MaxLoss):
 		return fmt.Sprintf("loss %.0f%%, must be less than %d%%", q.Loss, s.MaxLoss)
 	case l.lossy:
@@ -81,9 +83,6 @@ func (l level) text(s *configs.SLA, q Quality) string {
 		return "round trip " + outOf(q.RTT, s.MaxRTT, s.ReturnRTT())
 	case l.unsteady:
 		return "jitter " + outOf(q.Jitter, s.MaxJitter, s.ReturnJitter())
-	}
-	if l.goodSince.IsZero() {
-		return "was beyond what it must keep, and is not measured now"
 	}
 	return "was beyond what it must keep until " + l.goodSince.Format(time.TimeOnly)
 }

@@ -81,6 +81,10 @@ func TestLevelText(t *testing.T) {
 		if got := l.text(&sla, is); got != tt.want {
 			t.Errorf("%v: %q, want %q", is, got, tt.want)
 		}
+		l = l.next(&sla, Quality{}, start.Add(2*time.Second))
+		if got, want := l.text(&sla, Quality{}), "was beyond what it must keep, and is not measured now"; got != want {
+			t.Errorf("%v, then not known: %q, want %q", is, got, want)
+		}
 	}
 }
 

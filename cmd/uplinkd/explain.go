@@ -34,14 +34,21 @@ type explanation struct {
 	Policy    string     `json:"policy"` // that is meant; "": none
 	Leads     string     `json:"leads"`  // where that leads now: an uplink, or a word; "": not known
 
-	// Which uplinks that policy leads past for its service level, and why. Not there without a daemon, or where it
-	// passes none.
-	Passed map[string]string `json:"passed,omitempty"`
+	// Which uplinks that policy, and those before it that lead to the next, pass over for their service level. Not
+	// there without a daemon, or where they pass over none.
+	Passed []passed `json:"passed,omitempty"`
 
 	// What the running daemon says of that uplink: its state, and what has been learned of
 	// its links. Not there without a daemon, or an uplink.
 	State string  `json:"state,omitempty"`
 	Links []bound `json:"links,omitempty"`
+}
+
+// A passed is an uplink that a policy does not use, as it does not keep its service level.
+type passed struct {
+	Policy string `json:"policy"`
+	Uplink string `json:"uplink"`
+	Why    string `json:"why"`
 }
 
 // A bound is how late an answer of a target makes doubt, and how long a silence means down.
@@ -118,6 +125,7 @@ func (c *common) explain(ctx context.Context, q *question) error {
 		}
 	}
 	if statusErr == nil {
+		e.addPassed(q.asked, status.Policies)
 		e.addState(status)
 	}
 	if c.json {
@@ -130,13 +138,25 @@ func (c *common) explain(ctx context.Context, q *question) error {
 // askFor is how long a daemon may take to say how an uplink is: it is not needed.
 const askFor = time.Second
 
-// addState adds what the daemon says of the policy and of the uplink.
-func (e *explanation) addState(status api.Snapshot) {
-	for i := range status.Policies {
-		if p := &status.Policies[i]; p.Name == e.Policy && len(p.Passed) > 0 {
-			e.Passed = p.Passed
+// addPassed adds which uplinks policies pass over.
+func (e *explanation) addPassed(asked []string, policies []api.Policy) {
+	for i := range policies {
+		p := &policies[i]
+		if !slices.Contains(asked, p.Name) {
+			continue
+		}
+		over := p.Passed
+		if e.To.Is6() {
+			over = p.PassedIPv6
+		}
+		for _, name := range slices.Sorted(maps.Keys(over)) {
+			e.Passed = append(e.Passed, passed{p.Name, name, over[name]})
 		}
 	}
+}
+
+// addState adds what the daemon says of the uplink.
+func (e *explanation) addState(status api.Snapshot) {
 	for i := range status.Uplinks {
 		u := &status.Uplinks[i]
 		if u.Name != e.Uplink {
@@ -214,12 +234,12 @@ func whyShared(c configs.Config, have routes.State, e explanation) string {
 
 // String returns the explanation as a person likes to read it.
 func (e explanation) String() string {
-	passed := ""
-	for _, name := range slices.Sorted(maps.Keys(e.Passed)) {
-		passed += fmt.Sprintf("\npassed: %s: %s", name, e.Passed[name])
+	over := ""
+	for _, p := range e.Passed {
+		over += fmt.Sprintf("\npassed over: %s by policy %s: %s", p.Uplink, p.Policy, p.Why)
 	}
 	if e.Verdict == "refused" {
-		return fmt.Sprintf("%s is not sent: %s%s", e.To, e.Why, passed)
+		return fmt.Sprintf("%s is not sent: %s%s", e.To, e.Why, over)
 	}
 	where := "does not leave by an uplink"
 	if e.Uplink != "" {
@@ -242,7 +262,7 @@ func (e explanation) String() string {
 	if e.Policy != "" {
 		text += "policy: " + e.Policy + "\n"
 	}
-	text += fmt.Sprintf("table: %d\nwhy:   %s%s", e.Table, e.Why, passed)
+	text += fmt.Sprintf("table: %d\nwhy:   %s%s", e.Table, e.Why, over)
 	if e.State != "" {
 		text += fmt.Sprintf("\nstate: %s is %s", e.Uplink, e.State)
 	}

@@ -78,6 +78,7 @@ policies:
   - {name: whole, to: 198.18.6.0/24, via: [isp1, isp2], sla: {max_loss: 2}}
   - {name: steadiest, to: 198.18.7.0/24, via: [isp1, isp2], prefer: jitter}
   - {name: surest, to: 198.18.8.0/24, via: [isp1, isp2], prefer: loss}
+  - {name: elsewhere, to: 198.18.10.0/24, via: isp3, sla: {max_rtt: 80ms}, when_down: next}
   - {name: never, to: 198.18.5.0/24, via: isp3, sla: {max_rtt: 80ms}, when_down: prohibit}
 `)
 	b.start()
@@ -154,7 +155,11 @@ policies:
 	if !strings.Contains(passed["isp1"], "jitter") {
 		t.Errorf("isp1 is passed because of %q", passed["isp1"])
 	}
-	for to, want := range map[netip.Addr]string{voice: "passed: isp1: jitter ", lab.Somewhere(at256(5)): "passed: isp3: round trip "} {
+	for to, want := range map[netip.Addr]string{
+		voice:                    "passed over: isp1 by policy voice: jitter ",
+		lab.Somewhere(at256(5)):  "passed over: isp3 by policy never: round trip ",
+		lab.Somewhere(at256(10)): "passed over: isp3 by policy elsewhere: round trip ",
+	} {
 		out, err := b.run("explain", to.String(), "--in", "lan0", "--from", "192.168.77.2", "-c", b.config)
 		if err != nil || !strings.Contains(out, want) {
 			t.Errorf("explain %s does not say %q: %v\n%s", to, want, err, out)

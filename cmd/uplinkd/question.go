@@ -28,6 +28,8 @@ type question struct {
 
 	from, proto, mac, user string
 	dscp                   int
+
+	asked []string // the policies that mean it, up to the one that counts
 }
 
 func (q *question) flags(cmd *cobra.Command) {
@@ -126,6 +128,7 @@ func (q *question) policy(c configs.Config, status api.Snapshot, running bool) (
 		return "", "", false // what comes in by an uplink is that uplink's
 	}
 	for _, p := range configs.Meant(c.Policies, q.first, c.Lists, time.Now()) {
+		q.asked = append(q.asked, p.Name)
 		if !running {
 			return p.Name, "", false
 		}

@@ -264,9 +264,12 @@ type Policy struct {
 	LeadsIPv6 string `json:"leads_ipv6,omitempty"` // likewise, in IPv6
 
 	// Passed are the uplinks that do not keep its service level, and why.
-	Passed  map[string]string `json:"passed"`
-	Packets Figure[uint64]    `json:"packets"`
-	Bytes   Figure[uint64]    `json:"bytes"`
+	Passed map[string]string `json:"passed"`
+
+	PassedIPv6 map[string]string `json:"passed_ipv6,omitempty"` // likewise, in IPv6
+
+	Packets Figure[uint64] `json:"packets"`
+	Bytes   Figure[uint64] `json:"bytes"`
 }
 
 // Kernel is how the kernel stands to what is wanted.

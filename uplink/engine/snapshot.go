@@ -86,13 +86,13 @@ func (e *Engine) failures() []string {
 func policyStatus(v view) []api.Policy {
 	list := make([]api.Policy, len(v.state.Config.Policies))
 	for i, p := range v.state.Config.Policies {
-		list[i] = api.Policy{Name: p.Name, Passed: v.state.Passed(i)}
-		list[i].Leads = v.state.Leads(i, uplink.IPv4)
+		list[i] = api.Policy{Name: p.Name}
+		list[i].Leads, list[i].Passed = v.state.Leads(i, uplink.IPv4), v.state.Passed(i, uplink.IPv4)
 		if v.state.Has(uplink.IPv6) {
-			list[i].LeadsIPv6 = v.state.Leads(i, uplink.IPv6)
+			list[i].LeadsIPv6, list[i].PassedIPv6 = v.state.Leads(i, uplink.IPv6), v.state.Passed(i, uplink.IPv6)
 		}
 		if !v.state.Has(uplink.IPv4) {
-			list[i].Leads = list[i].LeadsIPv6
+			list[i].Leads, list[i].Passed = list[i].LeadsIPv6, list[i].PassedIPv6
 		}
 		if count, ok := v.counters[firewall.Policy{Name: p.Name}.Counter()]; ok {
 			list[i].Packets, list[i].Bytes = api.Known(count.Packets), api.Known(count.Bytes)
