@@ -143,9 +143,7 @@ func (j *judge) refuse(sent time.Time, downAfter int) {
 func (j *judge) weigh(l Limits, r *rtt) {
 	j.lossy = beyond(j.lossy, j.recent.missed(), l.Loss, l.ReturnLoss)
 	j.slow = beyond(j.slow, r.smoothed, l.RTT, l.ReturnRTT)
-	if r.steady() {
-		j.unsteady = beyond(j.unsteady, r.jitter, l.Jitter, l.ReturnJitter)
-	}
+	j.unsteady = beyond(j.unsteady, r.jitter, l.Jitter, l.ReturnJitter)
 }
 
 // beyond is a threshold with hysteresis: reached at limit, left at back.

@@ -312,6 +312,12 @@ func TestSlowAndUnsteady(t *testing.T) {
 		// It was taken to vary by half of the first answer, and so was down at each start (found by a failing
 		// TestPolicySLA).
 		"far and steady": {func(time.Duration, int) time.Duration { return 190 * time.Millisecond }, 1, "jitter"},
+		"one late at the start": {func(_ time.Duration, n int) time.Duration {
+			if n == 3 {
+				return 120 * time.Millisecond
+			}
+			return 20 * time.Millisecond
+		}, 1, "jitter"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := 0
@@ -329,6 +335,20 @@ func TestSlowAndUnsteady(t *testing.T) {
 				t.Errorf("got %+v, want %d changes, down for %q", events, tt.want, tt.why)
 			}
 		})
+	}
+}
+
+// A link that is far too unsteady from the start on is never up: it would fall at once, and its connections with it.
+func TestUnsteadyFromTheStart(t *testing.T) {
+	limited := spec(normal, gateway)
+	limited.Limits.Jitter, limited.Limits.ReturnJitter = 40*time.Millisecond, 20*time.Millisecond
+	n := 0
+	events := run(t, limited, time.Minute, func(int, time.Duration) (time.Duration, bool) {
+		n++
+		return time.Duration(10+n%2*240) * time.Millisecond, true
+	})
+	if len(events) != 1 || events[0].Verdict != probe.Down {
+		t.Errorf("got %+v, want it down once for jitter", events)
 	}
 }
 

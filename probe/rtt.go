@@ -2,40 +2,31 @@ package probe
 
 import "time"
 
-// An rtt is what is known of a target's round-trip time. The first answer, which may have waited for ARP or for a
-// modem to wake up, is forgotten once there is another; of those that follow each counts as much as the one before
-// until the averages have run in.
+// An rtt is what is known of a target's round-trip time. Of the first two answers the faster counts, for one may have
+// waited for ARP or for a modem to wake up.
 type rtt struct {
 	answers   int           // that have been measured
 	smoothed  time.Duration // the average (RFC 6298 section 2, alpha 1/8)
 	variation time.Duration // RTTVAR of the same section, beta 1/4: the first answer is taken to vary by half
-	jitter    time.Duration // mean deviation of what was measured, of which one answer shows nothing
+	jitter    time.Duration // mean deviation of what was measured; from 0 on, as a single answer that is late is none
 }
-
-const (
-	smoothedOf = 8 // answers
-	jitterOf   = 4
-)
 
 // add takes one measured round trip in.
 func (r *rtt) add(sample time.Duration) {
 	r.answers++
-	deviation := (sample - r.smoothed).Abs()
-	switch counted := r.answers - 1; counted { // all but the first
-	case 0:
+	if r.answers == 1 {
 		r.smoothed, r.variation = sample, sample/2
-	case 1:
-		r.variation += (deviation - r.variation) / jitterOf
-		r.smoothed = sample
-	default:
-		r.variation += (deviation - r.variation) / jitterOf
-		r.jitter += (deviation - r.jitter) / time.Duration(min(counted-1, jitterOf))
-		r.smoothed += (sample - r.smoothed) / time.Duration(min(counted, smoothedOf))
+		return
 	}
+	deviation := (sample - r.smoothed).Abs()
+	r.variation += (deviation - r.variation) / 4
+	if r.answers == 2 {
+		r.smoothed = min(r.smoothed, sample)
+		return
+	}
+	r.jitter += (deviation - r.jitter) / 4
+	r.smoothed += (sample - r.smoothed) / 8
 }
-
-// steady reports whether enough has been measured that the jitter is one.
-func (r *rtt) steady() bool { return r.answers > jitterOf+1 }
 
 // late returns how long after sending an answer is overdue: not yet missed, but
 // reason enough to send the next probe at once. Before anything is known that

@@ -33,6 +33,8 @@ type target struct {
 	wondered  bool      // somebody wants to know now
 	excused   time.Time // silences that begin before it tell nothing of the link
 
+	missed bool // the probe before the oldest was; those after it that are, too, are the same silence
+
 	sends    uint64
 	receives uint64
 	decided  uint64 // answered or missed
@@ -77,7 +79,7 @@ func (t *target) pending() (time.Time, bool) {
 
 // abandon forgets the probes under way: their answers could no longer be heard.
 func (t *target) abandon() {
-	t.oldest = t.next
+	t.oldest, t.missed = t.next, false
 	t.wait.answered, t.wait.first, t.wait.unsent = t.next-1, time.Time{}, 0
 }
 
@@ -94,6 +96,7 @@ func (t *target) withdraw(seq uint16, why string) {
 // settle moves oldest past what has been answered.
 func (t *target) settle() {
 	for t.oldest != t.next && t.answered[t.oldest%inFlight] {
+		t.missed = t.missed && t.unsentAt[t.oldest%inFlight]
 		t.oldest++
 	}
 }
@@ -175,7 +178,7 @@ func (t *target) acceptLate(a Answer, pace Pace) {
 func (t *target) measure(a Answer, slot uint16) {
 	// The stamp that RTT comes from has been out of our hands; the wait has not.
 	t.last = min(max(a.RTT, 0), a.At.Sub(t.sent[slot]))
-	if t.rtt.answers > 0 {
+	if t.rtt.answers > 1 { // the first may have waited for ARP
 		t.character.learnRTT((t.last - t.rtt.smoothed).Abs())
 	}
 	t.rtt.add(t.last)
@@ -232,7 +235,7 @@ func (t *target) expire(pace Pace, now time.Time) {
 		if !ok || !full && now.Before(t.deadline(sent, pace)) {
 			return
 		}
-		further := t.further[t.oldest%inFlight] || t.learns(pace) && t.previousLost()
+		further := t.further[t.oldest%inFlight] || t.learns(pace) && t.missed
 		switch {
 		case t.overtaken(t.oldest):
 			if !further {
@@ -249,6 +252,7 @@ func (t *target) expire(pace Pace, now time.Time) {
 		t.heed(Advice{}, false)
 		t.decided++
 		t.oldest++
+		t.missed = true
 		if !further {
 			t.history.add(false)
 		}
@@ -258,11 +262,6 @@ func (t *target) expire(pace Pace, now time.Time) {
 // isLate reports whether the first answer after the last one is overdue, by the learned rule.
 func (t *target) isLate(pace Pace, now time.Time) bool {
 	return !t.wait.first.IsZero() && !now.Before(t.wait.first.Add(t.rtt.lateness(pace)))
-}
-
-// previousLost reports whether the probe before the oldest one under way was missed.
-func (t *target) previousLost() bool {
-	return t.decided > 0 && t.next-t.oldest < inFlight && !t.answered[(t.oldest-1)%inFlight]
 }
 
 // suspect reports whether the verdict may be about to change: a run of the other
