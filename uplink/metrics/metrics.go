@@ -237,6 +237,8 @@ func (w writer) path(uplink string, p *api.Path, began time.Time) {
 func (w writer) probe(uplink, family string, p *api.Probe, began time.Time) {
 	if p.RTT > 0 {
 		w.gauge(rtt, p.RTT/1000, uplink, family, p.Target)
+	}
+	if p.Jitter > 0 { // of two answers there is none yet
 		w.gauge(jitter, p.Jitter/1000, uplink, family, p.Target)
 	}
 	if p.Sent > 0 {
